@@ -1,0 +1,116 @@
+"""The record every stage speaks: a dialogue of alternating user and assistant turns."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Two or more turns; even positions are the user's, odd ones the assistant's."""
+
+    id: str
+    source: str  # dialogue, eli5 or technical
+    group: str  # film, conversation, thread, ...: never split between train and test
+    turns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.turns) < 2:
+            raise ValueError(f"dialogue {self.id} has {len(self.turns)} turn(s), needs two or more")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One scored reply: an assistant turn and the turns before it, user first."""
+
+    id: str  # dialogue id and turn number, "conv7/3"
+    source: str
+    group: str
+    history: tuple[str, ...]  # odd number of turns, the last one the user's
+    reply: str
+
+
+def n_exchanges(dialogue: Dialogue) -> int:
+    """Turns that answer a turn: one fewer than the turns."""
+    return len(dialogue.turns) - 1
+
+
+def join_speaker_turns(messages: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Turns from (speaker, text) messages: consecutive messages of one speaker are one turn, joined by a line break.
+
+    >>> join_speaker_turns([("a", "Hi."), ("a", "You there?"), ("b", "Yes.")])
+    ('Hi.\\nYou there?', 'Yes.')
+    """
+    turns: list[str] = []
+    last_speaker: str | None = None
+    for speaker, text in messages:
+        if speaker == last_speaker:
+            turns[-1] += "\n" + text
+        else:
+            turns.append(text)
+        last_speaker = speaker
+    return tuple(turns)
+
+
+def scored_replies(dialogue: Dialogue) -> list[Example]:
+    """Every assistant turn with its whole history, in order."""
+    return [
+        Example(f"{dialogue.id}/{i}", dialogue.source, dialogue.group, dialogue.turns[:i], dialogue.turns[i])
+        for i in range(1, len(dialogue.turns), 2)
+    ]
+
+
+def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> int:
+    """Number of dialogues written, one JSON object a line; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    count = 0
+    with temporary.open("w", encoding="utf-8") as file:
+        for dialogue in dialogues:
+            file.write(json.dumps(asdict(dialogue), ensure_ascii=False, sort_keys=True) + "\n")
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return count
+
+
+def read_dialogues(path: Path) -> Iterator[Dialogue]:
+    """Dialogues of a file written by `write_dialogues`, in order.
+
+    Raises ValueError naming the line that is not a dialogue.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                yield Dialogue(row["id"], row["source"], row["group"], tuple(row["turns"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: not a dialogue: {error}") from error
+
+
+def write_table(path: Path, dialogues: Iterable[Dialogue]) -> int:
+    """Number of dialogues written to an Arrow file, the form in which cleaned dialogues are kept."""
+    from datasets import Features, List, Value
+    from datasets.arrow_writer import ArrowWriter
+
+    text = Value("string")
+    features = Features({"id": text, "source": text, "group": text, "turns": List(text)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with ArrowWriter(path=str(temporary), features=features) as writer:
+        for dialogue in dialogues:
+            writer.write(asdict(dialogue))
+        count, _ = writer.finalize()
+    temporary.replace(path)
+    return int(count)
+
+
+def read_table(path: Path) -> Iterator[Dialogue]:
+    """Dialogues of a file written by `write_table`, in order; memory-mapped, so it may exceed the memory."""
+    from datasets import Dataset
+
+    for row in Dataset.from_file(str(path)):
+        yield Dialogue(row["id"], row["source"], row["group"], tuple(row["turns"]))

@@ -1,0 +1,177 @@
+"""GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each part, tanh GELU, output head tied to the embedding."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llm.ranges import check_range
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Shape of the network; `vocab_size` comes from the tokenizer."""
+
+    architecture: Literal["gpt2"]
+    n_layer: int
+    n_head: int
+    n_embd: int
+    context_length: int  # tokens
+    dropout: float  # after the embedding and at the end of each residual branch
+    attn_dropout: float  # on attention weights; above 0 attention leaves the fast kernel
+
+    def __post_init__(self) -> None:
+        for name in ("n_layer", "n_head", "n_embd"):
+            check_range(name, getattr(self, name), 1, 100_000)
+        check_range("context_length", self.context_length, 8, 1_000_000)
+        check_range("dropout", self.dropout, 0.0, 0.9)
+        check_range("attn_dropout", self.attn_dropout, 0.0, 0.9)
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, (n_layer, B, n_head, max_length, head_dim), filled from the left."""
+
+    def __init__(self, config: GPTConfig, batch: int, max_length: int, like: Tensor) -> None:
+        shape = (config.n_layer, batch, config.n_head, max_length, config.n_embd // config.n_head)
+        self.k, self.v = like.new_empty(shape), like.new_empty(shape)
+        self.length = 0
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values of `layer`, the new ones included; the last layer moves `length` on."""
+        end = self.length + k.size(2)
+        self.k[layer, :, :, self.length : end] = k
+        self.v[layer, :, :, self.length : end] = v
+        keys, values = self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+        if layer == self.k.size(0) - 1:
+            self.length = end
+        return keys, values
+
+
+def document_mask(documents: Tensor) -> Tensor:
+    """Additive attention mask (B, 1, T, T) from document numbers (B, T): 0 to earlier tokens of the same document, else -inf."""
+    T = documents.size(1)
+    same = documents[:, None, :, None] == documents[:, None, None, :]
+    causal = torch.ones(T, T, dtype=torch.bool, device=documents.device).tril()
+    return torch.zeros_like(same, dtype=torch.float32).masked_fill(~(same & causal), -math.inf)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.attn_dropout = config.attn_dropout
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = (
+            t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, n_head, T, head_dim)
+            for t in self.qkv(x).split(C, dim=2)
+        )
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        p = self.attn_dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None and T > 1)
+        return self.dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)))
+
+
+class MLP(nn.Module):
+    """Two linear layers, four times as wide between them."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.proj(F.gelu(self.fc(x), approximate="tanh")))
+
+
+class Block(nn.Module):
+    """Attention, then the MLP, each added to the residual stream."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), mask, layer, cache)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """The whole network. `generator` draws the initial weights, so that a seed fixes them.
+
+    >>> config = GPTConfig("gpt2", n_layer=2, n_head=2, n_embd=8, context_length=16, dropout=0.0, attn_dropout=0.0)
+    >>> GPT(config, 50, torch.Generator().manual_seed(1))(torch.zeros(1, 4, dtype=torch.long)).shape
+    torch.Size([1, 4, 50])
+    """
+
+    def __init__(self, config: GPTConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.tokens = nn.Embedding(vocab_size, config.n_embd)
+        self.positions = nn.Embedding(config.context_length, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd)
+        self._init_weights(generator)
+
+    @property
+    def head(self) -> Tensor:
+        """Output matrix (vocab_size, n_embd), tied to the token embedding (Press & Wolf 2017)."""
+        return self.tokens.weight
+
+    def hidden(
+        self,
+        ids: Tensor,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Last hidden states (B, T, n_embd) of ids (B, T).
+
+        `positions` (B, T) default to 0, 1, 2, ...; `documents` (B, T) number the packed dialogues, which do not see
+        each other; `mask` is an additive one made by the caller, needed with a `cache`.
+        """
+        if positions is None:
+            positions = torch.arange(ids.size(1), device=ids.device)
+        if documents is not None:
+            mask = document_mask(documents)
+        x = self.dropout(self.tokens(ids) + self.positions(positions))  # (B, T, n_embd)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, mask, layer, cache)
+        return self.ln_f(x)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, T, vocab_size) of one dialogue a row."""
+        return self.hidden(ids) @ self.head.T
+
+    def _init_weights(self, generator: torch.Generator | None) -> None:
+        """GPT-2's: normal with deviation 0.02, residual projections smaller by sqrt(2 n_layer), biases 0."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                std = 0.02 / math.sqrt(2 * self.config.n_layer) if name.endswith("proj.weight") else 0.02
+                nn.init.normal_(parameter, std=std, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Number of weights, shared ones counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())
