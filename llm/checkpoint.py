@@ -1,0 +1,166 @@
+"""Training state on disk: whole or absent, checked when read, under a lock, found again by what it was computed from."""
+
+import ast
+import fcntl
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from llm.gpt import GPT, GPTConfig
+
+logger = logging.getLogger(__name__)
+
+STATES_KEPT = 2
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Nothing; the file appears whole or not at all, also when the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Nothing; sorted keys, no NaN."""
+    write_bytes(
+        path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    )
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Nothing; a safetensors file, equal bytes for equal tensors."""
+    write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+
+
+def code_hash(modules: Sequence[str]) -> str:
+    """Hash of what the modules compute: their syntax trees without comments and docstrings."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"no source of module {name}")
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+            ):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
+    """Name of the one trajectory that these inputs and this code give; equal keys may resume each other."""
+    described = json.dumps(
+        {**parts, "code": code_hash(modules), "torch": torch.__version__}, sort_keys=True, default=str
+    )
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def state_root(start: Path | None = None) -> Path:
+    """Folder of all training states: TANDEM_STATE, else .train_state in the real repository, never in DVC's copy of it."""
+    if override := os.environ.get("TANDEM_STATE"):
+        return Path(override)
+    here = (start or Path.cwd()).resolve()
+    parts = here.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i]) / ".train_state"
+    return here / ".train_state"
+
+
+@dataclass(frozen=True)
+class State:
+    """A locked folder with the last states of one run."""
+
+    folder: Path
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Nothing; the state of `step` stands beside the one before it, older ones are gone."""
+        path = self.folder / f"state_{step:08d}.safetensors"
+        save_tensors(path, tensors, {"values": json.dumps(values)})
+        write_json(path.with_suffix(".json"), {"sha256": file_hash(path), "step": step})
+        for old in self._manifests()[STATES_KEPT:]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and values of the newest whole state; None where there is none. A damaged one is named and passed over."""
+        for manifest in self._manifests():
+            path = manifest.with_suffix(".safetensors")
+            try:
+                if json.loads(manifest.read_text(encoding="utf-8"))["sha256"] != file_hash(path):
+                    raise ValueError("its checksum is wrong")
+                with safe_open(path, framework="pt") as file:
+                    values = json.loads(file.metadata()["values"])
+                return load_file(path), values
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                logger.warning("state %s is damaged (%s): going back to the one before it", path, error)
+        return None
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self.folder.glob("state_*.json"), reverse=True)
+
+
+@contextmanager
+def open_state(root: Path, name: str, key: str) -> Iterator[State]:
+    """The state folder of one run, locked.
+
+    Raises OSError when another process trains the same run: two would overwrite each other.
+    """
+    folder = root / f"{name}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(
+                f"another process is training this very run ({folder}): wait for it, or end it, and run the command again"
+            ) from error
+        yield State(folder)
+
+
+def save_gpt_config(path: Path, model: GPT) -> None:
+    """Nothing; the shape needed to rebuild the model around its weights."""
+    write_json(path, {**asdict(model.config), "vocab_size": model.vocab_size})
+
+
+def load_gpt(folder: Path, weights: str = "best") -> GPT:
+    """The GPT saved in a folder by the stage train_scratch, in evaluation mode.
+
+    Raises OSError naming what is missing.
+    """
+    for name in ("config.json", f"{weights}.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name} is missing: run `dvc repro train_scratch` first")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    vocab_size = config.pop("vocab_size")
+    model = GPT(GPTConfig(**config), vocab_size)
+    model.load_state_dict(load_file(folder / f"{weights}.safetensors"))
+    return model.eval()

@@ -1,0 +1,28 @@
+"""The C library's allocator, told to keep what it has."""
+
+import ctypes
+import logging
+import sys
+
+logger = logging.getLogger(__name__)
+
+# glibc's malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+TOP_PAD_BYTES = 64 * 1024 * 1024
+
+
+def keep_freed_memory() -> bool:
+    """Whether glibc now keeps freed memory for the next step instead of giving it back to the kernel.
+
+    Every large activation is otherwise mapped and faulted in anew (1 us per 4 KB page), half of a training step's
+    time on a CPU. Nothing happens where the C library is another one.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        logger.info("no glibc: the allocator keeps its own settings")
+        return False
+    settings = [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD_BYTES)]
+    return all([mallopt(key, value) == 1 for key, value in settings])

@@ -1,0 +1,110 @@
+"""Optimizers and learning-rate schedules."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+# Quintic Newton-Schulz coefficients of Jordan et al. 2024, "Muon": steepest at 0 among those that converge to about 1.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
+
+
+def cosine_factor(step: int, warmup: int, total: int, final: float) -> float:
+    """Share of the peak rate at 0-based `step`: linear up to 1, then half a cosine down to `final` at the last step.
+
+    >>> [round(cosine_factor(s, 2, 6, 0.0), 2) for s in range(6)]
+    [0.5, 1.0, 0.85, 0.5, 0.15, 0.0]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step + 1 - warmup) / max(1, total - warmup))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def stable_factor(step: int, warmup: int, total: int, final: float, decay: int) -> float:
+    """Share of the peak rate at 0-based `step`: linear up to 1, flat, then linear down to `final` over the last `decay`.
+
+    Warm-up-stable-decay (Hu et al. 2024, MiniCPM, section 4).
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    left = total - (step + 1)
+    return final + (1 - final) * min(1.0, max(0, left) / max(1, decay))
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Nearest semi-orthogonal matrices (n, rows, columns), roughly: singular values moved to 0.7-1.2 (Jordan et al. 2024)."""
+    a, b, c = NEWTON_SCHULZ
+    tall = matrices.size(1) > matrices.size(2)
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, for the matrices inside the blocks (Jordan et al. 2024), in fp32.
+
+    A rate means the same as AdamW's: the update's root mean square is 0.2 (Liu et al. 2025, section 2.2). A parameter
+    of several stacked matrices (query, key, value) is split by its attribute `n_stacked`. torch.optim.Muon does
+    neither and works in bf16, which is slower than fp32 on a CPU.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Nothing; all parameters with a gradient have moved."""
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                nesterov = parameter.grad.lerp(momentum, group["momentum"])
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                n = getattr(parameter, "n_stacked", 1)
+                for part, update in zip(parameter.chunk(n), nesterov.chunk(n), strict=True):
+                    by_shape.setdefault((part.size(0), part.size(1)), []).append((part, update))
+            for (rows, columns), pairs in by_shape.items():
+                updates = orthogonalize(torch.stack([update for _, update in pairs]))
+                rate = group["lr"] * 0.2 * math.sqrt(max(rows, columns))
+                for (part, _), update in zip(pairs, updates, strict=True):
+                    part.add_(update, alpha=-rate)
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters as (hidden matrices, embeddings, vectors); a LoRA factor is a hidden matrix."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() >= 2 and id(p) not in embeddings]
+    tables = [p for p in trained if p.dim() >= 2 and id(p) in embeddings]
+    return matrices, tables, [p for p in trained if p.dim() < 2]
+
+
+def adamw(model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float) -> list[torch.optim.Optimizer]:
+    """AdamW (Loshchilov & Hutter 2019) over all trainable parameters, weight decay on matrices only."""
+    matrices, tables, vectors = split_parameters(model)
+    groups = [{"params": matrices + tables, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    return [torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)]
+
+
+def muon(
+    model: nn.Module, lr: float, momentum: float, betas: tuple[float, float], weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW at the same rate for embeddings and vectors."""
+    matrices, tables, vectors = split_parameters(model)
+    groups = [{"params": tables, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [
+        Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay),
+        torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True),
+    ]
