@@ -1,4 +1,4 @@
-"""Training state on disk: whole or absent, checked when read, under a lock, found again by what it was computed from."""
+"""Training state on disk: whole or absent, checked when read, locked, found again by what it was computed from."""
 
 import ast
 import fcntl
@@ -84,7 +84,7 @@ def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
 
 
 def state_root(start: Path | None = None) -> Path:
-    """Folder of all training states: TANDEM_STATE, else .train_state in the real repository, never in DVC's copy of it."""
+    """Folder of all training states: TANDEM_STATE, else .train_state of the real repository, not of DVC's copy."""
     if override := os.environ.get("TANDEM_STATE"):
         return Path(override)
     here = (start or Path.cwd()).resolve()
@@ -111,7 +111,7 @@ class State:
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and values of the newest whole state; None where there is none. A damaged one is named and passed over."""
+        """Tensors and values of the newest whole state, or None; a damaged one is named and passed over."""
         for manifest in self._manifests():
             path = manifest.with_suffix(".safetensors")
             try:
@@ -141,7 +141,7 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OSError(
-                f"another process is training this very run ({folder}): wait for it, or end it, and run the command again"
+                f"another process is training this very run ({folder}): wait for it or end it, then run the command again"
             ) from error
         yield State(folder)
 

@@ -1,4 +1,4 @@
-"""GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each part, tanh GELU, output head tied to the embedding."""
+"""GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each part, tanh GELU, head tied to the embedding."""
 
 import math
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class KVCache:
 
 
 def document_mask(documents: Tensor) -> Tensor:
-    """Additive attention mask (B, 1, T, T) from document numbers (B, T): 0 to earlier tokens of the same document, else -inf."""
+    """Additive mask (B, 1, T, T) from document numbers (B, T): 0 to earlier tokens of the same document, else -inf."""
     T = documents.size(1)
     same = documents[:, None, :, None] == documents[:, None, None, :]
     causal = torch.ones(T, T, dtype=torch.bool, device=documents.device).tril()
@@ -72,6 +72,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:
+        """Mixed values (B, T, C)."""
         B, T, C = x.shape
         q, k, v = (
             t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, n_head, T, head_dim)
@@ -94,6 +95,7 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) from (B, T, C)."""
         return self.dropout(self.proj(F.gelu(self.fc(x), approximate="tanh")))
 
 
@@ -108,6 +110,7 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:
+        """The residual stream (B, T, C), moved on."""
         x = x + self.attn(self.ln_1(x), mask, layer, cache)
         return x + self.mlp(self.ln_2(x))
 

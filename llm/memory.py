@@ -25,4 +25,4 @@ def keep_freed_memory() -> bool:
         logger.info("no glibc: the allocator keeps its own settings")
         return False
     settings = [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD_BYTES)]
-    return all([mallopt(key, value) == 1 for key, value in settings])
+    return all(mallopt(key, value) == 1 for key, value in settings)

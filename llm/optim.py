@@ -24,7 +24,7 @@ def cosine_factor(step: int, warmup: int, total: int, final: float) -> float:
 
 
 def stable_factor(step: int, warmup: int, total: int, final: float, decay: int) -> float:
-    """Share of the peak rate at 0-based `step`: linear up to 1, flat, then linear down to `final` over the last `decay`.
+    """Share of the peak rate at 0-based `step`: linear up to 1, flat, linear down to `final` over the last `decay`.
 
     Warm-up-stable-decay (Hu et al. 2024, MiniCPM, section 4).
     """
@@ -35,7 +35,7 @@ def stable_factor(step: int, warmup: int, total: int, final: float, decay: int) 
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Nearest semi-orthogonal matrices (n, rows, columns), roughly: singular values moved to 0.7-1.2 (Jordan et al. 2024)."""
+    """Roughly the nearest semi-orthogonal matrices (n, rows, columns): singular values 0.7 to 1.2 (Jordan et al. 2024)."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
