@@ -141,7 +141,7 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OSError(
-                f"another process is training this very run ({folder}): wait for it or end it, then run the command again"
+                f"another process is training this very run ({folder}): wait for it or end it, then run again"
             ) from error
         yield State(folder)
 

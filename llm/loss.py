@@ -30,10 +30,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden)
         d_weight = torch.zeros_like(weight)
         cast_weight = weight.to(hidden.dtype)
-        for rows in torch.arange(len(targets)).split(_chunk_rows(len(weight))):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
+        n_rows = _chunk_rows(len(weight))
+        for start in range(0, len(targets), n_rows):
+            part = slice(start, min(start + n_rows, len(targets)))
             loss, d_logits = _chunk_loss(hidden[part], cast_weight, targets[part])
-            d_logits[torch.arange(len(rows)), targets[part]] -= 1.0  # softmax minus one-hot
+            d_logits[torch.arange(len(d_logits), device=hidden.device), targets[part]] -= 1.0  # softmax minus one-hot
             d_logits = d_logits.to(hidden.dtype)
             torch.mm(d_logits, cast_weight, out=d_hidden[part])
             d_weight += d_logits.T @ hidden[part]
@@ -42,7 +43,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """Both gradients, scaled by that of the sum."""
         d_hidden, d_weight = ctx.saved_tensors
         return d_hidden * grad.to(d_hidden.dtype), d_weight * grad.to(d_weight.dtype), None
@@ -56,9 +57,10 @@ def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     supervised = targets.flatten() >= 0
     hidden, targets = hidden.flatten(0, 1)[supervised], targets.flatten()[supervised]
     if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
-        return _LinearCrossEntropy.apply(hidden, weight, targets)
+        return _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
     total = hidden.new_zeros((), dtype=torch.float32)
-    rows = _chunk_rows(len(weight))
-    for h, t in zip(hidden.split(rows), targets.split(rows), strict=True):
-        total += _chunk_loss(h, weight.to(h.dtype), t)[0]
+    n_rows = _chunk_rows(len(weight))
+    for start in range(0, len(targets), n_rows):
+        part = slice(start, start + n_rows)
+        total += _chunk_loss(hidden[part], weight.to(hidden.dtype), targets[part])[0]
     return total

@@ -35,7 +35,7 @@ def stable_factor(step: int, warmup: int, total: int, final: float, decay: int) 
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Roughly the nearest semi-orthogonal matrices (n, rows, columns): singular values 0.7 to 1.2 (Jordan et al. 2024)."""
+    """Matrices (n, rows, columns) with their singular values moved to 0.7-1.2 (Jordan et al. 2024)."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices

@@ -164,8 +164,9 @@ def validation_loss(model: Any, data: Packed, rows: int | None, micro_batch: int
     """Mean negative log-likelihood (nats per supervised token) of the first `rows` rows."""
     model.eval()
     total, n = 0.0, 0
-    for numbers in torch.arange(min(len(data), rows or len(data))).split(micro_batch):
-        batch = data.batch(numbers.tolist())
+    n_rows = min(len(data), rows or len(data))
+    for start in range(0, n_rows, micro_batch):
+        batch = data.batch(list(range(start, min(start + micro_batch, n_rows))))
         total += float(_batch_loss(model, batch, device))
         n += int((batch.targets >= 0).sum())
     model.train()
@@ -210,7 +211,7 @@ class Training:
         n_tokens = sum(int((batch.targets >= 0).sum()) for batch in micro)
         for batch in micro:
             loss = _batch_loss(self.model, batch, self.device)
-            (loss / n_tokens).backward()
+            (loss / n_tokens).backward()  # type: ignore[no-untyped-call]
             progress.loss_sum += float(loss.detach())
         nn.utils.clip_grad_norm_(self.trained.values(), config.max_norm)
         factor = lr_factor(progress.step, self.plan.horizon, config)

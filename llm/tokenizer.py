@@ -1,0 +1,110 @@
+"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) with three role tokens, lossless for every text."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from llm.ranges import check_range
+
+USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
+N_BYTES = 256
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Size of the vocabulary and when a pair is worth an entry."""
+
+    vocab_size: int  # the bytes and the role tokens included
+    min_frequency: int
+
+    def __post_init__(self) -> None:
+        check_range("vocab_size", self.vocab_size, N_BYTES + 3, 65_535)  # token files hold 16-bit ids
+        check_range("min_frequency", self.min_frequency, 1, 1_000_000)
+
+
+class Tokenizer:
+    """Text to ids and back. A text that spells a role token is encoded as ordinary bytes, never as the role.
+
+    >>> tokenizer = train_tokenizer(["hello hello"], TokenizerConfig(vocab_size=260, min_frequency=2))
+    >>> tokenizer.decode(tokenizer.encode("hello <|end|>"))
+    'hello <|end|>'
+    """
+
+    def __init__(self, bpe: tokenizers.Tokenizer) -> None:
+        bpe.encode_special_tokens = True
+        self._bpe = bpe
+        self.user_id = self._role_id(USER)
+        self.assistant_id = self._role_id(ASSISTANT)
+        self.end_id = self._role_id(END)
+
+    def _role_id(self, token: str) -> int:
+        found = self._bpe.token_to_id(token)
+        if found is None:
+            raise ValueError(f"the tokenizer has no token {token}: it was not made by the stage tokenize")
+        return found
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self._bpe.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, no role tokens."""
+        return self._bpe.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, on all cores."""
+        return [encoding.ids for encoding in self._bpe.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text; role tokens are left out."""
+        return self._bpe.decode(list(ids), skip_special_tokens=True)
+
+    def join_turns(self, encoded: Sequence[list[int]]) -> list[int]:
+        """Ids of a dialogue from those of its turns: each opened by its role, a reply closed by the end token."""
+        ids: list[int] = []
+        for i, turn in enumerate(encoded):
+            ids += [self.user_id, *turn] if i % 2 == 0 else [self.assistant_id, *turn, self.end_id]
+        return ids
+
+    def encode_dialogue(self, turns: Sequence[str]) -> list[int]:
+        """Ids of a whole dialogue."""
+        return self.join_turns(self.encode_batch(turns))
+
+    def encode_prompt(self, history: Sequence[str]) -> list[int]:
+        """Ids of the turns before a reply, and the role token that opens it."""
+        return [*self.encode_dialogue(history), self.assistant_id]
+
+    def save(self, path: Path) -> None:
+        """Nothing; a tokenizer.json that other libraries read too."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._bpe.save(str(path))
+
+
+def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """A tokenizer whose merges are learned from the texts."""
+    bpe = tokenizers.Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=[USER, ASSISTANT, END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return Tokenizer(bpe)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer saved at `path`.
+
+    Raises FileNotFoundError when there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro tokenize` first")
+    return Tokenizer(tokenizers.Tokenizer.from_file(str(path)))
