@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
-
-from llm.gpt import GPT, GPTConfig
 
 logger = logging.getLogger(__name__)
 
@@ -144,23 +142,3 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
                 f"another process is training this very run ({folder}): wait for it or end it, then run again"
             ) from error
         yield State(folder)
-
-
-def save_gpt_config(path: Path, model: GPT) -> None:
-    """Nothing; the shape needed to rebuild the model around its weights."""
-    write_json(path, {**asdict(model.config), "vocab_size": model.vocab_size})
-
-
-def load_gpt(folder: Path, weights: str = "best") -> GPT:
-    """The GPT saved in a folder by the stage train_scratch, in evaluation mode.
-
-    Raises OSError naming what is missing.
-    """
-    for name in ("config.json", f"{weights}.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is missing: run `dvc repro train_scratch` first")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    vocab_size = config.pop("vocab_size")
-    model = GPT(GPTConfig(**config), vocab_size)
-    model.load_state_dict(load_file(folder / f"{weights}.safetensors"))
-    return model.eval()

@@ -1,73 +1,24 @@
 """GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each part, tanh GELU, head tied to the embedding."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llm.ranges import check_range
-
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """Shape of the network; `vocab_size` comes from the tokenizer."""
-
-    architecture: Literal["gpt2"]
-    n_layer: int
-    n_head: int
-    n_embd: int
-    context_length: int  # tokens
-    dropout: float  # after the embedding and at the end of each residual branch
-    attn_dropout: float  # on attention weights; above 0 attention leaves the fast kernel
-
-    def __post_init__(self) -> None:
-        for name in ("n_layer", "n_head", "n_embd"):
-            check_range(name, getattr(self, name), 1, 100_000)
-        check_range("context_length", self.context_length, 8, 1_000_000)
-        check_range("dropout", self.dropout, 0.0, 0.9)
-        check_range("attn_dropout", self.attn_dropout, 0.0, 0.9)
-        if self.n_embd % self.n_head:
-            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
-
-
-class KVCache:
-    """Keys and values of the tokens seen so far, (n_layer, B, n_head, max_length, head_dim), filled from the left."""
-
-    def __init__(self, config: GPTConfig, batch: int, max_length: int, like: Tensor) -> None:
-        shape = (config.n_layer, batch, config.n_head, max_length, config.n_embd // config.n_head)
-        self.k, self.v = like.new_empty(shape), like.new_empty(shape)
-        self.length = 0
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values of `layer`, the new ones included; the last layer moves `length` on."""
-        end = self.length + k.size(2)
-        self.k[layer, :, :, self.length : end] = k
-        self.v[layer, :, :, self.length : end] = v
-        keys, values = self.k[layer, :, :, :end], self.v[layer, :, :, :end]
-        if layer == self.k.size(0) - 1:
-            self.length = end
-        return keys, values
-
-
-def document_mask(documents: Tensor) -> Tensor:
-    """Additive mask (B, 1, T, T) from document numbers (B, T): 0 to earlier tokens of the same document, else -inf."""
-    T = documents.size(1)
-    same = documents[:, None, :, None] == documents[:, None, None, :]
-    causal = torch.ones(T, T, dtype=torch.bool, device=documents.device).tril()
-    return torch.zeros_like(same, dtype=torch.float32).masked_fill(~(same & causal), -math.inf)
+from llm.attention import KVCache, document_mask
+from llm.shape import ModelConfig
 
 
 class Attention(nn.Module):
     """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_head = config.n_head
         self.attn_dropout = config.attn_dropout
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
         self.proj = nn.Linear(config.n_embd, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -88,7 +39,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Two linear layers, four times as wide between them."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.fc = nn.Linear(config.n_embd, 4 * config.n_embd)
         self.proj = nn.Linear(4 * config.n_embd, config.n_embd)
@@ -102,7 +53,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention, then the MLP, each added to the residual stream."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.n_embd)
         self.attn = Attention(config)
@@ -118,12 +69,12 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """The whole network. `generator` draws the initial weights, so that a seed fixes them.
 
-    >>> config = GPTConfig("gpt2", n_layer=2, n_head=2, n_embd=8, context_length=16, dropout=0.0, attn_dropout=0.0)
+    >>> config = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=8, context_length=16, dropout=0.0, attn_dropout=0.0)
     >>> GPT(config, 50, torch.Generator().manual_seed(1))(torch.zeros(1, 4, dtype=torch.long)).shape
     torch.Size([1, 4, 50])
     """
 
-    def __init__(self, config: GPTConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
@@ -173,8 +124,3 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=std, generator=generator)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-
-
-def n_parameters(model: nn.Module) -> int:
-    """Number of weights, shared ones counted once."""
-    return sum(parameter.numel() for parameter in model.parameters())
