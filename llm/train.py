@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
@@ -21,8 +21,6 @@ from llm.optim import adamw, cosine_factor, muon, stable_factor
 from llm.ranges import check_range
 
 logger = logging.getLogger(__name__)
-
-LOG_LINES = 20  # lines written to the log in a run, besides those of validations
 
 
 class LanguageModel(Protocol):
@@ -83,6 +81,14 @@ class TrainConfig:
         if self.schedule_epochs is not None and self.schedule_epochs < (self.epochs or self.schedule_epochs + 1):
             raise ValueError(f"schedule_epochs {self.schedule_epochs} needs epochs, of at most as many")
 
+    def trajectory(self) -> dict[str, object]:
+        """What shapes the run's path; with the horizon pinned, its length does not."""
+        values = asdict(self)
+        del values["state_every_s"]
+        if self.schedule_epochs is not None:
+            del values["epochs"]
+        return values
+
 
 @dataclass
 class Progress:
@@ -96,6 +102,15 @@ class Progress:
     loss_tokens: int = 0
     seconds: float = 0.0  # of training, over all resumes
     history: list[dict[str, float]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, float]:
+        """The closing numbers, without times."""
+        return {
+            **self.history[-1],
+            "best_step": self.best_step,
+            "best_val_loss": round(self.best_loss, 4),
+            "best_val_ppl": round(math.exp(min(self.best_loss, 50.0)), 4),
+        }
 
 
 @dataclass(frozen=True)
@@ -315,6 +330,7 @@ def fit(
     else:
         run.validate()
     saved_at, started = time.monotonic(), time.monotonic() - run.progress.seconds
+    (state.folder / "checkpoints").mkdir(exist_ok=True)
     bar = tqdm(total=run.plan.steps, initial=run.progress.step, unit="step", desc="train", mininterval=1.0)
     with _signals_wait() as signals, bar:
         while run.progress.step < run.plan.steps:

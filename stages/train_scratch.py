@@ -1,0 +1,58 @@
+"""Stage train_scratch: data/tokens -> models/scratch, metrics/train_scratch.{json,csv}."""
+
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from llm.checkpoint import State, file_hash, open_state, run_key, save_tensors, state_root, write_json
+from llm.data import open_corpus, pack_corpus, pack_efficiency
+from llm.history import write_curve
+from llm.models import build_model, describe_model, n_parameters
+from llm.shape import ModelConfig
+from llm.tokenizer import load_tokenizer
+from llm.train import Progress, TrainConfig, fit, pick_device
+from stages.logs import run_stage
+from stages.params import load, load_value
+
+TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
+METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
+TRAJECTORY = ["llm.attention", "llm.data", "llm.gpt", "llm.llama", "llm.loss", "llm.optim", "llm.train"]
+
+logger = logging.getLogger(__name__)
+
+
+def save(state: State, model: torch.nn.Module, run: Progress, described: dict[str, dict[str, object]]) -> None:
+    """Nothing; weights, optimizer states, tokenizer, configuration and metrics stand in models/scratch."""
+    shutil.copytree(state.folder / "checkpoints", OUT / "checkpoints", dirs_exist_ok=True)
+    shutil.copyfile(state.folder / "best.safetensors", OUT / "best.safetensors")
+    save_tensors(OUT / "final.safetensors", dict(model.named_parameters()))
+    shutil.copyfile(TOKENS / "tokenizer.json", OUT / "tokenizer.json")
+    for name, values in described.items():
+        write_json(OUT / f"{name}.json", values)
+    write_json(OUT / "metrics.json", run.history)
+    write_curve(CURVE, run.history)
+
+
+def main() -> None:
+    """Nothing; the stage's outputs are written."""
+    seed, device = load_value("seed", int), pick_device(load_value("device", str))
+    shape, config = load("model", ModelConfig), load("train", TrainConfig)
+    vocab_size = load_tokenizer(TOKENS / "tokenizer.json").vocab_size
+    train, val = (pack_corpus(open_corpus(TOKENS, split), shape.context_length, seed) for split in ("train", "val"))
+    model = build_model(shape, vocab_size, torch.Generator().manual_seed(seed))
+    logger.info("%s of %s parameters, %s rows, %s", shape.architecture, f"{n_parameters(model):,}", len(train), device)
+    inputs = {path.name: file_hash(path) for path in sorted(TOKENS.iterdir())}
+    key = run_key({"seed": seed, "model": asdict(shape), "train": config.trajectory(), "inputs": inputs}, TRAJECTORY)
+    torch.manual_seed(seed)
+    with open_state(state_root(), "scratch", key) as state:
+        run = fit(model, train, val, config, seed, device, state)
+        save(state, model, run, {"config": describe_model(model), "train": {"seed": seed, **asdict(config)}})
+    summary = {"parameters": n_parameters(model), "pack_efficiency": round(pack_efficiency(train), 4)}
+    write_json(METRICS, {**run.summary(), **summary})
+
+
+if __name__ == "__main__":
+    run_stage("train_scratch", main)
