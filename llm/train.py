@@ -6,8 +6,8 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,9 @@ from tqdm import tqdm
 from llm.checkpoint import State, save_tensors
 from llm.data import Batch, Packed, batch_rows
 from llm.loss import summed_loss
-from llm.memory import keep_freed_memory
-from llm.optim import adamw, cosine_factor, muon, stable_factor
-from llm.ranges import check_range
+from llm.machine import keep_freed_memory
+from llm.optim import adamw, muon
+from llm.schedule import TrainConfig, lr_factor, make_plan
 
 logger = logging.getLogger(__name__)
 
@@ -32,62 +32,6 @@ class LanguageModel(Protocol):
 
     def hidden(self, ids: Tensor, positions: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
         """Last hidden states (B, T, C) of packed rows."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a model is trained; the keys of `train` and of `finetune.train`."""
-
-    optimizer: Literal["adamw", "muon"]
-    lr: float  # peak
-    beta1: float  # momentum of Muon too
-    beta2: float
-    weight_decay: float
-    max_norm: float
-    batch_size: int  # rows a step
-    micro_batch: int  # rows a forward pass
-    epochs: int | None  # exactly one of epochs and max_steps
-    max_steps: int | None
-    schedule_epochs: int | None  # horizon of the schedule, when longer than the run
-    schedule: Literal["cosine", "stable"]
-    warmup: float  # share of the horizon
-    decay: float  # share of the horizon, of the schedule `stable`
-    final_lr: float  # share of the peak
-    eval_every: int | None  # steps; null: once an epoch
-    checkpoint_every: int | None  # steps; null: once an epoch
-    keep: int
-    state_every_s: float
-    val_rows: int | None
-
-    def __post_init__(self) -> None:
-        check_range("lr", self.lr, 1e-9, 10.0)
-        for name in ("beta1", "beta2"):
-            check_range(name, getattr(self, name), 0.0, 0.99999)
-        check_range("weight_decay", self.weight_decay, 0.0, 10.0)
-        check_range("max_norm", self.max_norm, 1e-6, 1e6)
-        for name in ("warmup", "decay", "final_lr"):
-            check_range(name, getattr(self, name), 0.0, 1.0)
-        for name in ("batch_size", "micro_batch", "epochs", "max_steps", "schedule_epochs", "eval_every", "val_rows"):
-            if getattr(self, name) is not None:
-                check_range(name, getattr(self, name), 1, 10**9)
-        if self.checkpoint_every is not None:
-            check_range("checkpoint_every", self.checkpoint_every, 1, 10**9)
-        check_range("keep", self.keep, 0, 1000)
-        check_range("state_every_s", self.state_every_s, 0.0, 86400.0)
-        if (self.epochs is None) == (self.max_steps is None):
-            raise ValueError(f"epochs is {self.epochs} and max_steps is {self.max_steps}: exactly one must be a number")
-        if self.batch_size % self.micro_batch:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch {self.micro_batch}")
-        if self.schedule_epochs is not None and self.schedule_epochs < (self.epochs or self.schedule_epochs + 1):
-            raise ValueError(f"schedule_epochs {self.schedule_epochs} needs epochs, of at most as many")
-
-    def trajectory(self) -> dict[str, object]:
-        """What shapes the run's path; with the horizon pinned, its length does not."""
-        values = asdict(self)
-        del values["state_every_s"]
-        if self.schedule_epochs is not None:
-            del values["epochs"]
-        return values
 
 
 @dataclass
@@ -111,47 +55,6 @@ class Progress:
             "best_val_loss": round(self.best_loss, 4),
             "best_val_ppl": round(math.exp(min(self.best_loss, 50.0)), 4),
         }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Step counts of a run."""
-
-    steps: int
-    horizon: int  # of the schedule
-    steps_per_epoch: int
-    eval_every: int
-    checkpoint_every: int
-
-
-def make_plan(n_rows: int, config: TrainConfig) -> Plan:
-    """Step counts for a training set of `n_rows` rows."""
-    per_epoch = max(1, math.ceil(n_rows / config.batch_size))
-    steps = config.max_steps if config.epochs is None else config.epochs * per_epoch
-    assert steps is not None
-    horizon = steps if config.schedule_epochs is None else config.schedule_epochs * per_epoch
-    return Plan(steps, horizon, per_epoch, config.eval_every or per_epoch, config.checkpoint_every or per_epoch)
-
-
-def lr_factor(step: int, horizon: int, config: TrainConfig) -> float:
-    """Share of the peak rate at 0-based `step`."""
-    warmup = round(config.warmup * horizon)
-    if config.schedule == "cosine":
-        return cosine_factor(step, warmup, horizon, config.final_lr)
-    return stable_factor(step, warmup, horizon, config.final_lr, round(config.decay * horizon))
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; for "auto" the first of cuda, mps and cpu that is there.
-
-    Raises ValueError when the named device is not there.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, found in there.items() if found)
-    if not there.get(name, False):
-        raise ValueError(f"device {name} is not available here: set `device: auto` or `device: cpu` in params.yaml")
-    return torch.device(name)
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:

@@ -10,16 +10,18 @@ import torch
 from llm.checkpoint import State, file_hash, open_state, run_key, save_tensors, state_root, write_json
 from llm.data import open_corpus, pack_corpus, pack_efficiency
 from llm.history import write_curve
+from llm.machine import pick_device
 from llm.models import build_model, describe_model, n_parameters
+from llm.schedule import TrainConfig
 from llm.shape import ModelConfig
 from llm.tokenizer import load_tokenizer
-from llm.train import Progress, TrainConfig, fit, pick_device
+from llm.train import Progress, fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
-TRAJECTORY = ["llm.attention", "llm.data", "llm.gpt", "llm.llama", "llm.loss", "llm.optim", "llm.train"]
+TRAJECTORY = ["llm.attention", "llm.data", "llm.gpt", "llm.llama", "llm.loss", "llm.optim", "llm.schedule", "llm.train"]
 
 logger = logging.getLogger(__name__)
 

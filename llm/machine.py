@@ -1,8 +1,10 @@
-"""The C library's allocator, told to keep what it has."""
+"""The machine at hand: which device computes, and an allocator that keeps what it has."""
 
 import ctypes
 import logging
 import sys
+
+import torch
 
 logger = logging.getLogger(__name__)
 
@@ -26,3 +28,16 @@ def keep_freed_memory() -> bool:
         return False
     settings = [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD_BYTES)]
     return all(mallopt(key, value) == 1 for key, value in settings)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; for "auto" the first of cuda, mps and cpu that is there.
+
+    Raises ValueError when the named device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, found in there.items() if found)
+    if not there.get(name, False):
+        raise ValueError(f"device {name} is not available here: set `device: auto` or `device: cpu` in params.yaml")
+    return torch.device(name)
