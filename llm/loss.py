@@ -13,8 +13,8 @@ def _chunk_rows(n_vocab: int) -> int:
 
 
 def _chunk_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed negative log-likelihood (nats) and softmax (n, V) of one chunk, in fp32."""
-    logits = (hidden @ weight.T).float()
+    """Summed negative log-likelihood (nats) and softmax (n, V) of one chunk, in fp32 or better."""
+    logits = (hidden @ weight.T).to(torch.promote_types(hidden.dtype, torch.float32))
     log_norm = logits.logsumexp(1, keepdim=True)
     loss = (log_norm.squeeze(1) - logits.gather(1, targets[:, None]).squeeze(1)).sum()
     return loss, logits.sub_(log_norm).exp_()
@@ -26,7 +26,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         """Summed loss of hidden (N, C) and weight (V, C)."""
-        total = hidden.new_zeros((), dtype=torch.float32)
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         d_hidden = torch.empty_like(hidden)
         d_weight = torch.zeros_like(weight)
         cast_weight = weight.to(hidden.dtype)
@@ -50,7 +50,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Negative log-likelihood (nats) of the targets, summed; scalar fp32.
+    """Negative log-likelihood (nats) of the targets, summed; a scalar in fp32 or better.
 
     hidden (B, T, C), weight (V, C), targets (B, T) with -1 where nothing is to be predicted.
     """
@@ -58,7 +58,7 @@ def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     hidden, targets = hidden.flatten(0, 1)[supervised], targets.flatten()[supervised]
     if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
         return _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
-    total = hidden.new_zeros((), dtype=torch.float32)
+    total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
     n_rows = _chunk_rows(len(weight))
     for start in range(0, len(targets), n_rows):
         part = slice(start, start + n_rows)

@@ -150,7 +150,7 @@ class Training:
             "step": progress.step,
             "epoch": round(progress.step / self.plan.steps_per_epoch, 4),
             "tokens": progress.tokens,
-            "lr": round(config.lr * lr_factor(progress.step - 1, self.plan.horizon, config), 8),
+            "lr": round(config.lr * lr_factor(max(0, progress.step - 1), self.plan.horizon, config), 8),
             "train_loss": round(progress.loss_sum / max(1, progress.loss_tokens), 4),
             "val_loss": round(val_loss, 4),
             "val_ppl": round(math.exp(min(val_loss, 50.0)), 4),

@@ -1,0 +1,48 @@
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from llm.machine import keep_freed_memory, pick_device
+
+
+def test_auto_takes_the_cpu_where_there_is_nothing_else():
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("this machine has an accelerator")
+    assert pick_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda", "tpu"])
+def test_a_device_that_is_not_there_is_refused_with_advice(name):
+    if name == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ValueError, match=f"device {name} is not available here: set `device: auto`"):
+        pick_device(name)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator setting is glibc's")
+def test_freed_memory_is_not_faulted_in_again():
+    """64 MB are 16,384 pages of 4 KB each time; kept, they fault while the heap finds its size, then no more."""
+    code = (
+        "import resource, sys, torch\n"
+        "from llm.machine import keep_freed_memory\n"
+        "if sys.argv[1] == 'kept': assert keep_freed_memory()\n"
+        "for _ in range(30): torch.ones(16 * 1024 * 1024)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(10): torch.ones(16 * 1024 * 1024)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = {
+        mode: int(subprocess.run([sys.executable, "-c", code, mode], capture_output=True, check=True).stdout)
+        for mode in ("kept", "stock")
+    }
+    pages = 64 * 1024 * 1024 // resource.getpagesize()
+    assert faults["stock"] >= 10 * pages
+    assert faults["kept"] <= 2 * pages
+
+
+def test_the_setting_says_whether_it_took(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_freed_memory()

@@ -1,0 +1,163 @@
+import math
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llm.checkpoint import State, open_state
+from llm.data import TokenCorpus, pack_corpus
+from llm.history import write_curve
+from llm.models import build_model
+from llm.shape import ModelConfig
+from llm.train import Training, fit, validation_loss
+from tests.test_schedule import CONFIG
+
+SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.1, attn_dropout=0.0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def packed():
+    """Sixty dialogues of counting tokens, in rows of 16."""
+    generator = np.random.default_rng(1)
+    lengths = generator.integers(4, 30, 60)
+    ids = np.concatenate([np.arange(n) % 7 + start % 5 for start, n in enumerate(lengths)]).astype(np.uint16)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return pack_corpus(TokenCorpus(ids, offsets, offsets[:-1], None), 16, seed=1)
+
+
+def model(shape=SHAPE):
+    torch.manual_seed(1)
+    return build_model(shape, 12, torch.Generator().manual_seed(1))
+
+
+def weights(network):
+    return {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+
+
+def train(packed, folder, config=CONFIG, shape=SHAPE):
+    network = model(shape)
+    progress = fit(network, packed, packed, config, 1, CPU, State(folder))
+    return weights(network), progress
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_training_lowers_the_loss(packed, tmp_path, optimizer, architecture):
+    _, run = train(
+        packed, tmp_path, replace(CONFIG, optimizer=optimizer, max_steps=60), replace(SHAPE, architecture=architecture)
+    )
+    assert run.history[0]["val_loss"] == pytest.approx(math.log(12), rel=0.05)  # untrained: about uniform
+    assert run.history[-1]["val_loss"] < 0.7 * run.history[0]["val_loss"]
+
+
+def test_equal_seeds_give_equal_weights_and_metrics(packed, tmp_path):
+    (one, run_one), (two, run_two) = train(packed, tmp_path / "a"), train(packed, tmp_path / "b")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert run_one.history == run_two.history
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_stopped_at_any_step_and_resumed_is_bit_identical(packed, tmp_path, optimizer):
+    config = replace(CONFIG, optimizer=optimizer, max_steps=8, eval_every=3)
+    straight, run = train(packed, tmp_path / "straight", config)
+    for stop in (1, 3, 7):
+        folder = tmp_path / f"stop{stop}"
+        first = Training(model(), packed, packed, config, 1, CPU, State(folder))
+        first.validate()
+        for _ in range(stop):
+            first.step()
+            if first.progress.step % 3 == 0:
+                first.validate()
+        first.save_state()
+        torch.manual_seed(999)  # a new process has another random state
+        network = build_model(SHAPE, 12, torch.Generator().manual_seed(7))
+        resumed = fit(network, packed, packed, config, 1, CPU, State(folder))
+        assert all(torch.equal(straight[name], value) for name, value in weights(network).items())
+        assert resumed.history == run.history
+        assert (folder / "best.safetensors").read_bytes() == (tmp_path / "straight/best.safetensors").read_bytes()
+
+
+def test_accumulated_micro_batches_equal_one_large_batch(packed, tmp_path):
+    still = replace(SHAPE, dropout=0.0)
+    _, whole = train(packed, tmp_path / "4", replace(CONFIG, micro_batch=4), still)
+    _, split = train(packed, tmp_path / "1", replace(CONFIG, micro_batch=1), still)
+    assert split.best_loss == pytest.approx(whole.best_loss, abs=1e-6)
+    assert split.tokens == whole.tokens
+
+
+def test_best_weights_are_those_of_the_lowest_validation_loss(packed, tmp_path):
+    _, run = train(packed, tmp_path)
+    network = model()
+    network.load_state_dict(load_file(tmp_path / "best.safetensors"))
+    assert validation_loss(network, packed, None, 4, CPU) == pytest.approx(run.best_loss, abs=1e-6)
+    assert run.best_loss == pytest.approx(min(row["val_loss"] for row in run.history), abs=1e-4)
+
+
+def test_periodic_checkpoints_are_thinned_to_keep(packed, tmp_path):
+    train(packed, tmp_path, replace(CONFIG, checkpoint_every=5, keep=2))
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == [f"step_{n:08d}.{kind}" for n in (15, 20) for kind in ("optim", "safetensors")]
+
+
+def test_keep_0_keeps_no_periodic_checkpoint(packed, tmp_path):
+    train(packed, tmp_path, replace(CONFIG, checkpoint_every=5, keep=0))
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one_with_the_same_horizon(packed, tmp_path):
+    config = replace(CONFIG, max_steps=None, epochs=1, schedule_epochs=2, eval_every=None)
+    straight, _ = train(packed, tmp_path / "straight", replace(config, epochs=2))
+    train(packed, tmp_path / "extended", config)
+    extended, _ = train(packed, tmp_path / "extended", replace(config, epochs=2))
+    assert all(torch.equal(straight[name], extended[name]) for name in straight)
+
+
+def test_only_parameters_that_require_a_gradient_move(packed, tmp_path):
+    network = model()
+    network.tokens.weight.requires_grad_(False)
+    before = weights(network)
+    fit(network, packed, packed, replace(CONFIG, max_steps=2), 1, CPU, State(tmp_path))
+    assert torch.equal(before["tokens.weight"], network.tokens.weight)
+    assert not torch.equal(before["positions.weight"], network.positions.weight)
+    assert "tokens.weight" not in load_file(tmp_path / "best.safetensors")
+
+
+def test_the_loss_is_the_mean_over_supervised_tokens(packed):
+    network = model().eval()
+    total, n = 0.0, 0
+    for row in range(len(packed)):
+        batch = packed.batch([row])
+        logits = network.hidden(batch.ids, batch.positions, batch.documents) @ network.head.T
+        losses = torch.nn.functional.cross_entropy(logits[0], batch.targets[0], ignore_index=-1, reduction="none")
+        total, n = total + losses.sum().item(), n + int((batch.targets >= 0).sum())
+    assert validation_loss(network, packed, None, 3, CPU) == pytest.approx(total / n, rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_stops(packed, tmp_path, monkeypatch, number):
+    step = Training.step
+
+    def step_and_signal(self):
+        step(self)
+        if self.progress.step == 4:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Training, "step", step_and_signal)
+    with pytest.raises(KeyboardInterrupt, match="run the same command again"):
+        train(packed, tmp_path, replace(CONFIG, state_every_s=999.0))
+    _, values = State(tmp_path).load()
+    assert values["step"] == 4
+
+
+def test_the_curve_is_a_csv_with_a_row_per_validation(packed, tmp_path):
+    with open_state(tmp_path, "scratch", "k") as state:
+        run = fit(model(), packed, packed, CONFIG, 1, CPU, state)
+    write_curve(tmp_path / "curve.csv", run.history)
+    lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert lines[0] == "step,epoch,tokens,lr,train_loss,val_loss,val_ppl"
+    assert [line.split(",")[0] for line in lines[1:]] == ["0", "5", "10", "15", "20"]
