@@ -1,0 +1,36 @@
+# `make` installs everything into .venv and runs the pipeline; `make test` and `make lint` check the code.
+
+PYTHON ?= python3
+# An extra package index that has CPU builds of torch (a tenth of the size), e.g. make TORCH_INDEX=https://...
+TORCH_INDEX ?=
+
+# DVC starts `python` from PATH: it must be the one of the environment.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+PIP_INSTALL = .venv/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: all install test lint
+.DELETE_ON_ERROR:
+
+all: install
+	dvc repro
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(PIP_INSTALL) -r requirements.lock
+	$(PIP_INSTALL) --no-deps -e .
+	touch $@
+
+.venv/test-installed: requirements-test.lock .venv/installed
+	$(PIP_INSTALL) -r requirements-test.lock
+	touch $@
+
+test: .venv/test-installed
+	pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+lint: .venv/test-installed
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
