@@ -1,0 +1,83 @@
+"""How the next token is chosen from logits: one rule for every model, whatever batch it runs in."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llm.ranges import check_range
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How replies are generated."""
+
+    max_new_tokens: int
+    temperature: float  # 0: the most likely token each time (greedy)
+    top_k: int  # only the k most likely tokens; 0: all
+    top_p: float  # only the most likely tokens that together reach this probability (Holtzman et al. 2020); 1: all
+    repetition_penalty: float  # logits of tokens already there are weakened by this (Keskar et al. 2019); 1: not
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_range("max_new_tokens", self.max_new_tokens, 1, 1_000_000)
+        check_range("temperature", self.temperature, 0.0, 100.0)
+        check_range("top_k", self.top_k, 0, 10_000_000)
+        check_range("top_p", self.top_p, 1e-6, 1.0)
+        check_range("repetition_penalty", self.repetition_penalty, 0.01, 100.0)
+
+
+def item_draws(histories: Sequence[Sequence[str]], decoding: Decoding) -> Tensor:
+    """Numbers in [0, 1) that sampling uses up, (items, max_new_tokens): a function of the seed and the item's text.
+
+    So an item's sample depends on nothing else in the list, and all models draw alike.
+    """
+    draws = torch.empty(len(histories), decoding.max_new_tokens)
+    for i, history in enumerate(histories):
+        text = "\0".join([str(decoding.seed), *history])
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
+        draws[i] = torch.rand(decoding.max_new_tokens, generator=torch.Generator().manual_seed(seed))
+    return draws
+
+
+def mark_seen(prompts: Sequence[Sequence[int]], vocab_size: int) -> Tensor:
+    """Whether a token stands in a prompt, (B, vocab_size): what a repetition penalty applies to at the start."""
+    seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool)
+    for i, prompt in enumerate(prompts):
+        seen[i, list(prompt)] = True
+    return seen
+
+
+def next_ids(logits: Tensor, seen: Tensor | None, stop: Tensor, draws: Tensor, decoding: Decoding) -> Tensor:
+    """The next token of each row, (B,).
+
+    logits (B, V); `seen` (B, V) tells which tokens are penalised, None: no penalty; tokens in `stop` never are, or
+    replies would not end; `draws` (B,) in [0, 1) decide the sampling.
+    """
+    logits = logits.float()
+    if seen is not None:
+        logits = _penalise(logits, seen.index_fill(1, stop, False), decoding.repetition_penalty)
+    if decoding.temperature == 0:
+        return logits.argmax(1)
+    return _sample(logits / decoding.temperature, draws, decoding)
+
+
+def _penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Logits of seen tokens divided by the penalty, negative ones multiplied."""
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def _sample(logits: Tensor, draws: Tensor, decoding: Decoding) -> Tensor:
+    """Tokens whose share of the kept probability covers the draw."""
+    k = min(decoding.top_k or math.inf, logits.size(1))
+    logits, ids = logits.topk(int(k), dim=1)  # the most likely first
+    probabilities = logits.softmax(1)
+    before = probabilities.cumsum(1) - probabilities
+    probabilities = probabilities.masked_fill(before >= decoding.top_p, 0.0)
+    cumulative = probabilities.cumsum(1)
+    chosen = (cumulative <= draws[:, None] * cumulative[:, -1:]).sum(1)
+    last_kept = (probabilities > 0).sum(1) - 1
+    return ids.gather(1, torch.minimum(chosen, last_kept)[:, None]).squeeze(1)
