@@ -1,8 +1,6 @@
 """Stage check_params: the whole of params.yaml is valid -> data/params_checked, always the same bytes."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from llm.checkpoint import write_bytes
 from llm.ranges import check_range

@@ -34,14 +34,14 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
     """
     set_up_logging(name)
     started = time.monotonic()
-    with logging_redirect_tqdm():
-        try:
+    try:
+        with logging_redirect_tqdm():
             main()
-        except KeyboardInterrupt:
-            logger.warning("%s interrupted: run the same command again to go on", name)
-            raise SystemExit(INTERRUPTED) from None
-        except (ValueError, OSError) as error:
-            logger.debug("where it happened", exc_info=True)
-            logger.error("%s failed: %s", name, " ".join(str(error).split()))
-            raise SystemExit(1) from None
-        logger.info("%s done in %.1f s", name, time.monotonic() - started)
+    except KeyboardInterrupt:
+        logger.warning("%s interrupted: run the same command again to go on", name)
+        raise SystemExit(INTERRUPTED) from None
+    except (ValueError, OSError) as error:
+        logger.debug("where it happened", exc_info=True)
+        logger.error("%s failed: %s", name, " ".join(str(error).split()))
+        raise SystemExit(1) from None
+    logger.info("%s done in %.1f s", name, time.monotonic() - started)

@@ -79,10 +79,13 @@ def describe(hint: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean x?` where something known is like the word, else all that is known."""
-    known = list(known)
-    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {matches[0]}?" if matches else f"known: {', '.join(known)}"
+    """`did you mean x?` where something known is like the word, else all that is known.
+
+    Dotted names are compared by their last part.
+    """
+    names = {name.rpartition(".")[2]: name for name in known}
+    matches = difflib.get_close_matches(word.rpartition(".")[2], names, n=1, cutoff=0.5)
+    return f"did you mean {names[matches[0]]}?" if matches else f"known: {', '.join(names.values())}"
 
 
 def _key(section: str, key: str) -> str:

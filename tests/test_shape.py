@@ -7,9 +7,6 @@ import ast
 import sys
 from pathlib import Path
 
-import pytest
-import yaml
-
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("llm", "stages")
 CHECKED = "data/params_checked"  # written by the stage check_params

@@ -1,0 +1,106 @@
+"""`python -m stages.preset NAME` writes a preset into params.yaml and lists what changed.
+
+presets/laptop.yaml is a whole params.yaml; every other preset names only where it differs from that. So what stands
+in params.yaml afterwards depends on NAME alone, not on what stood there before.
+"""
+
+import io
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from llm.checkpoint import write_bytes
+from stages.logs import run_stage
+from stages.params import PARAMS, nearest, read_params
+
+PRESETS = Path("presets")
+WHOLE = "laptop"
+
+logger = logging.getLogger(__name__)
+
+
+def overlay(values: Any, changes: Any, section: str = "") -> None:
+    """Nothing; `values` holds the changes, its comments stay.
+
+    Raises ValueError for a key that `values` does not have.
+    """
+    for key, change in changes.items():
+        if key not in values:
+            raise ValueError(f"{section}{key} is not a parameter, {nearest(key, values)}")
+        if isinstance(change, dict) and isinstance(values[key], dict):
+            overlay(values[key], change, f"{section}{key}.")
+        elif values[key] != change:
+            values[key] = change
+
+
+def render(name: str, folder: Path = PRESETS) -> str:
+    """The text of params.yaml for a preset.
+
+    Raises ValueError for an unknown preset, naming the known ones, and for a preset with an unknown key.
+    """
+    from ruamel.yaml import YAML
+
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise ValueError(f"{name} is not a preset, {nearest(name, known)} (presets: {', '.join(known)})")
+    whole = (folder / f"{WHOLE}.yaml").read_text(encoding="utf-8")
+    if name == WHOLE:
+        return whole
+    yaml = YAML()
+    yaml.width = 10_000  # no line is folded
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    values = yaml.load(whole)
+    try:
+        overlay(values, yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{folder / name}.yaml: {error}") from None
+    text = io.StringIO()
+    yaml.dump(values, text)
+    return text.getvalue()
+
+
+def flatten(values: dict[str, Any], section: str = "") -> dict[str, Any]:
+    """Values by dotted name.  flatten({"a": {"b": 1}}) == {"a.b": 1}"""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{section}{key}.") if isinstance(value, dict) else {f"{section}{key}": value}
+    return flat
+
+
+def _text(flat: dict[str, Any], name: str) -> str:
+    return json.dumps(flat[name], ensure_ascii=False) if name in flat else "absent"
+
+
+def apply_preset(name: str, path: Path = PARAMS, folder: Path = PRESETS) -> list[str]:
+    """What changed, `train.lr: 0.003 -> 0.0003` a line; the file appears whole or not at all."""
+    text = render(name, folder)
+    try:
+        before = flatten(read_params(path))
+    except (OSError, ValueError) as error:
+        logger.warning("%s is replaced as a whole: %s", path, error)
+        before = {}
+    write_bytes(path, text.encode())
+    after = flatten(read_params(path))
+    names = [*after, *(name for name in before if name not in after)]
+    return [
+        f"{name}: {_text(before, name)} -> {_text(after, name)}"
+        for name in names
+        if name not in before or name not in after or before[name] != after[name]
+    ]
+
+
+def main() -> None:
+    """Nothing; params.yaml holds the preset named on the command line."""
+    if len(sys.argv) != 2:
+        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+        raise ValueError(f"usage: python -m stages.preset NAME (presets: {known})")
+    changes = apply_preset(sys.argv[1])
+    for change in changes:
+        logger.info("%s", change)
+    logger.info("%s holds the preset %s, %d values changed", PARAMS, sys.argv[1], len(changes))
+
+
+if __name__ == "__main__":
+    run_stage("preset", main)
