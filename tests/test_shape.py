@@ -4,8 +4,16 @@
 """
 
 import ast
+import dataclasses
+import importlib
+import re
+import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("llm", "stages")
@@ -62,6 +70,168 @@ def import_closure(module):
             seen.add(path)
             waiting += [file for name in imported(path) for file in module_files(name)]
     return sorted({path.as_posix() for path in seen}.union(*map(sibling_files, seen)))
+
+
+def stages_of_dag():
+    """Every stage of dvc.yaml by name, `foreach` stages once for each item."""
+    stages = {}
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
+        if "foreach" not in stage:
+            stages[name] = stage
+            continue
+        for item in stage["foreach"]:
+            stages[f"{name}@{item}"] = yaml.safe_load(yaml.safe_dump(stage["do"]).replace("${item}", item))
+    return stages
+
+
+def module_of(stage):
+    return re.fullmatch(r"python -m (stages\.\w+)( \w+)?", stage["cmd"])[1]
+
+
+def paths(stage, *kinds):
+    """Paths a stage lists under the kinds, with or without settings."""
+    return {entry if isinstance(entry, str) else next(iter(entry)) for kind in kinds for entry in stage.get(kind, [])}
+
+
+def source_of(module):
+    return Path(*module.split(".")).with_suffix(".py")
+
+
+def loads(module):
+    """Dotted names (with `*` for what an f-string fills in) and classes of a module's load and load_value calls."""
+    for node in ast.walk(parse(source_of(module))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("load", "load_value"):
+            name, cls = node.args[:2]
+            parts = name.values if isinstance(name, ast.JoinedStr) else [name]
+            yield "".join(p.value if isinstance(p, ast.Constant) else "*" for p in parts), ast.unparse(cls)
+
+
+def related(one, other):
+    """Whether two paths are equal or one is a folder that holds the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+STAGES = stages_of_dag()
+each_stage = pytest.mark.parametrize("name", STAGES)
+MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+HEAVY = {"datasets", "transformers", "peft", "sklearn", "sacrebleu", "matplotlib"}  # 0.4 to 6 s each
+
+
+@each_stage
+def test_a_stage_depends_on_exactly_the_code_it_imports(name):
+    code = {path for path in paths(STAGES[name], "deps") if path.split("/")[0] in PACKAGES}
+    assert sorted(code) == import_closure(module_of(STAGES[name]))
+
+
+@each_stage
+def test_a_stage_depends_on_the_checked_params(name):
+    assert (CHECKED in paths(STAGES[name], "deps")) == (name != "check_params")
+
+
+@each_stage
+def test_a_stage_names_exactly_the_params_it_loads(name):
+    if name == "check_params":
+        assert STAGES[name]["params"] == [{"params.yaml": None}]
+        return
+    module = module_of(STAGES[name])
+    named = {other: stage["params"] for other, stage in STAGES.items() if module_of(stage) == module}
+    assert len(set(map(len, named.values()))) == 1
+    patterns = {re.escape(loaded).replace(r"\*", r"\w+") for loaded, _ in loads(module)}
+    params = {param for params in named.values() for param in params}
+    assert {pattern for pattern in patterns if not any(re.fullmatch(pattern, param) for param in params)} == set()
+    assert {param for param in params if not any(re.fullmatch(pattern, param) for pattern in patterns)} == set()
+
+
+@each_stage
+def test_the_paths_of_a_stage_are_the_constants_of_its_module(name):
+    stage, module = STAGES[name], module_of(STAGES[name])
+    files = paths(stage, "deps", "outs", "metrics", "plots") - {CHECKED if name != "check_params" else ""}
+    files = {path for path in files if path.split("/")[0] not in PACKAGES}
+    constants = {
+        value.as_posix()
+        for value in vars(importlib.import_module(module)).values()
+        if isinstance(value, Path) and not value.is_absolute()
+    }
+    named = constants - {"params.yaml", "logs"}
+    assert {path for path in files if not any(related(path, constant) for constant in named)} == set()
+    assert {constant for constant in named if not any(related(path, constant) for path in files)} == set()
+
+
+@each_stage
+def test_git_ignores_the_outs_that_dvc_caches_and_no_others(name):
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in STAGES[name].get(kind, [])]
+    for entry in entries:
+        path, cached = (entry, True) if isinstance(entry, str) else (next(iter(entry)), False)
+        ignored = subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT).returncode == 0
+        assert ignored == cached, path
+
+
+def leaf_keys(values, section=""):
+    for key, value in values.items():
+        yield from leaf_keys(value, f"{section}{key}.") if isinstance(value, dict) else [f"{section}{key}"]
+
+
+def test_every_parameter_is_used_by_a_stage():
+    used = {param for name, stage in STAGES.items() if name != "check_params" for param in stage["params"]}
+    keys = leaf_keys(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    assert [key for key in keys if not any(f"{key}.".startswith(f"{param}.") for param in used)] == []
+
+
+def test_every_parameter_has_a_comment_where_its_name_first_occurs():
+    lines = [
+        re.match(r" *(\w+): [^#]*(#.*)?$", line) for line in (ROOT / "params.yaml").read_text("utf-8").splitlines()
+    ]
+    first = {}
+    for line in filter(None, lines):
+        first.setdefault(line[1], line[2])
+    assert [key for key, comment in first.items() if not comment] == []
+
+
+def configs():
+    """The dataclass of every section that a stage loads."""
+    for module in sorted({module_of(stage) for name, stage in STAGES.items() if name != "check_params"}):
+        for section, cls in loads(module):
+            if dataclasses.is_dataclass(config := eval(cls, vars(importlib.import_module(module)))):
+                yield section, config
+
+
+def test_no_config_has_a_default_beside_params_yaml():
+    found = [
+        f"{c.__name__}.{f.name}"
+        for _, c in configs()
+        for f in dataclasses.fields(c)
+        if f.default is not f.default_factory
+    ]
+    assert found == []
+
+
+def test_every_field_of_a_config_is_read_somewhere():
+    read = set()
+    for path in MODULES:
+        tree = parse(path)
+        checks = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name == "__post_init__"]
+        skipped = {id(node) for check in checks for node in ast.walk(check)}
+        read |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and id(n) not in skipped}
+    assert [f"{c.__name__}.{f.name}" for _, c in configs() for f in dataclasses.fields(c) if f.name not in read] == []
+
+
+def test_no_module_is_named_like_one_of_python_or_of_a_dependency():
+    taken = set(sys.stdlib_module_names) | set(packages_distributions()) - set(PACKAGES)
+    assert [path for path in MODULES if path.stem in taken and path.stem != "__main__"] == []
+
+
+def test_no_module_has_more_than_300_lines():
+    assert [str(p) for p in MODULES if len((ROOT / p).read_text(encoding="utf-8").splitlines()) > 300] == []
+
+
+def test_heavy_packages_are_imported_only_where_they_are_used():
+    found = []
+    for path in MODULES:
+        for node in parse(path).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+                found += [f"{path}: {name}" for name in names if name.split(".")[0] in HEAVY]
+    assert found == []
 
 
 if __name__ == "__main__":
