@@ -1,0 +1,79 @@
+"""The Cornell Movie-Dialogs Corpus: conversations of film characters (Danescu-Niculescu-Mizil & Lee 2011)."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from llm.dialogue import Dialogue, join_speaker_turns
+from llm.download import HttpConfig, fetch, file_sha256, location_name, read_zip
+from llm.sources import Corpus
+from llm.sources.plaintext import script_text
+
+LINES, CONVERSATIONS = "movie_lines.txt", "movie_conversations.txt"
+ENCODING = "cp1252"  # with latin-1 its dashes and quotes become control characters; UTF-8 fails
+LICENCE = "none stated; research use (Danescu-Niculescu-Mizil & Lee 2011)"
+_SEPARATOR = re.compile(r" \+\+\+\$\+\+\+ ?")  # an empty text may have lost the last space
+
+
+def read_cornell(location: str, sha256: str | None, folder: Path, http: HttpConfig) -> Corpus:
+    """Whole conversations of the corpus' zip, downloaded into `folder`; a film is a group."""
+    path = fetch(location, folder / "cornell_movie_dialogs_corpus.zip", sha256, http)
+    members = read_zip(path, (LINES, CONVERSATIONS))
+    counts: Counter[str] = Counter()
+    lines = parse_lines(members[LINES], counts)
+    dialogues = list(_conversations(members[CONVERSATIONS], lines, counts))
+    return Corpus(dialogues, location_name(location), LICENCE, file_sha256(path), counts=dict(counts))
+
+
+def parse_lines(content: bytes, counts: Counter[str]) -> dict[str, tuple[str, str]]:
+    """Speaker and cleaned text of every line id; empty texts are left in and counted."""
+    lines = {}
+    for number, row in _rows(content, LINES, 5):
+        text = script_text(row[4])
+        counts["lines"] += 1
+        counts["empty_lines"] += not text
+        counts["undecodable_lines"] += "\ufffd" in text
+        if row[0] in lines:
+            raise ValueError(f"{LINES}, line {number}: {row[0]} occurs twice")
+        lines[row[0]] = (row[1], text)
+    return lines
+
+
+def _conversations(content: bytes, lines: dict[str, tuple[str, str]], counts: Counter[str]) -> Iterator[Dialogue]:
+    for number, (_, _, film, listed) in _rows(content, CONVERSATIONS, 4):
+        counts["rows"] += 1
+        ids = _line_ids(listed, number)
+        if any(id not in lines for id in ids):
+            counts["conversations_with_unknown_lines"] += 1
+            continue
+        turns = join_speaker_turns((speaker, text) for speaker, text in (lines[id] for id in ids) if text)
+        if len(turns) < 2:
+            counts["conversations_of_one_turn"] += 1
+            continue
+        yield Dialogue(f"cornell-{ids[0]}", "dialogue", f"cornell-{film}", turns)
+
+
+def _rows(content: bytes, name: str, n_fields: int) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every line that is not empty."""
+    text = content.decode(ENCODING, errors="replace")
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would break at control characters too
+        line = line.removesuffix("\r")
+        if not line:
+            continue
+        row = _SEPARATOR.split(line, maxsplit=n_fields - 1)
+        if len(row) != n_fields:
+            raise ValueError(f"{name}, line {number}: {len(row)} fields instead of {n_fields}; is this the corpus?")
+        yield number, row
+
+
+def _line_ids(listed: str, number: int) -> list[str]:
+    """Line ids of a Python list literal: ['L194', 'L195']."""
+    try:
+        ids = ast.literal_eval(listed.strip())
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{CONVERSATIONS}, line {number}: {listed!r} is not a list of line ids") from error
+    if not isinstance(ids, list) or not ids or not all(isinstance(id, str) for id in ids):
+        raise ValueError(f"{CONVERSATIONS}, line {number}: {listed!r} is not a list of line ids")
+    return ids

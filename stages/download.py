@@ -1,0 +1,76 @@
+"""Stage download@SOURCE: one source's dialogues into data/raw, from the first provider that can serve them."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from llm.dialogue import write_dialogues
+from llm.download import HttpConfig, file_sha256
+from llm.sources.collect import (
+    Collected,
+    DialogueConfig,
+    Eli5Config,
+    TechnicalConfig,
+    collect,
+    dialogue_providers,
+    eli5_providers,
+    technical_providers,
+)
+from stages.logs import run_stage
+from stages.params import load
+
+RAW, CURATED = Path("data/raw"), Path("data/curated")
+DOWNLOADS = RAW / "downloads"  # no output: a partial file outlives a failed run, a whole one the next
+
+logger = logging.getLogger(__name__)
+
+
+def collect_dialogue() -> Collected:
+    """Dialogues of the source `dialogue`."""
+    config = load("download.dialogue", DialogueConfig)
+    providers = dialogue_providers(config, DOWNLOADS, load("download.http", HttpConfig))
+    return collect("dialogue", providers, config.providers, config.fallback, config.limit)
+
+
+def collect_eli5() -> Collected:
+    """Dialogues of the source `eli5`."""
+    config = load("download.eli5", Eli5Config)
+    providers = eli5_providers(config, CURATED / "eli5.jsonl")
+    return collect("eli5", providers, config.providers, config.fallback, config.limit)
+
+
+def collect_technical() -> Collected:
+    """Dialogues of the source `technical`."""
+    config = load("download.technical", TechnicalConfig)
+    providers = technical_providers(config, CURATED / "technical.jsonl")
+    return collect("technical", providers, config.providers, config.fallback, config.limit)
+
+
+SOURCES = {"dialogue": collect_dialogue, "eli5": collect_eli5, "technical": collect_technical}
+
+
+def write(source: str, collected: Collected) -> None:
+    """Nothing; the dialogues and their provenance lie in data/raw."""
+    path = RAW / f"{source}.jsonl"
+    write_dialogues(path, collected.dialogues)
+    provenance = collected.provenance | {"sha256": file_sha256(path)}
+    text = json.dumps(provenance, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    temporary = RAW / f"{source}.provenance.json.tmp"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(RAW / f"{source}.provenance.json")
+
+
+def main() -> None:
+    """Nothing; the source named on the command line is collected and written."""
+    source = sys.argv[1] if len(sys.argv) == 2 else ""
+    if source not in SOURCES:
+        raise ValueError(f"which source? `python -m stages.download SOURCE`, SOURCE one of {', '.join(SOURCES)}")
+    collected = SOURCES[source]()
+    write(source, collected)
+    for entry in collected.provenance["served"]:
+        logger.info("%s: %d exchanges from %s", source, entry["exchanges"], entry["location"])
+
+
+if __name__ == "__main__":
+    run_stage("download", main)
