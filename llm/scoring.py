@@ -1,5 +1,6 @@
 """What evaluation asks of a model: how likely a reply is, and what it would reply itself."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -67,13 +68,17 @@ def cut_history(history: tuple[str, ...], max_chars: int) -> tuple[str, ...]:
     while len(history) > 1 and sum(map(len, history)) > max_chars:
         history = history[2:]
     (*earlier, last) = history
-    if len(last) > max_chars:
-        cut = len(last) - max_chars
-        kept, in_word = last[cut:], not last[cut - 1].isspace()
-        words = kept.split(maxsplit=1)
-        starts_with_rest = in_word and not kept[0].isspace() and len(words) == 2
-        last = words[1] if starts_with_rest else kept.lstrip()
-    return (*earlier, last)
+    return (*earlier, _cut_words(last, max_chars))
+
+
+def _cut_words(text: str, max_chars: int) -> str:
+    """The end of a text, from the start of a word; of a single word, its end."""
+    text = text if len(text) <= max_chars else text.rstrip()
+    start = len(text) - max_chars
+    if start <= 0:
+        return text
+    word = re.search(r"(?<=\s)\S", text[start - 1 :])
+    return text[start - 1 + word.start() :] if word else text[start:]
 
 
 def fit_prompt(history: tuple[str, ...], room: int, encode: Encode) -> list[int]:
