@@ -1,0 +1,37 @@
+"""Question sets that no model may be trained on: their texts, for the leak gate."""
+
+import csv
+import json
+from pathlib import Path
+
+TRUTH_COLUMNS = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
+
+
+def question_texts(path: Path) -> list[str]:
+    """Every text of a question file (JSON lines): questions, right and wrong answers, explanations.
+
+    Raises ValueError naming the line that is not a question.
+    """
+    texts = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                texts += [row["question"], *row["correct"], *row["incorrect"], row["explanation"]]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: not a question: {error!r}") from error
+    return texts
+
+
+def truth_texts(path: Path) -> list[str]:
+    """Every question and answer of TruthfulQA.csv (Lin et al. 2022).
+
+    Raises ValueError when the columns are others.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        missing = [name for name in TRUTH_COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path} has no column {', '.join(missing)}: it is not TruthfulQA.csv (clean.truth_data)")
+        fields = [row[name] or "" for row in rows for name in TRUTH_COLUMNS]
+    return [text for field in fields for text in field.split("; ") if text]
