@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from llm.dialogue import Example
 from llm.models import build_model
 from llm.perplexity import perplexity, resample_examples
-from llm.scoring import Decoding, Score, ScratchModel, check_lossless, cut_history, fit_prompt
+from llm.scoring import Decoding, NgramScorer, Score, ScratchModel, check_lossless, cut_history, fit_prompt
 from llm.shape import ModelConfig
 from llm.tokenizer import TokenizerConfig, train_tokenizer
 
@@ -172,3 +173,17 @@ def test_a_score_of_nothing_but_the_end_has_no_text():
     (score,) = make_model().loglik(make_examples(("Hm", "")))
     assert score.logprob == 0 and score.n_tokens == 0 and score.end_logprob < 0
     assert math.isfinite(score.end_logprob)
+
+
+class Falling:
+    """A scorer of tokens whose log-probabilities are -1, -2, -3, ..."""
+
+    def token_logprobs(self, ids):
+        return -np.arange(1.0, len(ids) + 1)
+
+
+def test_a_counting_model_is_scored_on_the_reply_alone():
+    (example,) = make_examples(("Why?", "a token"))
+    n, m = len(TOKENIZER.encode_prompt(("Why?",))), len(TOKENIZER.encode("a token"))
+    (score,) = NgramScorer("ngram5", Falling(), TOKENIZER).loglik([example])
+    assert score == Score(-sum(range(n + 1, n + m + 1)), -(n + m + 1), m)
