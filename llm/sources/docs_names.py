@@ -91,7 +91,7 @@ torch torch/_torch_docs.py addcmul addmm as_tensor asarray atan2 bernoulli binco
     narrow normal outer pow quantile randn remainder reshape resolve_conj roll rot90 round searchsorted bucketize sgn
     sort argsort squeeze std_mean take take_along_dim tensor_split tile topk transpose trapezoid cumulative_trapezoid
     tril triu_indices unsqueeze var hann_window kaiser_window count_nonzero fake_quantize_per_channel_affine
-    set_flush_denormal vstack sparse_csr_tensor Generator einsum logsumexp
+    set_flush_denormal vstack sparse_csr_tensor Generator logsumexp
 torch torch/functional.py broadcast_shapes split einsum stft istft chain_matmul
 torch.linalg torch/linalg/__init__.py inv inv_ex slogdet eigh eigvalsh householder_product ldl_factor lstsq
     matrix_power matrix_rank matrix_norm multi_dot svd cond pinv lu_factor lu qr vander

@@ -56,7 +56,7 @@ def read_docstrings(path: Path) -> dict[str, str]:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         name, text = _documented(node)
         if name and text:
-            found[name] = _without_signature(inspect.cleandoc(text))
+            found[name] = _without_signature(inspect.cleandoc(text)).strip()
     return found
 
 
