@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from llm.dialogue import Example
 from llm.models import build_model
+from llm.ngram import train_ngram
 from llm.perplexity import perplexity, resample_examples
 from llm.scoring import Decoding, NgramScorer, Score, ScratchModel, check_lossless, cut_history, fit_prompt
 from llm.shape import ModelConfig
@@ -175,15 +176,13 @@ def test_a_score_of_nothing_but_the_end_has_no_text():
     assert math.isfinite(score.end_logprob)
 
 
-class Falling:
-    """A scorer of tokens whose log-probabilities are -1, -2, -3, ..."""
-
-    def token_logprobs(self, ids):
-        return -np.arange(1.0, len(ids) + 1)
-
-
 def test_a_counting_model_is_scored_on_the_reply_alone():
-    (example,) = make_examples(("Why?", "a token"))
-    n, m = len(TOKENIZER.encode_prompt(("Why?",))), len(TOKENIZER.encode("a token"))
-    (score,) = NgramScorer("ngram5", Falling(), TOKENIZER).loglik([example])
-    assert score == Score(-sum(range(n + 1, n + m + 1)), -(n + m + 1), m)
+    dialogues = [TOKENIZER.encode_dialogue(TEXTS[:2]), TOKENIZER.encode_dialogue(TEXTS[1:])]
+    offsets = np.cumsum([0, *map(len, dialogues)])
+    ngram = train_ngram(sum(dialogues, []), offsets, TOKENIZER.vocab_size, order=3)
+    (example,) = make_examples(("Why?", "A token", "What?", "a piece of text"))
+    (score,) = NgramScorer("ngram5", ngram, TOKENIZER).loglik([example])
+    whole = ngram.token_logprobs(TOKENIZER.encode_dialogue([*example.history, example.reply])).sum()
+    prompt = ngram.token_logprobs(TOKENIZER.encode_prompt(example.history)).sum()
+    assert score.logprob + score.end_logprob == pytest.approx(whole - prompt)
+    assert score.n_tokens == len(TOKENIZER.encode(example.reply))
