@@ -179,7 +179,7 @@ def test_a_score_of_nothing_but_the_end_has_no_text():
 def test_a_counting_model_is_scored_on_the_reply_alone():
     dialogues = [TOKENIZER.encode_dialogue(TEXTS[:2]), TOKENIZER.encode_dialogue(TEXTS[1:])]
     offsets = np.cumsum([0, *map(len, dialogues)])
-    ngram = train_ngram(sum(dialogues, []), offsets, TOKENIZER.vocab_size, order=3)
+    ngram = train_ngram(np.concatenate(dialogues), offsets, TOKENIZER.vocab_size, order=3)
     (example,) = make_examples(("Why?", "A token", "What?", "a piece of text"))
     (score,) = NgramScorer("ngram5", ngram, TOKENIZER).loglik([example])
     whole = ngram.token_logprobs(TOKENIZER.encode_dialogue([*example.history, example.reply])).sum()
