@@ -1,0 +1,26 @@
+"""Stage download_base: base.location -> models/base."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from llm.checkpoint import write_json
+from llm.pretrained import INFO
+from llm.upstream import BaseConfig, fetch_base
+from stages.logs import run_stage
+from stages.params import load
+
+OUT = Path("models/base")
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Nothing; the stage's outputs are written."""
+    origin = fetch_base(load("base", BaseConfig), OUT)
+    write_json(OUT / INFO, asdict(origin))
+    logger.info("%s: %s parameters, %s, %s", origin.name, f"{origin.parameters:,}", origin.source, origin.licence)
+
+
+if __name__ == "__main__":
+    run_stage("download_base", main)

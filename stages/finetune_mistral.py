@@ -1,0 +1,100 @@
+"""Stage finetune_mistral: data/clean and models/base -> models/mistral, metrics/finetune_mistral.{json,csv}."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm.checkpoint import file_hash, open_state, run_key, state_root, write_bytes, write_json
+from llm.data import Packed, pack_corpus, pack_efficiency
+from llm.dialogue import read_table
+from llm.finetune import FinetuneConfig, PackedModel, Selection, add_lora, describe, load_trained, save_adapter, select
+from llm.history import write_curve
+from llm.machine import pick_device
+from llm.pretrained import INFO, load_base, read_info
+from llm.train import fit
+from stages.logs import run_stage
+from stages.params import load, load_value
+
+CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
+METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
+TRAJECTORY = [
+    "llm.attention",
+    "llm.data",
+    "llm.finetune",
+    "llm.loss",
+    "llm.optim",
+    "llm.pretrained",
+    "llm.schedule",
+    "llm.train",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def write_disabled() -> None:
+    """Nothing; the outputs say that there is no fine-tuned model."""
+    logger.info("finetune.enabled is false: no model is fine-tuned")
+    for path in (OUT / INFO, METRICS):
+        write_json(path, {"enabled": False})
+    write_bytes(CURVE, b"step,val_loss\n")
+
+
+def run_name(seed: int, config: FinetuneConfig) -> str:
+    """Key of the trajectory: what is computed, from which data and weights, by which code."""
+    files = [CLEAN / "train.arrow", CLEAN / "val.arrow", *BASE.glob("*.safetensors"), *BASE.glob("tokenizer*")]
+    shape = {**asdict(config), "train": config.train.trajectory()}
+    inputs = {path.name: file_hash(path) for path in files}
+    return run_key({"seed": seed, "finetune": shape, "inputs": inputs}, TRAJECTORY)
+
+
+def summarise(base: dict[str, Any], model: PackedModel, train: Selection, packed: Packed) -> dict[str, object]:
+    """What was trained on what."""
+    return {
+        "enabled": True,
+        "base": base["name"],
+        "stand_in": base["stand_in"],
+        "parameters": base["parameters"],
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "dialogues": train.dialogues,
+        "drawn_tokens": len(train.corpus.ids),
+        "supervised_tokens": train.supervised_tokens,
+        "rows": len(packed),
+        "pack_efficiency": round(pack_efficiency(packed), 4),
+    }
+
+
+def main() -> None:
+    """Nothing; the stage's outputs are written."""
+    seed, device = load_value("seed", int), pick_device(load_value("device", str))
+    config = load("finetune", FinetuneConfig)
+    if not config.enabled:
+        write_disabled()
+        return
+    base, (network, tokenizer) = read_info(BASE), load_base(BASE, device, config.quantize)
+    val_tokens = config.train.val_rows and config.train.val_rows * config.context_length
+    train = select(read_table(CLEAN / "train.arrow"), tokenizer, config.train_tokens, seed)
+    val = select(read_table(CLEAN / "val.arrow"), tokenizer, val_tokens, seed)
+    packed = pack_corpus(train.corpus, config.context_length, seed)
+    torch.manual_seed(seed)
+    peft_model = add_lora(network, config)
+    model = PackedModel(peft_model)
+    logger.info("%s, %s tokens in %s rows, %s", base["name"], f"{len(train.corpus.ids):,}", len(packed), device)
+    with open_state(state_root(), "mistral", run_name(seed, config)) as state:
+        run = fit(
+            model, packed, pack_corpus(val.corpus, config.context_length, seed), config.train, seed, device, state
+        )
+        load_trained(model, state.folder / "best.safetensors")
+    save_adapter(OUT, peft_model)
+    write_json(OUT / INFO, describe(base, config))
+    write_curve(CURVE, run.history)
+    write_json(
+        METRICS,
+        {**run.summary(), **summarise(base, model, train, packed), "start_val_loss": run.history[0]["val_loss"]},
+    )
+
+
+if __name__ == "__main__":
+    run_stage("finetune_mistral", main)
