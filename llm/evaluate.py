@@ -1,0 +1,255 @@
+"""One model's figures on the test set, and how models compare: every metric from the same two calls."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm.bootstrap import Estimate, Resampling, difference, mean
+from llm.choice import MEASURES, choice_estimates, choice_examples, grade
+from llm.dedup import Hashes
+from llm.metrics import (
+    CorpusScore,
+    best_f1,
+    copied,
+    corpus_bleu,
+    corpus_chrf,
+    distinct,
+    is_degenerate,
+    length_ratio,
+    repeated_ngrams,
+)
+from llm.perplexity import bits_per_byte, perplexity, resample_examples
+from llm.scoring import Model, Score, Scorer
+from llm.testset import Asked, EvaluateConfig, small_sources
+
+PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # is the first one lower?
+CHUNK = 128  # examples between two moves of the progress bar
+TEXT_MEASURES = (
+    *("bleu", "chrf", "copied", "degenerate", "distinct_1", "distinct_2"),
+    *("length_ratio", "repeated_4grams", "token_f1"),
+)
+
+Advance = Callable[[int], object]  # told how many items are done
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """What a model finds likely."""
+
+    replies: list[Score]  # of Asked.examples
+    answers: list[Score]  # of choice_examples(Asked.quiz)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a model says."""
+
+    greedy: list[str]  # to Asked.prompts
+    sampled: list[str]  # to the first of them
+    truth: list[str]  # to Asked.truth
+    shown: list[str]  # to the prompts of samples.md
+
+
+def n_likelihoods(asked: Asked) -> int:
+    """How many replies and answers a model scores."""
+    return len(asked.examples) + sum(len(question.correct) + len(question.incorrect) for question in asked.quiz)
+
+
+def n_texts(asked: Asked, config: EvaluateConfig, n_shown: int) -> int:
+    """How many texts a model says."""
+    return len(asked.prompts) + min(config.sampled, len(asked.prompts)) + len(asked.truth) + n_shown
+
+
+def ask_likelihoods(model: Scorer, asked: Asked, advance: Advance) -> Likelihoods:
+    """The model's scores of the test replies and of the quiz's answers."""
+    items = asked.examples + choice_examples(asked.quiz)
+    # Items with one history stay together and share its work; the longest come first: memory runs out at once or never.
+    order = sorted(range(len(items)), key=lambda i: (-sum(map(len, items[i].history)), items[i].history))
+    scores: dict[int, Score] = {}
+    for start in range(0, len(items), CHUNK):
+        chunk = order[start : start + CHUNK]
+        scores |= zip(chunk, model.loglik([items[i] for i in chunk]), strict=True)
+        advance(len(chunk))
+    ordered = [scores[i] for i in range(len(items))]
+    return Likelihoods(ordered[: len(asked.examples)], ordered[len(asked.examples) :])
+
+
+def ask_texts(
+    model: Model, asked: Asked, shown: Sequence[str], config: EvaluateConfig, seed: int, advance: Advance
+) -> Texts:
+    """The model's replies to the test prompts, the questions and the prompts `shown` in samples.md."""
+    prompts = [example.history for example in asked.prompts]
+    truth = [(question.question,) for question in asked.truth]
+    # One call: many prompts at once is what makes generation fast.
+    greedy = model.generate([*prompts, *truth, *((prompt,) for prompt in shown)], config.greedy(seed))
+    advance(len(greedy))
+    sampled = model.generate(prompts[: config.sampled], config.sampling(seed)) if config.sampled else []
+    advance(len(sampled))
+    n, m = len(prompts), len(prompts) + len(truth)
+    return Texts(greedy[:n], sampled, greedy[n:m], greedy[m:])
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What all models are measured against."""
+
+    asked: Asked
+    replies: Resampling  # of the examples, the same draws for all models
+    prompts: Resampling
+    small: list[str]  # sources of too few test dialogues for an interval
+    train_spans: Hashes  # of 13 words, of the training texts
+    n_resamples: int
+    seed: int
+
+
+def make_yardstick(
+    asked: Asked, train_spans: Hashes, config: EvaluateConfig, min_dialogues: int, seed: int
+) -> Yardstick:
+    """Resamples drawn once; a source with fewer than `min_dialogues` scored dialogues is small."""
+    return Yardstick(
+        asked=asked,
+        replies=resample_examples(asked.examples, config.bootstrap, seed),
+        prompts=resample_examples(asked.prompts, config.bootstrap, seed),
+        small=small_sources(asked.examples, min_dialogues),
+        train_spans=train_spans,
+        n_resamples=config.bootstrap,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A model's figures as they stand in files: metrics/<model>.json and metrics/detail/<model>.json."""
+
+    metrics: dict[str, Any]
+    detail: dict[str, Any]
+    bpb: dict[str, Estimate]
+
+
+def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
+    """Bits per byte, perplexity and multiple choice."""
+    asked = stick.asked
+    bpb = bits_per_byte(asked.examples, found.replies, stick.replies)
+    ppl = perplexity(asked.examples, found.replies, stick.replies)
+    grades = grade(asked.quiz, found.answers)
+    choice = choice_estimates(asked.quiz, grades, stick.n_resamples, stick.seed)
+    every = found.replies + found.answers
+    detail = {
+        "bpb": {name: _with_interval(bpb[name], not _is_small(name, stick)) for name in bpb},
+        "ppl": {name: _with_interval(ppl[name], not _is_small(name, stick)) for name in ppl},
+        "choice": {area: {k: _with_interval(v, True) for k, v in row.items()} for area, row in choice.items()},
+        "small_sources": stick.small,
+        "windows": {
+            "replies_in_several": sum(score.n_windows > 1 for score in every),
+            "history_tokens_cut": sum(score.n_cut for score in every),
+        },
+    }
+    metrics = {
+        "bpb": {name: estimate.value for name, estimate in bpb.items()},
+        "ppl": {name: estimate.value for name, estimate in ppl.items()},
+        "choice": {name: estimate.value for name, estimate in choice["all"].items()},
+    }
+    return Figures(metrics, detail, bpb)
+
+
+def text_figures(found: Texts, stick: Yardstick) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """Values of TEXT_MEASURES, and their detail; from texts alone."""
+    texts, references = found.greedy, [[example.reply] for example in stick.asked.prompts]
+    bleu = corpus_bleu(texts, references, stick.n_resamples)
+    chrf = corpus_chrf(texts, references, stick.n_resamples)
+    means = {
+        "copied": mean(copied(texts, stick.train_spans), stick.prompts),
+        "degenerate": mean([is_degenerate(text) for text in texts], stick.prompts),
+        "token_f1": mean([best_f1(t, refs) for t, refs in zip(texts, references, strict=True)], stick.prompts),
+    }
+    values = {
+        "bleu": bleu.score,
+        "chrf": chrf.score,
+        **{name: estimate.value for name, estimate in means.items()},
+        "distinct_1": distinct(found.sampled, 1),
+        "distinct_2": distinct(found.sampled, 2),
+        "length_ratio": length_ratio(texts, references),
+        "repeated_4grams": repeated_ngrams(texts),
+    }
+    intervals = {name: _with_interval(estimate, True) for name, estimate in means.items()}
+    return values, {"bleu": _corpus_detail(bleu), "chrf": _corpus_detail(chrf), **intervals}
+
+
+def _corpus_detail(score: CorpusScore) -> dict[str, Any]:
+    return {"value": score.score, "low": score.low, "high": score.high, "signature": score.signature}
+
+
+def _is_small(name: str, stick: Yardstick) -> bool:
+    """Whether a figure has no interval: a small source, and the macro mean that weighs it like the others."""
+    return name in stick.small or (name == "macro" and bool(stick.small))
+
+
+def _with_interval(estimate: Estimate, interval: bool) -> dict[str, float | None]:
+    low, high = (estimate.low, estimate.high) if interval else (None, None)
+    return {"value": estimate.value, "low": low, "high": high}
+
+
+def count_items(asked: Asked) -> dict[str, int]:
+    """How much was asked of every model."""
+    return {
+        "dialogues": len({(example.source, example.id.rpartition("/")[0]) for example in asked.examples}),
+        "replies": len(asked.examples),
+        "prompts": len(asked.prompts),
+        "quiz": len(asked.quiz),
+        "truth": len(asked.truth),
+    }
+
+
+def empty_metrics(asked: Asked) -> dict[str, Any]:
+    """The likelihood figures and counts of a model that is not there: every name, no number."""
+    names = ("all", "macro", *sorted({example.source for example in asked.examples}))
+    rows = {"bpb": names, "ppl": names, "choice": MEASURES, "n": tuple(count_items(asked))}
+    return {section: dict.fromkeys(keys) for section, keys in rows.items()}
+
+
+def predictions(model: str, asked: Asked, shown: Sequence[str], texts: Texts) -> list[dict[str, str]]:
+    """Everything the model said, one row a text: what text_figures and truth_figures are computed from."""
+    prompt_ids = [example.id for example in asked.prompts]
+    kinds = {
+        "greedy": zip(prompt_ids, texts.greedy, strict=True),
+        "sampled": zip(prompt_ids, texts.sampled, strict=False),
+        "truth": zip([question.id for question in asked.truth], texts.truth, strict=True),
+        "shown": zip(shown, texts.shown, strict=True),
+    }
+    return [
+        {"model": model, "kind": kind, "id": name, "text": text}
+        for kind, pairs in kinds.items()
+        for name, text in pairs
+    ]
+
+
+def differences(bpb: Mapping[str, Mapping[str, Estimate]], stick: Yardstick) -> dict[str, Any]:
+    """Paired differences of bits per byte, "a - b" for each of PAIRS; None where one of the two is not there.
+
+    "lower" means that the paired 95 % interval lies below 0. Over items only: training runs differ besides.
+    """
+    compared: dict[str, Any] = {}
+    for a, b in PAIRS:
+        there = a in bpb and b in bpb
+        compared[f"{a} - {b}"] = {n: _compare(bpb[a][n], bpb[b][n], n, stick) for n in bpb[a]} if there else None
+    return compared
+
+
+def _compare(a: Estimate, b: Estimate, name: str, stick: Yardstick) -> dict[str, Any]:
+    gap, interval = difference(a, b), not _is_small(name, stick)
+    return {**_with_interval(gap, interval), "verdict": "lower" if interval and gap.high < 0 else "not shown"}
+
+
+def rounded(value: Any) -> Any:
+    """The value with every float at 4 decimals, inside dicts and lists too.
+
+    Raises ValueError for one that is not finite: a metrics file holds no NaN.
+    """
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a metric is {value}: the model's weights or its scores are not finite")
+    return round(value, 4) if isinstance(value, float) else value

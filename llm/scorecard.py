@@ -1,0 +1,114 @@
+"""A model's figures as they stand in files: it is loaded, asked everything, and let go before the next one."""
+
+import gc
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from llm.bootstrap import Estimate
+from llm.evaluate import (
+    TEXT_MEASURES,
+    Advance,
+    Texts,
+    Yardstick,
+    ask_likelihoods,
+    ask_texts,
+    count_items,
+    empty_metrics,
+    likelihood_figures,
+    predictions,
+    text_figures,
+)
+from llm.hallucination import TRUTH_MEASURES, truth_figures
+from llm.lineup import Entrant
+from llm.samples import PROMPTS
+from llm.scoring import NgramScorer
+from llm.testset import Asked, EvaluateConfig
+
+LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything known about one model; unrounded."""
+
+    metrics: dict[str, Any]  # the one schema of metrics/<model>.json
+    detail: dict[str, Any]
+    predictions: list[dict[str, str]]
+    shown: list[str] | None  # replies to PROMPTS; None of a model that cannot reply
+    bpb: dict[str, Estimate]  # resampled, for paired differences; empty when the model is not there
+
+
+def fill_card(entrant: Entrant, stick: Yardstick, config: EvaluateConfig, advance: Advance) -> Card:
+    """The card of a model that is loaded for it."""
+    started, asked = time.monotonic(), stick.asked
+    model = entrant.load()
+    loaded = time.monotonic()
+    likelihoods = ask_likelihoods(model, asked, advance)
+    scored = time.monotonic()
+    texts = None
+    if not isinstance(model, NgramScorer):
+        texts = ask_texts(model, asked, PROMPTS, config, stick.seed, advance)
+    replied = time.monotonic()
+    del model
+    _free_memory()
+    figures = likelihood_figures(likelihoods, stick)
+    said, said_detail = _said(texts, stick)
+    _log(entrant.name, figures.metrics["bpb"]["all"], [started, loaded, scored, replied])
+    return Card(
+        metrics={**figures.metrics, **said, "n": count_items(asked)},
+        detail={**_circumstances(entrant.real_name, config, stick.seed), **figures.detail, **said_detail},
+        predictions=predictions(entrant.name, asked, PROMPTS, texts) if texts else [],
+        shown=texts.shown if texts else None,
+        bpb=figures.bpb,
+    )
+
+
+def absent_card(asked: Asked, reason: str) -> Card:
+    """The card of a model that is not there: the schema without a number, and why."""
+    metrics = {**empty_metrics(asked), **_no_texts(), "enabled": False}
+    return Card(metrics, {"enabled": False, "reason": reason}, [], None, {})
+
+
+def _said(texts: Texts | None, stick: Yardstick) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sections `text` and `truth`, and their detail."""
+    if texts is None:
+        return _no_texts(), {}
+    text, text_detail = text_figures(texts, stick)
+    truth, truth_detail = truth_figures(stick.asked.truth, texts.truth, stick.n_resamples, stick.seed)
+    return {"text": text, "truth": truth}, {"text": text_detail, "truth": truth_detail}
+
+
+def _no_texts() -> dict[str, Any]:
+    return {"text": dict.fromkeys(TEXT_MEASURES), "truth": dict.fromkeys(TRUTH_MEASURES)}
+
+
+def _circumstances(real_name: str, config: EvaluateConfig, seed: int) -> dict[str, Any]:
+    """What a figure depends on besides the model."""
+    return {
+        "name": real_name,
+        "decoding": {"greedy": asdict(config.greedy(seed)), "sampled": asdict(config.sampling(seed))},
+        "versions": {name: version(name).partition("+")[0] for name in LIBRARIES},
+    }
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _log(name: str, bpb: float, times: Sequence[float]) -> None:
+    loading, scoring, replying = (after - before for before, after in pairwise(times))
+    logger.info(
+        "%s: %.4f bits per byte (loaded in %.1f s, scored in %.1f s, replied in %.1f s)",
+        *(name, bpb, loading, scoring, replying),
+    )

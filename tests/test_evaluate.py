@@ -1,0 +1,175 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from llm.bootstrap import Estimate
+from llm.dialogue import Example
+from llm.evaluate import (
+    TEXT_MEASURES,
+    Likelihoods,
+    Texts,
+    ask_likelihoods,
+    ask_texts,
+    differences,
+    empty_metrics,
+    likelihood_figures,
+    make_yardstick,
+    n_likelihoods,
+    n_texts,
+    predictions,
+    rounded,
+    text_figures,
+)
+from llm.metrics import spans_of
+from llm.models import build_model
+from llm.questions import Question
+from llm.scoring import Score, ScratchModel
+from llm.shape import ModelConfig
+from llm.testset import Asked, EvaluateConfig
+from llm.tokenizer import TokenizerConfig, train_tokenizer
+
+TEXT = "what is a token a piece of text and why does a model learn from examples"
+WORDS = TEXT.split()
+TOKENIZER = train_tokenizer([TEXT] * 4, TokenizerConfig(vocab_size=280, min_frequency=2))
+CONFIG = EvaluateConfig(
+    dialogues=None, max_replies=None, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
+    max_new_tokens=6, truth_questions=2, batch_tokens=128, bootstrap=100,
+)  # fmt: skip
+QUIZ = [Question(f"q{i}", f"area{i % 2}", f"why {WORDS[i]}?", (WORDS[i],), ("text of", "learn")) for i in range(4)]
+
+
+def make_examples(source, n):
+    return [
+        Example(f"{source}{i}/1", source, f"{source}{i}", (" ".join(WORDS[i % 9 :]),), " ".join(WORDS[: 1 + i % 7]))
+        for i in range(n)
+    ]
+
+
+EXAMPLES = make_examples("dialogue", 5) + make_examples("eli5", 3)
+ASKED = Asked(EXAMPLES, EXAMPLES[:2] + EXAMPLES[-2:], QUIZ, QUIZ[:2])
+
+
+def make_stick(min_dialogues=2):
+    return make_yardstick(ASKED, spans_of(["no copy"]), CONFIG, min_dialogues, seed=1)
+
+
+def make_model(zero_head=False):
+    shape = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
+    gpt = build_model(shape, TOKENIZER.vocab_size, generator=None)
+    if zero_head:
+        gpt.head.data.zero_()
+    return ScratchModel("scratch", gpt, TOKENIZER, batch_tokens=128)
+
+
+def ask(model):
+    return ask_likelihoods(model, ASKED, lambda n: None)
+
+
+def test_a_uniform_model_has_the_vocabulary_as_perplexity_and_no_right_choice():
+    found = likelihood_figures(ask(make_model(zero_head=True)), make_stick())
+    assert found.metrics["ppl"]["all"] == pytest.approx(TOKENIZER.vocab_size, rel=1e-5)
+    tokens = sum(len(TOKENIZER.encode(example.reply)) for example in EXAMPLES)
+    n_bytes = sum(len(example.reply.encode()) for example in EXAMPLES)
+    assert found.metrics["bpb"]["all"] == pytest.approx(tokens * math.log2(TOKENIZER.vocab_size) / n_bytes, rel=1e-5)
+
+
+def test_scores_come_back_in_the_order_asked():
+    model = make_model()
+    found = ask(model)
+    for example, score in zip(EXAMPLES, found.replies, strict=True):
+        assert score.logprob == pytest.approx(model.loglik([example])[0].logprob, abs=1e-4)
+    assert len(found.answers) == 4 * 3
+
+
+def test_the_progress_bar_reaches_its_end():
+    done = []
+    model = make_model()
+    ask_likelihoods(model, ASKED, done.append)
+    assert sum(done) == n_likelihoods(ASKED)
+    ask_texts(model, ASKED, ["Hi"], CONFIG, 1, done.append)
+    assert sum(done) == n_likelihoods(ASKED) + n_texts(ASKED, CONFIG, 1)
+
+
+def test_each_text_answers_its_own_prompt():
+    model = make_model()
+    texts = ask_texts(model, ASKED, ["why a model?"], CONFIG, 1, lambda n: None)
+    assert [len(texts.greedy), len(texts.sampled), len(texts.truth), len(texts.shown)] == [4, 2, 2, 1]
+    assert texts.truth[1] == model.generate([(QUIZ[1].question,)], CONFIG.greedy(1))[0]
+    assert texts.shown[0] == model.generate([("why a model?",)], CONFIG.greedy(1))[0]
+    assert texts.sampled[1] == model.generate([ASKED.prompts[1].history], CONFIG.sampling(1))[0]
+
+
+def test_a_small_source_has_a_value_and_no_interval():
+    found = likelihood_figures(ask(make_model()), make_stick(min_dialogues=4))  # eli5 has three
+    assert found.detail["small_sources"] == ["eli5"]
+    for name in ("eli5", "macro"):
+        assert found.detail["bpb"][name]["value"] > 0
+        assert found.detail["bpb"][name]["low"] is None
+    assert found.detail["bpb"]["dialogue"]["low"] < found.detail["bpb"]["dialogue"]["high"]
+    assert found.detail["bpb"]["all"]["low"] is not None
+
+
+def test_windows_and_cut_histories_are_counted():
+    scores = [Score(-1.0, -1.0, 2, n_windows=2, n_cut=7)] + [Score(-1.0, -1.0, 2)] * (len(EXAMPLES) - 1)
+    found = likelihood_figures(Likelihoods(scores, [Score(-1.0, -1.0, 1)] * 12), make_stick())
+    assert found.detail["windows"] == {"replies_in_several": 1, "history_tokens_cut": 7}
+
+
+def test_the_real_replies_score_best():
+    real = [example.reply for example in ASKED.prompts]
+    values, detail = text_figures(Texts(real, [], [], []), make_stick())
+    assert tuple(sorted(values)) == tuple(sorted(TEXT_MEASURES))
+    assert (values["token_f1"], values["length_ratio"], values["copied"]) == (1.0, 1.0, 0.0)
+    assert values["distinct_1"] is None  # fewer sampled words than the budget
+    assert detail["bleu"]["signature"].startswith("nrefs:1|bs:100")
+
+
+def estimate(values):
+    values = np.asarray(values)
+    return Estimate(float(values.mean()), *np.percentile(values, (2.5, 97.5)).tolist(), values)
+
+
+def test_lower_means_that_the_paired_interval_lies_below_zero():
+    noise = np.linspace(-1, 1, 101)
+    bpb = {
+        "scratch": {"all": estimate(2.0 + noise), "eli5": estimate(2.0 + noise)},
+        "ngram5": {"all": estimate(2.1 + noise), "eli5": estimate(2.0 - noise)},
+    }
+    found = differences(bpb, make_stick())
+    # what all share cancels: the gap is .1 in every resample, though each value alone swings by 1
+    assert found["scratch - ngram5"]["all"]["verdict"] == "lower"
+    assert found["scratch - ngram5"]["all"]["high"] == pytest.approx(-0.1)
+    assert found["scratch - ngram5"]["eli5"]["verdict"] == "not shown"
+    assert found["mistral - base"] is None
+
+
+def test_no_verdict_on_a_small_source():
+    bpb = {name: {"eli5": estimate(np.full(9, value))} for name, value in (("scratch", 1.0), ("ngram5", 2.0))}
+    found = differences(bpb, make_stick(min_dialogues=4))["scratch - ngram5"]["eli5"]
+    assert found == {"value": -1.0, "low": None, "high": None, "verdict": "not shown"}
+
+
+def test_a_model_that_is_not_there_has_the_same_names_and_no_number():
+    there = likelihood_figures(ask(make_model()), make_stick()).metrics
+    absent = empty_metrics(ASKED)
+    assert {section: set(rows) for section, rows in absent.items() if section != "n"} == {
+        section: set(rows) for section, rows in there.items()
+    }
+    assert all(value is None for rows in absent.values() for value in rows.values())
+
+
+def test_predictions_name_every_text():
+    texts = Texts(["a", "b", "c", "d"], ["e", "f"], ["g", "h"], ["i"])
+    rows = predictions("scratch", ASKED, ["Hi"], texts)
+    assert [row["text"] for row in rows] == list("abcdefghi")
+    assert rows[5] == {"model": "scratch", "kind": "sampled", "id": ASKED.prompts[1].id, "text": "f"}
+    assert {row["id"] for row in rows if row["kind"] == "truth"} == {"q0", "q1"}
+
+
+def test_rounding_reaches_every_float_and_refuses_nan():
+    assert rounded({"a": [1.23456, 2], "b": {"c": None, "d": True}}) == {"a": [1.2346, 2], "b": {"c": None, "d": True}}
+    json.dumps(rounded({"a": 0.1}), allow_nan=False)
+    with pytest.raises(ValueError, match="a metric is nan"):
+        rounded({"a": math.nan})

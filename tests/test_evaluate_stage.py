@@ -1,0 +1,180 @@
+"""The stage evaluate on tiny real models and files."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from llm.checkpoint import save_tensors, write_json
+from llm.data import TokenCorpus, write_corpus
+from llm.dialogue import Dialogue, write_table
+from llm.finetune import FinetuneConfig, add_lora, save_adapter
+from llm.lineup import NAMES
+from llm.models import build_model, describe_model
+from llm.pretrained import load_base
+from llm.samples import PROMPTS
+from llm.shape import ModelConfig
+from llm.tokenizer import TokenizerConfig, train_tokenizer
+from llm.upstream import BaseConfig, fetch_base
+from stages.evaluate import main
+
+SOURCES = ("dialogue", "eli5", "technical")
+EVALUATE = {
+    "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
+    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "batch_tokens": 256, "bootstrap": 100,
+}  # fmt: skip
+SHAPE = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
+
+
+def make_dialogue(source, i):
+    turns = (f"what is {i} of {source}?", f"it is number {i} of {source}", "why?", f"because {i} comes after {i - 1}")
+    return Dialogue(f"{source}{i}", source, f"{source}{i}", turns)
+
+
+def write_data():
+    splits = {"train": range(8), "test": range(8, 14)}
+    dialogues = {split: [make_dialogue(s, i) for s in SOURCES for i in numbers] for split, numbers in splits.items()}
+    dialogues["test"] = [d for d in dialogues["test"] if d.source != "eli5" or d.id == "eli58"]  # a small source
+    for split, members in dialogues.items():
+        write_table(Path(f"data/clean/{split}.arrow"), members)
+    tokenizer = train_tokenizer([t for d in dialogues["train"] for t in d.turns], TokenizerConfig(300, 2))
+    encoded = [tokenizer.encode_dialogue(d.turns) for d in dialogues["train"]]
+    offsets = np.cumsum([0, *map(len, encoded)])
+    corpus = TokenCorpus(np.concatenate(encoded).astype(np.uint16), offsets, offsets[:-1], None)
+    write_corpus(Path("data/tokens"), "train", corpus)
+    rows = [
+        {"id": f"q{i}", "area": f"area{i % 2}", "question": f"What is {i}?", "correct": [f"it is {i}"],
+         "incorrect": ["because", "nothing"], "explanation": "."}
+        for i in range(4)
+    ]  # fmt: skip
+    for name, part in (("quiz", rows[:3]), ("false_premise", rows[3:])):
+        path = Path(f"data/curated/{name}.jsonl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    return tokenizer
+
+
+def write_models(tokenizer):
+    scratch, base, adapter = Path("models/scratch"), Path("models/base"), Path("models/mistral")
+    gpt = build_model(SHAPE, tokenizer.vocab_size, torch.Generator().manual_seed(7))
+    save_tensors(scratch / "best.safetensors", dict(gpt.named_parameters()))
+    write_json(scratch / "config.json", describe_model(gpt))
+    tokenizer.save(scratch / "tokenizer.json")
+    origin = fetch_base(BaseConfig("tiny", "main"), base)
+    write_json(base / "tandem.json", asdict(origin))
+    torch.manual_seed(1)
+    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "none", False, train=None)
+    save_adapter(adapter, add_lora(load_base(base)[0], config))
+    write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny Mistral, fine-tuned"})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder where the stage has run."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        params = {"seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3}, "evaluate": EVALUATE}
+        (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        write_models(write_data())
+        main()
+    return folder
+
+
+def read(project, name):
+    return json.loads((project / f"metrics/{name}.json").read_text(encoding="utf-8"))
+
+
+def keys(value, prefix=""):
+    if not isinstance(value, dict):
+        return {prefix}
+    return set().union(*(keys(inner, f"{prefix}.{name}") for name, inner in value.items()))
+
+
+def test_every_model_has_the_same_schema(project):
+    schemas = [keys(read(project, name)) for name in NAMES]
+    assert all(schema == schemas[0] for schema in schemas)
+    assert {".bpb.all", ".bpb.macro", ".ppl.eli5", ".text.bleu", ".choice.mc1", ".truth.contrast", ".n.quiz"} < schemas[
+        0
+    ]
+
+
+def test_a_counting_model_says_nothing_and_scores(project):
+    ngram = read(project, "ngram5")
+    assert set(ngram["text"].values()) == set(ngram["truth"].values()) == {None}
+    assert 0 < ngram["bpb"]["all"] < read(project, "untrained")["bpb"]["all"]
+
+
+def test_counts_are_what_was_asked(project):
+    # 4 of 6 dialogues of two sources and the one of eli5, a reply each
+    assert read(project, "scratch")["n"] == {"dialogues": 9, "replies": 9, "prompts": 4, "quiz": 3, "truth": 3}
+
+
+def test_a_small_source_is_marked_and_has_no_interval(project):
+    detail = read(project, "detail/scratch")
+    assert detail["small_sources"] == ["eli5"]
+    assert detail["bpb"]["eli5"]["low"] is None
+    assert detail["bpb"]["technical"]["low"] < detail["bpb"]["technical"]["high"]
+
+
+def test_details_name_the_model_the_decoding_and_the_versions(project):
+    assert read(project, "detail/base")["name"].startswith("tiny Mistral of random weights")
+    assert read(project, "detail/mistral")["name"] == "tiny Mistral, fine-tuned"
+    detail = read(project, "detail/scratch")
+    assert detail["decoding"]["greedy"]["temperature"] == 0.0
+    assert detail["decoding"]["sampled"]["top_p"] == 0.95
+    assert set(detail["versions"]) >= {"torch", "transformers", "sacrebleu"}
+
+
+def test_an_adapter_that_changes_nothing_makes_no_difference(project):
+    # the B matrices of a fresh LoRA are 0, so base and fine-tuned are one model
+    assert read(project, "mistral") == read(project, "base")
+    gap = read(project, "detail/differences")["mistral - base"]["all"]
+    assert (gap["value"], gap["verdict"]) == (0.0, "not shown")
+
+
+def test_every_text_is_in_the_predictions(project):
+    lines = (project / "metrics/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert {row["model"] for row in rows} == set(NAMES) - {"ngram5"}
+    assert len(rows) == 4 * (4 + 2 + 3 + len(PROMPTS))
+
+
+def test_samples_show_the_models_that_reply(project):
+    page = (project / "metrics/samples.md").read_text(encoding="utf-8")
+    assert page.count("| scratch |") == page.count("| mistral |") == len(PROMPTS)
+    assert "ngram5" not in page
+
+
+def test_the_same_inputs_give_the_same_bytes(project, monkeypatch):
+    monkeypatch.chdir(project)
+    files = [path for path in sorted((project / "metrics").rglob("*")) if path.is_file()]
+    before = [path.read_bytes() for path in files]
+    main()
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_fine_tuning_switched_off_is_said_and_no_crash(project, monkeypatch):
+    monkeypatch.chdir(project)
+    kept = (project / "models/mistral/tandem.json").read_bytes()
+    write_json(project / "models/mistral/tandem.json", {"enabled": False})
+    main()
+    (project / "models/mistral/tandem.json").write_bytes(kept)
+    absent = read(project, "mistral")
+    assert absent.pop("enabled") is False
+    assert keys(absent) == keys(read(project, "base"))
+    assert read(project, "detail/mistral") == {"enabled": False, "reason": "finetune.enabled is false"}
+    assert read(project, "detail/differences")["mistral - base"] is None
+    assert "mistral" not in (project / "metrics/samples.md").read_text(encoding="utf-8").split("##")[1]
+
+
+def test_a_missing_model_names_the_stage_to_run(tmp_path, project, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "models/scratch/best.safetensors").rename(tmp_path / "best.safetensors")
+    with pytest.raises(FileNotFoundError, match="dvc repro train_scratch"):
+        main()
+    (tmp_path / "best.safetensors").rename(project / "models/scratch/best.safetensors")
