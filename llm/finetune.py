@@ -141,7 +141,7 @@ def add_lora(model: "PreTrainedModel", config: FinetuneConfig) -> "PeftModel":
     from peft import LoraConfig, get_peft_model
 
     if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        model.activation_checkpointing_enable({"use_reentrant": False})
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=config.lora_r,
