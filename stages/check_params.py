@@ -1,22 +1,77 @@
-"""Stage check_params: the whole of params.yaml is valid -> data/params_checked, always the same bytes."""
+"""Stage check_params: the whole of params.yaml is valid -> data/params_checked.
 
+Its output is always the same bytes, so that a good change reruns only what depends on the changed value; after a bad
+one nothing else starts, and no artifact is lost.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from llm.checkpoint import write_bytes
+from llm.clean import CleanConfig
+from llm.download import HttpConfig
+from llm.finetune import FinetuneConfig
 from llm.ranges import check_range
 from llm.schedule import TrainConfig
 from llm.shape import ModelConfig
+from llm.sources.collect import DialogueConfig, Eli5Config, TechnicalConfig
+from llm.testset import EvaluateConfig
+from llm.tokenizer import TokenizerConfig
+from llm.upstream import SMOLLM2, TINY, TINY_SHAPE, BaseConfig
 from stages.logs import run_stage
-from stages.params import load, load_value
+from stages.params import load
 
 CHECKED = Path("data/params_checked")
+MAX_SEED = 2**63 - 1  # torch.Generator takes no more
+POSITIONS = {SMOLLM2: 8192, TINY: TINY_SHAPE["max_position_embeddings"]}  # of base models known before a download
+
+
+@dataclass(frozen=True)
+class Download:
+    """The section `download`."""
+
+    dialogue: DialogueConfig
+    eli5: Eli5Config
+    technical: TechnicalConfig
+    http: HttpConfig
+
+
+@dataclass(frozen=True)
+class Params:
+    """All of params.yaml, and the rules that tie one section to another."""
+
+    seed: int
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    download: Download
+    clean: CleanConfig
+    tokenize: TokenizerConfig
+    model: ModelConfig
+    train: TrainConfig
+    base: BaseConfig
+    finetune: FinetuneConfig
+    evaluate: EvaluateConfig
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, 0, MAX_SEED)
+        if self.evaluate.max_new_tokens >= self.model.context_length:
+            raise ValueError(
+                f"evaluate.max_new_tokens {self.evaluate.max_new_tokens} leaves no room for a prompt "
+                f"in model.context_length {self.model.context_length}"
+            )
+        positions = POSITIONS.get(self.base.location)
+        if positions and self.finetune.context_length > positions:
+            raise ValueError(
+                f"finetune.context_length {self.finetune.context_length} is more than the {positions} positions "
+                f"of base.location {self.base.location}"
+            )
+        if self.finetune.quantize == "nf4" and self.device in ("cpu", "mps"):
+            raise ValueError(f"finetune.quantize nf4 needs CUDA, device is {self.device}: set quantize to none")
 
 
 def main() -> None:
-    """Nothing; the marker every other stage depends on is written."""
-    check_range("seed", load_value("seed", int), 0, 2**63 - 1)
-    load("model", ModelConfig)
-    load("train", TrainConfig)
+    """Nothing; the marker that every other stage depends on is written."""
+    load("", Params)
     write_bytes(CHECKED, b"params.yaml is valid\n")
 
 

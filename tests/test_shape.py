@@ -147,11 +147,9 @@ def test_the_paths_of_a_stage_are_the_constants_of_its_module(name):
     stage, module = STAGES[name], module_of(STAGES[name])
     files = paths(stage, "deps", "outs", "metrics", "plots") - {CHECKED if name != "check_params" else ""}
     files = {path for path in files if path.split("/")[0] not in PACKAGES}
-    constants = {
-        value.as_posix()
-        for value in vars(importlib.import_module(module)).values()
-        if isinstance(value, Path) and not value.is_absolute()
-    }
+    calls = [node for node in ast.walk(parse(source_of(module))) if isinstance(node, ast.Call)]
+    literals = [c.args[0] for c in calls if ast.unparse(c.func) == "Path" and isinstance(c.args[0], ast.Constant)]
+    constants = {literal.value for literal in literals}
     named = {path for path in constants if path != "logs" and not any(path.startswith(f"{c}/") for c in constants)}
     assert {path for path in files if not any(related(path, constant) for constant in named)} == set()
     assert {constant for constant in named if not any(related(path, constant) for path in files)} == set()

@@ -1,0 +1,143 @@
+import os
+import subprocess
+import sys
+import time
+from dataclasses import fields, is_dataclass
+from typing import get_type_hints
+
+import pytest
+
+from stages.check_params import Params
+from stages.params import load
+from stages.preset import PRESETS, render
+
+
+@pytest.fixture
+def params(tmp_path, repository, monkeypatch):
+    """A params.yaml of its own: the preset `laptop`, its length counted in steps."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_bytes((repository / "presets/laptop.yaml").read_bytes())
+    for line in ("epochs: null", "max_steps: 800"):
+        change(path, "train", line)
+    return path
+
+
+def change(path, section, line, key=None):
+    """Nothing; the section's first line of this key is replaced, or the line is added."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    start = lines.index(f"{section}:") if section else -1
+    indent = "  " if section else ""
+    key = key or line.split(":")[0]
+    for i in range(start + 1, len(lines)):
+        if lines[i].startswith(f"{indent}{key}:"):
+            lines[i] = indent + line
+            break
+    else:
+        lines.insert(start + 1, indent + line)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def run_check(repository):
+    return subprocess.run(
+        [sys.executable, "-m", "stages.check_params"],
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", ["laptop", "coursework", "smoke"])
+def test_every_preset_is_valid(name, params, repository):
+    params.write_text(render(name, repository / PRESETS), encoding="utf-8")
+    load("", Params, params)
+
+
+def test_the_marker_is_the_same_after_every_valid_change(params, repository, tmp_path):
+    written = set()
+    for value in ("1.0e-3", "1e-05", "3e-4", "1"):
+        change(params, "train", f"lr: {value}")
+        started = time.monotonic()
+        checked = run_check(repository)
+        assert checked.returncode == 0, checked.stderr
+        assert time.monotonic() - started < 30  # 5 s on an idle machine of two cores; others may work here too
+        written.add((tmp_path / "data/params_checked").read_bytes())
+    assert len(written) == 1
+
+
+def test_a_refusal_is_one_line_and_writes_no_marker(params, repository, tmp_path):
+    change(params, "train", "lr: abc")
+    checked = run_check(repository)
+    assert checked.returncode == 1
+    (line,) = checked.stderr.splitlines()
+    assert "check_params failed: train.lr is 'abc', a text, allowed: a number;" in line
+    assert line.endswith("params.yaml still holds this: correct it there")
+    assert not (tmp_path / "data/params_checked").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "message"),
+    [
+        ("train", "lr: null", "train.lr is null, allowed: a number"),
+        ("train", "lr: true", "train.lr is true, allowed: a number"),
+        ("train", "lr: 0", "train.lr is 0.0, allowed: 1e-09 to 10.0"),
+        ("train", "lrr: 1", "train.lrr (now 1, a whole number) is not a parameter, did you mean train.lr?"),
+        ("train", "epochs: 3", "train.epochs is 3 and max_steps is 800: exactly one must be a number"),
+        ("train", "max_steps: null", "train.epochs is None and max_steps is None: exactly one must be a number"),
+        ("train", "micro_batch: 97", " is not a multiple of micro_batch 97"),
+        ("train", "optimizer: adam", "train.optimizer is 'adam', a text, allowed: adamw, muon; did you mean adamw?"),
+        ("model", "n_head: 97", " is not a multiple of n_head 97"),
+        ("tokenize", "vocab_size: 65536", "tokenize.vocab_size is 65536, allowed: 259 to 65535"),
+        ("clean", "val_share: 0.95", "clean.val_share is 0.95, allowed: 0.001 to 0.4"),
+        ("", "device: gpu", "device is 'gpu', a text, allowed: auto, cpu, cuda, mps"),
+        ("", "seed: -1", "seed is -1, allowed: 0 to "),
+        ("", "lr: 1e-4", "lr (now 0.0001, a number) is not a parameter, known: seed, device, download"),
+        ("", "trian: {}", "trian (now a section) is not a parameter, did you mean train?"),
+        ("evaluate", "max_new_tokens: 900", "evaluate.max_new_tokens 900 leaves no room for a prompt"),
+        ("finetune", "context_length: 8193", "finetune.context_length 8193 is more than the 8192 positions of"),
+    ],
+)
+def test_a_bad_value_is_refused(section, line, message, params):
+    change(params, section, line)
+    with pytest.raises(ValueError) as caught:
+        load("", Params, params)
+    assert message in str(caught.value)
+
+
+def test_a_replaced_section_is_refused(params):
+    text = params.read_text(encoding="utf-8")
+    start, end = text.index("train:\n"), text.index("\nbase:")
+    params.write_text(f"{text[:start]}train: fast\n{text[end:]}", encoding="utf-8")
+    with pytest.raises(ValueError, match="train is 'fast', a text, allowed: a section with the keys optimizer, lr"):
+        load("", Params, params)
+
+
+def test_a_missing_section_is_refused(params):
+    text = params.read_text(encoding="utf-8")
+    start, end = text.index("train:\n"), text.index("\nbase:")
+    params.write_text(text[:start] + text[end:], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"train is missing, allowed: a section with the keys optimizer, lr"):
+        load("", Params, params)
+
+
+def test_nf4_without_cuda_is_refused(params):
+    change(params, "", "device: cpu")
+    change(params, "finetune", "quantize: nf4")
+    with pytest.raises(ValueError, match=r"finetune.quantize nf4 needs CUDA"):
+        load("", Params, params)
+
+
+def test_the_whole_file_is_described_by_the_dataclasses_that_the_stages_load():
+    sections, found = [("", Params)], {}
+    while sections:
+        prefix, cls = sections.pop()
+        for field in fields(cls):
+            hint = get_type_hints(cls)[field.name]
+            found[f"{prefix}{field.name}"] = hint
+            if is_dataclass(hint):
+                sections.append((f"{prefix}{field.name}.", hint))
+    from tests.test_shape import configs  # what a stage loads, by section
+
+    assert {name: found[name] for name, _ in configs() if "*" not in name} == {
+        name: cls for name, cls in configs() if "*" not in name
+    }
