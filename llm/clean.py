@@ -4,7 +4,7 @@ The report accounts for every dialogue read: it is in a split or dropped by one 
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from llm.clean_report import (
     short_prompts_seen,
 )
 from llm.dedup import Ints, exact_duplicates, hash_words, repeated, similar_forms, text_forms
-from llm.dialogue import Dialogue
+from llm.dialogue import Dialogue, n_exchanges
 from llm.leak_check import check_no_leaks
 from llm.leaks import Exchanges, LeakRules, Overlaps, find_leaks, find_links, find_overlaps, list_exchanges
 from llm.normalise import broken_rule, normalise_text, normalise_turns
@@ -75,12 +75,12 @@ class Cleaned:
     report: dict[str, object]
 
 
-def repair(sources: Mapping[str, Iterable[Dialogue]], config: CleanConfig) -> Ledger:
-    """All dialogues read, their texts repaired; those that break a rule are dropped.
+def repair(sources: Mapping[str, Iterable[Dialogue]], config: CleanConfig) -> tuple[Ledger, Counter[str]]:
+    """All dialogues read and repaired, those that break a rule dropped; exchanges lost by joining turns, by source.
 
     Raises ValueError when two dialogues have one id.
     """
-    ledger, ids = Ledger([], []), set()
+    ledger, joined, ids = Ledger([], []), Counter[str](), set()
     for source, dialogues in sources.items():
         for dialogue in dialogues:
             if dialogue.id in ids:
@@ -90,7 +90,8 @@ def repair(sources: Mapping[str, Iterable[Dialogue]], config: CleanConfig) -> Le
             rule = broken_rule(turns, config.max_turn_chars, config.max_repetition)
             ledger.dialogues.append(dialogue if rule == "empty" else replace(dialogue, turns=turns))
             ledger.fates.append(rule or "")
-    return ledger
+            joined[source] += n_exchanges(dialogue) - n_exchanges(ledger.dialogues[-1])
+    return ledger, joined
 
 
 def find_duplicates(dialogues: Sequence[Dialogue], config: CleanConfig) -> tuple[list[str], Ints]:
@@ -155,7 +156,7 @@ def clean(
     Raises ValueError if the gate's own verification finds a leak.
     """
     questions = [normalise_text(text) for text in questions]
-    read = repair(sources, config)
+    read, joined = repair(sources, config)
     fit = read.undecided()
     ledger = Ledger([read.dialogues[i] for i in fit], [])
     logger.info("%d of %d dialogues pass the rules", len(fit), len(read.fates))
@@ -175,7 +176,7 @@ def clean(
             "before_gate": before_gate,
             "after_gate": exposure(overlaps, exchanges, ledger),
         },
-        "sources": account(read, config.min_test_dialogues),
+        "sources": account(read, joined, config.min_test_dialogues),
         "short_prompts_seen": short_prompts_seen(overlaps, exchanges, ledger),
         "largest_unit": largest_units(ledger, units),
     }

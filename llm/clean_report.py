@@ -1,7 +1,7 @@
 """The account of a cleaning: what became of every dialogue read, and what the split gives away."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,19 +97,20 @@ def largest_units(ledger: Ledger, units: Sequence[str]) -> dict[str, float]:
     return {name: round(max(counts.values()) / counts.total(), DIGITS) for name, counts in sizes.items()}
 
 
-def account(ledger: Ledger, min_test: int) -> dict[str, Report]:
-    """By source, what was read, dropped and kept; read = dropped + kept, in dialogues and in exchanges."""
+def account(ledger: Ledger, joined: Mapping[str, int], min_test: int) -> dict[str, Report]:
+    """By source, what was read, dropped and kept: read = dropped + kept in dialogues, and + joined in exchanges."""
     parts: dict[str, Ledger] = defaultdict(lambda: Ledger([], []))
     for dialogue, fate in zip(ledger.dialogues, ledger.fates, strict=True):
         parts[dialogue.source].dialogues.append(dialogue)
         parts[dialogue.source].fates.append(fate)
-    return {source: _account_source(part, min_test) for source, part in parts.items()}
+    return {source: _account_source(part, joined[source], min_test) for source, part in parts.items()}
 
 
-def _account_source(part: Ledger, min_test: int) -> Report:
-    kept = part.of(*SPLITS)
+def _account_source(part: Ledger, joined: int, min_test: int) -> Report:
+    kept, read = part.of(*SPLITS), _count(part.dialogues)
     return {
-        "read": _count(part.dialogues),
+        "read": {**read, "exchanges": read["exchanges"] + joined},
+        "joined": {"exchanges": joined},  # around an empty turn
         "dropped": {rule: _drop(part.of(rule)) for rule in RULES},
         "kept": _count(kept),
         "splits": {split: _split(part.of(split)) for split in SPLITS},

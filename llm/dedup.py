@@ -2,7 +2,7 @@
 
 Pairs are found by prefix filtering (Chaudhuri et al. 2006; Bayardo et al. 2007): two sets whose Jaccard similarity is t
 or more share one of their rarest n-grams, so only texts that do are compared. Unlike MinHash with banding it misses no
-pair, and with n-grams as sorted integers it is faster: 117,000 turns in 0.5 s (rensa's MinHash and banding: 5 s).
+pair, and is faster: 117,000 turns by word 3-grams take 0.5 s (rensa with 128 hashes and banding: 5 s).
 """
 
 import hashlib

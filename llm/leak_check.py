@@ -1,6 +1,7 @@
 """The leak gate's second opinion: its rules once more, in plain Python on words, without the code of `llm.leaks`."""
 
-from collections import Counter, defaultdict
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from llm.dialogue import Dialogue
@@ -10,29 +11,31 @@ from llm.normalise import split_words
 NAMED = 10  # leaking dialogues named in the error
 
 
-def _runs(words: Sequence[str], n: int) -> set[str]:
-    return {" ".join(words[i : i + n]) for i in range(len(words) - n + 1)}
+def _runs(words: Sequence[str], n: int) -> set[int]:
+    """Every run of n words, as Python's 64-bit hash: a tenth of the memory of the text."""
+    return {hash(tuple(words[i : i + n])) for i in range(len(words) - n + 1)}
 
 
 class _NearIndex:
-    """Finds texts similar to a given one among many."""
+    """Finds whether any of many texts is similar to a given one."""
 
     def __init__(self, texts: Iterable[list[str]], rules: LeakRules) -> None:
         self.rules = rules
-        self.sizes: list[int] = []
-        self.holders: dict[str, list[int]] = defaultdict(list)
-        for words in {tuple(words) for words in texts if len(words) >= rules.min_words}:
-            runs = _runs(words, rules.near_ngram)
+        self.sets = [_runs(words, rules.near_ngram) for words in texts if len(words) >= rules.min_words]
+        self.holders: dict[int, list[int]] = defaultdict(list)
+        for i, runs in enumerate(self.sets):
             for run in runs:
-                self.holders[run].append(len(self.sizes))
-            self.sizes.append(len(runs))
+                self.holders[run].append(i)
 
     def has_near(self, words: list[str]) -> bool:
         if len(words) < self.rules.min_words:
             return False
         runs = _runs(words, self.rules.near_ngram)
-        shared = Counter(holder for run in runs for holder in self.holders.get(run, ()))
-        return any(n >= self.rules.near * (len(runs) + self.sizes[i] - n) - 1e-9 for i, n in shared.items())
+        # A similar text holds at least this many of the runs, so it holds one of any len(runs) - needed + 1.
+        needed = math.ceil(self.rules.near * len(runs) - 1e-9)
+        rarest = sorted(runs, key=lambda run: len(self.holders.get(run, ())))[: len(runs) - needed + 1]
+        candidates = {i for run in rarest for i in self.holders.get(run, ())}
+        return any(len(runs & self.sets[i]) >= self.rules.near * len(runs | self.sets[i]) - 1e-9 for i in candidates)
 
 
 def leaking(train: Iterable[Dialogue], held_out: Iterable[str], rules: LeakRules) -> list[str]:

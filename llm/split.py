@@ -53,14 +53,14 @@ def split_units(units: Sequence[str], val_share: float, test_share: float, min_t
     """The split of each dialogue of one source: the units lowest in hash order are tested on, the highest validate.
 
     Since places come from names alone, a new dialogue moves no other. Two exceptions keep the sets useful: the test set
-    is raised to `min_test` dialogues or a fifth of the source, and a unit larger than a whole test set should be is
-    trained on (what many dialogues share is boilerplate, no question worth asking).
+    is raised to `min_test` dialogues or a fifth of the source, and a unit larger than half a test set is trained on
+    (what many dialogues share is boilerplate, no question worth asking).
     """
     sizes = Counter(units)
     if len(sizes) < MIN_UNITS:
         return ["train"] * len(units)
     wanted = max(1, min(min_test, int(MAX_TEST_SHARE * len(units))))
-    largest = max(test_share * len(units), wanted, sorted(sizes.values())[MIN_UNITS - 1])
+    largest = max(test_share * len(units) / 2, wanted / 2, sorted(sizes.values())[MIN_UNITS - 1])
     places = sorted((position(unit, seed), unit) for unit, size in sizes.items() if size <= largest)
     split: dict[str, str] = {}
     tested = 0

@@ -82,9 +82,11 @@ def test_raising_the_test_set_leaves_validation_alone():
     assert [a for a, b in zip(few, many, strict=True) if a == "val" != b] == []
 
 
-def test_a_unit_larger_than_a_test_set_is_trained_on():
-    units = ["huge"] * 500 + [f"u{i}" for i in range(500)]
-    assert all(set(split(units, seed=seed)[:500]) == {"train"} for seed in range(40))
+@pytest.mark.parametrize(("size", "held_out"), [(25, True), (26, False)])
+def test_a_unit_larger_than_half_a_test_set_is_trained_on(size, held_out):  # a test set of .05 * 1000 = 50 dialogues
+    units = ["large"] * size + [f"u{i}" for i in range(1000 - size)]
+    fates = {split(units, seed=seed)[0] for seed in range(100)}
+    assert fates == ({"train", "val", "test"} if held_out else {"train"})
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (40, 40, 40, 40, 40), (100, 1, 1, 1)])
