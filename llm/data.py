@@ -1,5 +1,7 @@
 """Token files and packing: dialogues laid end to end into full rows, none seeing another."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Ints = NDArray[np.int64]
+
+PADDING = -1  # document number of padding
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,19 @@ class Batch:
 
 
 def write_corpus(folder: Path, split: str, corpus: TokenCorpus) -> None:
-    """Nothing; the arrays stand in `<split>.<name>.npy`."""
+    """Nothing; the arrays stand in `<split>.<name>.npy`, each file whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("ids", "offsets", "turns", "supervised"):
-        array = getattr(corpus, name)
-        if array is not None:
-            np.save(folder / f"{split}.{name}.npy", array)
+        path, array = folder / f"{split}.{name}.npy", getattr(corpus, name)
+        if array is None:
+            path.unlink(missing_ok=True)
+            continue
+        temporary = path.with_name(path.name + ".tmp")  # the old file may be a link into a cache: never write into it
+        with temporary.open("wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
 
 
 def open_corpus(folder: Path, split: str) -> TokenCorpus:
@@ -62,10 +73,10 @@ def open_corpus(folder: Path, split: str) -> TokenCorpus:
     return TokenCorpus(read("ids"), read("offsets"), read("turns"), supervised)  # type: ignore[arg-type]
 
 
-def _repeat_from(turns: Ints, first: int, cut: int, limit: int) -> int:
+def _repeat_from(turns: Ints, cut: int, limit: int) -> int:
     """Where the row after a cut starts: at the turn in progress, at most `limit` tokens back."""
     turn = int(turns[np.searchsorted(turns, cut, side="left") - 1])  # the last turn that starts before the cut
-    return max(turn, first, cut - limit)
+    return max(turn, cut - limit)
 
 
 def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
@@ -75,27 +86,19 @@ def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
     in the next, which first repeats the turn in progress (at most a quarter of the row) as context that is not
     learned again. Every token but a dialogue's first is a target exactly once.
     """
-    order = np.random.default_rng(seed).permutation(len(corpus.offsets) - 1)
-    turns = np.asarray(corpus.turns)
+    offsets, turns = np.asarray(corpus.offsets), np.asarray(corpus.turns)
     segments: list[tuple[int, int, int, int, int]] = []
     row, column = 0, 0
-    for dialogue in order:
-        first, last = int(corpus.offsets[dialogue]), int(corpus.offsets[dialogue + 1]) - 1
-        start, repeated = first, 0
+    for dialogue in np.random.default_rng(seed).permutation(len(offsets) - 1):
+        start, last, repeated = int(offsets[dialogue]), int(offsets[dialogue + 1]) - 1, 0
         while start + repeated < last:
             if column == context_length:
                 row, column = row + 1, 0
             stop = min(last, start + context_length - column)
-            if stop <= start + repeated:  # no room for anything new
-                row, column = row + 1, 0
-                continue
             segments.append((row, column, start, stop, repeated))
             column += stop - start
-            if stop < last:
-                start = _repeat_from(turns, first, stop, context_length // 4)
-                repeated = stop - start
-            else:
-                start, repeated = stop, 0
+            start = _repeat_from(turns, stop, context_length // 4) if stop < last else stop
+            repeated = stop - start
     table = np.array(segments, dtype=np.int64).reshape(-1, 5).T
     return Rows(row + 1 if segments else 0, *table)
 
@@ -111,24 +114,25 @@ class Packed:
     def __len__(self) -> int:
         return self.rows.n_rows
 
-    def batch(self, row_numbers: list[int]) -> Batch:
+    def batch(self, row_numbers: Sequence[int]) -> Batch:
         """The named rows, in that order."""
         shape = (len(row_numbers), self.context_length)
         ids, targets = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
-        positions, documents = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
+        positions, documents = np.zeros(shape, np.int64), np.full(shape, PADDING, np.int64)
         rows, corpus = self.rows, self.corpus
         for i, number in enumerate(row_numbers):
             first, last = np.searchsorted(rows.row, [number, number + 1])
             for document, s in enumerate(range(first, last)):
-                start, stop, column, repeated = rows.start[s], rows.stop[s], rows.column[s], rows.repeated[s]
-                n = stop - start
-                ids[i, column : column + n] = corpus.ids[start:stop]
-                goal = corpus.ids[start + 1 + repeated : stop + 1].astype(np.int64)
+                start, stop, repeated = rows.start[s], rows.stop[s], rows.repeated[s]
+                new = slice(start + 1 + repeated, stop + 1)
+                goal = corpus.ids[new].astype(np.int64)
                 if corpus.supervised is not None:
-                    goal = np.where(corpus.supervised[start + 1 + repeated : stop + 1], goal, -1)
-                targets[i, column + repeated : column + n] = goal
-                positions[i, column : column + n] = np.arange(n)
-                documents[i, column : column + n] = document
+                    goal[~corpus.supervised[new]] = -1
+                place = slice(rows.column[s], rows.column[s] + stop - start)
+                ids[i, place] = corpus.ids[start:stop]
+                targets[i, place][repeated:] = goal
+                positions[i, place] = np.arange(stop - start)
+                documents[i, place] = document
         return Batch(*(torch.from_numpy(array) for array in (ids, targets, positions, documents)))
 
 

@@ -1,5 +1,6 @@
 """Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) with three role tokens, lossless for every text."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +80,14 @@ class Tokenizer:
         return [*self.encode_dialogue(history), self.assistant_id]
 
     def save(self, path: Path) -> None:
-        """Nothing; a tokenizer.json that other libraries read too."""
+        """Nothing; a tokenizer.json that other libraries read too, whole or not there at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._bpe.save(str(path))
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(self._bpe.to_str(pretty=True))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
