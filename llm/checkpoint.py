@@ -18,27 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from llm.files import file_sha256, write_bytes, write_json
+
 logger = logging.getLogger(__name__)
 
 STATES_KEPT = 2
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Nothing; the file appears whole or not at all, also when the power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Nothing; sorted keys, no NaN."""
-    write_bytes(
-        path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
-    )
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -65,12 +49,6 @@ def code_hash(modules: Sequence[str]) -> str:
                 node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
@@ -103,7 +81,7 @@ class State:
         """Nothing; the state of `step` stands beside the one before it, older ones are gone."""
         path = self.folder / f"state_{step:08d}.safetensors"
         save_tensors(path, tensors, {"values": json.dumps(values)})
-        write_json(path.with_suffix(".json"), {"sha256": file_hash(path), "step": step})
+        write_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "step": step})
         for old in self._manifests()[STATES_KEPT:]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -113,7 +91,7 @@ class State:
         for manifest in self._manifests():
             path = manifest.with_suffix(".safetensors")
             try:
-                if json.loads(manifest.read_text(encoding="utf-8"))["sha256"] != file_hash(path):
+                if json.loads(manifest.read_text(encoding="utf-8"))["sha256"] != file_sha256(path):
                     raise ValueError("its checksum is wrong")
                 with safe_open(path, framework="pt") as file:
                     values = json.loads(file.metadata()["values"])

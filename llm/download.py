@@ -1,6 +1,5 @@
 """Files from the web or this machine: resumed, retried, checked, and whole or not there at all."""
 
-import hashlib
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from urllib.request import url2pathname
 import requests
 from tqdm import tqdm
 
+from llm.files import file_sha256
 from llm.ranges import check_range
 
 CHUNK_BYTES = 1 << 18
@@ -47,12 +47,6 @@ class HttpConfig:
         check_range("timeout_s", self.timeout_s, 0.01, 3600)
         check_range("retries", self.retries, 0, 100)
         check_range("backoff_s", self.backoff_s, 0, 600)
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def local_path(location: str) -> Path | None:

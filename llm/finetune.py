@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from llm.attention import document_mask
-from llm.checkpoint import save_tensors, write_json
+from llm.checkpoint import save_tensors
 from llm.data import TokenCorpus
 from llm.dialogue import Dialogue
+from llm.files import write_json
 from llm.pretrained import EncodedDialogue, encode_dialogue, quiet_peft
 from llm.ranges import check_range
 from llm.schedule import TrainConfig

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from llm.checkpoint import write_bytes
+from llm.files import write_bytes
 
 
 def write_curve(path: Path, history: Sequence[dict[str, float]]) -> None:

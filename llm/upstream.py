@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm import smollm2
-from llm.download import DownloadError, file_sha256, local_path
+from llm.download import DownloadError, local_path
+from llm.files import file_sha256
 
 logger = logging.getLogger(__name__)
 

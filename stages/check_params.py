@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm.checkpoint import write_bytes
 from llm.clean import CleanConfig
 from llm.download import HttpConfig
+from llm.files import write_bytes
 from llm.finetune import FinetuneConfig
 from llm.ranges import check_range
 from llm.schedule import TrainConfig

@@ -4,9 +4,9 @@ import json
 import logging
 from pathlib import Path
 
-from llm.checkpoint import write_json
 from llm.clean import CleanConfig, clean
 from llm.dialogue import read_dialogues, write_table
+from llm.files import write_json
 from llm.held_out import question_texts, truth_texts
 from stages.logs import run_stage
 from stages.params import load, load_value

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from llm.dialogue import write_dialogues
-from llm.download import HttpConfig, file_sha256
+from llm.download import HttpConfig
+from llm.files import file_sha256
 from llm.sources.collect import (
     Collected,
     DialogueConfig,

@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from llm.checkpoint import write_json
+from llm.files import write_json
 from llm.pretrained import INFO
 from llm.upstream import BaseConfig, fetch_base
 from stages.logs import run_stage

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.checkpoint import write_bytes, write_json
 from llm.dialogue import read_table
 from llm.evaluate import differences, make_yardstick, n_likelihoods, n_texts, rounded
+from llm.files import write_bytes, write_json
 from llm.lineup import NAMES, Folders, line_up
 from llm.machine import keep_freed_memory, pick_device
 from llm.metrics import spans_of

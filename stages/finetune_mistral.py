@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from llm.checkpoint import file_hash, open_state, run_key, state_root, write_bytes, write_json
+from llm.checkpoint import open_state, run_key, state_root
 from llm.data import Packed, pack_corpus, pack_efficiency
 from llm.dialogue import read_table
+from llm.files import file_sha256, write_bytes, write_json
 from llm.finetune import FinetuneConfig, PackedModel, Selection, add_lora, describe, load_trained, save_adapter, select
 from llm.history import write_curve
 from llm.machine import pick_device
@@ -46,7 +47,7 @@ def run_name(seed: int, config: FinetuneConfig) -> str:
     """Key of the trajectory: what is computed, from which data and weights, by which code."""
     files = [CLEAN / "train.arrow", CLEAN / "val.arrow", *BASE.glob("*.safetensors"), *BASE.glob("tokenizer*")]
     shape = {**asdict(config), "train": config.train.trajectory()}
-    inputs = {path.name: file_hash(path) for path in files}
+    inputs = {path.name: file_sha256(path) for path in files}
     return run_key({"seed": seed, "finetune": shape, "inputs": inputs}, TRAJECTORY)
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm.checkpoint import write_bytes
+from llm.files import write_bytes
 from stages.logs import run_stage
 from stages.params import PARAMS, nearest, read_params
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from llm.checkpoint import State, file_hash, open_state, run_key, save_tensors, state_root, write_json
+from llm.checkpoint import State, open_state, run_key, save_tensors, state_root
 from llm.data import open_corpus, pack_corpus, pack_efficiency
+from llm.files import file_sha256, write_json
 from llm.history import write_curve
 from llm.machine import pick_device
 from llm.models import build_model, describe_model, n_parameters
@@ -46,7 +47,7 @@ def main() -> None:
     train, val = (pack_corpus(open_corpus(TOKENS, split), shape.context_length, seed) for split in ("train", "val"))
     model = build_model(shape, vocab_size, torch.Generator().manual_seed(seed))
     logger.info("%s of %s parameters, %s rows, %s", shape.architecture, f"{n_parameters(model):,}", len(train), device)
-    inputs = {path.name: file_hash(path) for path in sorted(TOKENS.iterdir())}
+    inputs = {path.name: file_sha256(path) for path in sorted(TOKENS.iterdir())}
     key = run_key({"seed": seed, "model": asdict(shape), "train": config.trajectory(), "inputs": inputs}, TRAJECTORY)
     torch.manual_seed(seed)
     with open_state(state_root(), "scratch", key) as state:

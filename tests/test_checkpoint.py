@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm.checkpoint import State, code_hash, open_state, run_key, save_tensors, state_root, write_bytes, write_json
+from llm.checkpoint import State, code_hash, open_state, run_key, save_tensors, state_root
+from llm.files import write_bytes, write_json
 
 
 def test_a_state_comes_back_as_it_was_saved(tmp_path):

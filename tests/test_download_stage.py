@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from llm.dialogue import n_exchanges, read_dialogues
-from llm.download import file_sha256
+from llm.files import file_sha256
 
 ITEM = {"id": "a-1", "topic": "t", "turns": ["What is a loss?", "A number that says how wrong it was."]}
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 
-from llm.checkpoint import save_tensors, write_json
+from llm.checkpoint import save_tensors
 from llm.data import TokenCorpus, write_corpus
 from llm.dialogue import Dialogue, write_table
+from llm.files import write_json
 from llm.finetune import FinetuneConfig, add_lora, save_adapter
 from llm.lineup import NAMES
 from llm.models import build_model, describe_model

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from llm.checkpoint import State, file_hash, write_json
+from llm.checkpoint import State
 from llm.data import TokenCorpus, pack_corpus
 from llm.dialogue import Dialogue, write_table
+from llm.files import file_sha256, write_json
 from llm.finetune import (
     LINEARS,
     FinetuneConfig,
@@ -264,7 +265,9 @@ OUTS = ("models/mistral", "metrics")
 
 
 def hashes(folder):
-    return {str(p.relative_to(folder)): file_hash(p) for out in OUTS for p in (folder / out).rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): file_sha256(p) for out in OUTS for p in (folder / out).rglob("*") if p.is_file()
+    }
 
 
 def test_the_stage_run_twice_gives_the_same_bytes(workspace):

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from llm.checkpoint import save_tensors, write_json
+from llm.checkpoint import save_tensors
+from llm.files import write_json
 from llm.gpt import GPT
 from llm.llama import Llama
 from llm.models import build_model, describe_model, load_gpt, n_parameters

@@ -156,6 +156,14 @@ def test_the_paths_of_a_stage_are_the_constants_of_its_module(name):
 
 
 @each_stage
+def test_the_modules_that_a_stage_names_are_among_those_it_imports(name):
+    """The code hashed into the key of a training state, for one."""
+    named = [text for text in texts(source_of(module_of(STAGES[name]))) if re.fullmatch(r"llm(\.\w+)+", text)]
+    closure = import_closure(module_of(STAGES[name]))
+    assert [text for text in named if source_of(text).as_posix() not in closure] == []
+
+
+@each_stage
 def test_git_ignores_the_outs_that_dvc_caches_and_no_others(name):
     entries = [entry for kind in ("outs", "metrics", "plots") for entry in STAGES[name].get(kind, [])]
     for entry in entries:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llm.dialogue import n_exchanges
-from llm.download import DownloadError, HttpConfig, file_sha256
+from llm.download import DownloadError, HttpConfig
+from llm.files import file_sha256
 from llm.sources.cornell import CONVERSATIONS, LINES, read_cornell
 
 HTTP = HttpConfig(timeout_s=1.0, retries=0, backoff_s=0.0)

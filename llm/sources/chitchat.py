@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from llm.dialogue import Dialogue, join_speaker_turns
-from llm.download import file_sha256
+from llm.files import file_sha256
 from llm.sources import Corpus
 
 PACKAGE = "chitchat-dataset"

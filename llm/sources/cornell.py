@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llm.dialogue import Dialogue, join_speaker_turns
-from llm.download import HttpConfig, fetch, file_sha256, location_name, read_zip
+from llm.download import HttpConfig, fetch, location_name, read_zip
+from llm.files import file_sha256
 from llm.sources import Corpus
 from llm.sources.plaintext import script_text
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from llm.dialogue import Dialogue
-from llm.download import file_sha256
+from llm.files import file_sha256
 from llm.sources import Corpus
 
 LICENCE = "CC BY 4.0"
