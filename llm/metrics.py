@@ -28,7 +28,7 @@ class CorpusScore:
     """A score of sacrebleu over all texts together, 0 to 100."""
 
     score: float
-    low: float | None  # 95 % interval, texts resampled; None for fewer than two texts
+    low: float | None  # 95 % interval, texts resampled; None for fewer than two texts, or where a resample scores 0
     high: float | None
     signature: str  # how it was computed; empty when there was nothing to compute
 
@@ -57,7 +57,11 @@ def _corpus_score(
         return CorpusScore(0.0, None, None, "")
     most = max(map(len, references))
     streams = [[refs[i] if i < len(refs) else None for refs in references] for i in range(most)]
-    result = metric.corpus_score(texts, streams, n_bootstrap=n_resamples if len(texts) > 1 else 1)  # type: ignore[arg-type]
+    try:
+        result = metric.corpus_score(texts, streams, n_bootstrap=n_resamples if len(texts) > 1 else 1)  # type: ignore[arg-type]
+    except TypeError:  # sacrebleu 2.6: a resample that scores 0 is a float, the others float32, and their mean fails
+        result = metric.corpus_score(texts, streams)  # type: ignore[arg-type]
+        return CorpusScore(float(result.score), None, None, str(metric.get_signature()))
     signature = str(metric.get_signature())
     # The interval's centre and half width stand nowhere else in public; absent when all resamples are 0.
     shown = json.loads(result.format(width=6, signature=signature, is_json=True))

@@ -105,3 +105,9 @@ def test_a_copy_needs_thirteen_words_in_a_row():
 def test_a_copied_span_lies_within_one_training_text():
     halves = [" ".join(LONG.split()[:7]), " ".join(LONG.split()[7:])]
     assert copied([LONG], spans_of(halves)) == [False]
+
+
+def test_chrf_has_no_interval_where_a_resample_of_texts_shares_nothing_with_its_references():
+    score = corpus_chrf(["abc", "xyz"], [["abc"], ["123"]], n_resamples=50)
+    assert 0 < score.score < 100
+    assert (score.low, score.high) == (None, None)
