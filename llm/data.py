@@ -1,14 +1,16 @@
 """Token files and packing: dialogues laid end to end into full rows, none seeing another."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from llm.files import write_bytes
 
 Ints = NDArray[np.int64]
 
@@ -49,18 +51,14 @@ class Batch:
 
 def write_corpus(folder: Path, split: str, corpus: TokenCorpus) -> None:
     """Nothing; the arrays stand in `<split>.<name>.npy`, each file whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name in ("ids", "offsets", "turns", "supervised"):
         path, array = folder / f"{split}.{name}.npy", getattr(corpus, name)
         if array is None:
             path.unlink(missing_ok=True)
             continue
-        temporary = path.with_name(path.name + ".tmp")  # the old file may be a link into a cache: never write into it
-        with temporary.open("wb") as file:
-            np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        content = BytesIO()
+        np.save(content, array)
+        write_bytes(path, content.getvalue())
 
 
 def open_corpus(folder: Path, split: str) -> TokenCorpus:

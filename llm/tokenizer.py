@@ -1,6 +1,5 @@
 """Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) with three role tokens, lossless for every text."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from llm.files import write_bytes
 from llm.ranges import check_range
 
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
@@ -81,13 +81,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Nothing; a tokenizer.json that other libraries read too, whole or not there at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(self._bpe.to_str(pretty=True))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_bytes(path, self._bpe.to_str(pretty=True).encode())
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
