@@ -1,6 +1,4 @@
-import csv
 import json
-import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -11,8 +9,8 @@ import torch
 
 from llm.checkpoint import State
 from llm.data import TokenCorpus, pack_corpus
-from llm.dialogue import Dialogue, write_table
-from llm.files import file_sha256, write_json
+from llm.dialogue import Dialogue
+from llm.files import write_json
 from llm.finetune import (
     LINEARS,
     FinetuneConfig,
@@ -23,10 +21,9 @@ from llm.finetune import (
     save_adapter,
     select,
 )
-from llm.pretrained import load_base, load_finetuned, read_info
+from llm.pretrained import load_base, load_finetuned
 from llm.train import fit
 from llm.upstream import generate_tiny
-from stages import finetune_mistral
 from tests.test_schedule import CONFIG
 
 CPU = torch.device("cpu")
@@ -240,68 +237,3 @@ def test_a_stand_in_is_called_one():
     told = describe(base, FINETUNE)["description"]
     assert told.startswith("SmolLM2-135M-Instruct (135M parameters, a stand-in for Mistral 7B), fine-tuned with LoRA")
     assert "stand-in" not in describe({**base, "stand_in": False}, FINETUNE)["description"]
-
-
-@pytest.fixture
-def workspace(tmp_path, monkeypatch, base, repository):
-    """A folder in which the stage can run."""
-    text = (repository / "presets" / "laptop.yaml").read_text(encoding="utf-8")
-    for old, new in {
-        "train_tokens: 40000": "train_tokens: 3000",
-        "context_length: 256         # tokens a packed": "context_length: 64         # tokens a packed",
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
-    write_table(tmp_path / "data" / "clean" / "train.arrow", DIALOGUES[1::2])
-    write_table(tmp_path / "data" / "clean" / "val.arrow", DIALOGUES[::2])
-    shutil.copytree(base, tmp_path / "models" / "base")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TANDEM_STATE", str(tmp_path / "state"))
-    return tmp_path
-
-
-OUTS = ("models/mistral", "metrics")
-
-
-def hashes(folder):
-    return {
-        str(p.relative_to(folder)): file_sha256(p) for out in OUTS for p in (folder / out).rglob("*") if p.is_file()
-    }
-
-
-def test_the_stage_run_twice_gives_the_same_bytes(workspace):
-    finetune_mistral.main()
-    first = hashes(workspace)
-    for folder in (*OUTS, "state"):
-        shutil.rmtree(workspace / folder)
-    finetune_mistral.main()
-    assert hashes(workspace) == first and "models/mistral/adapter_model.safetensors" in first
-
-
-def test_the_stage_says_what_was_trained_on_what(workspace):
-    finetune_mistral.main()
-    metrics = json.loads((workspace / "metrics" / "finetune_mistral.json").read_text(encoding="utf-8"))
-    assert metrics["enabled"] and metrics["base"] == "tiny Mistral of random weights" and metrics["stand_in"]
-    assert set(metrics["dialogues"]) == {"dialogue", "eli5", "technical"}
-    assert metrics["supervised_tokens"] < metrics["drawn_tokens"] <= 3000
-    # rank 16: in each of 2 layers 16 rows and columns for q, o (64, 64), k, v (64, 32), gate, up, down (64, 128)
-    assert metrics["trained_parameters"] == 2 * 16 * (2 * 128 + 2 * 96 + 3 * 192)
-    with (workspace / "metrics" / "finetune_mistral.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert float(rows[0]["val_loss"]) == metrics["start_val_loss"]
-    assert "stand-in for Mistral 7B" in read_info(workspace / "models" / "mistral")["description"]
-    assert str(workspace) not in (workspace / "models" / "mistral" / "tandem.json").read_text(encoding="utf-8")
-
-
-def test_a_switched_off_fine_tune_says_so(workspace):
-    path = workspace / "params.yaml"
-    text = path.read_text(encoding="utf-8")
-    assert "  enabled: true" in text
-    path.write_text(text.replace("  enabled: true", "  enabled: false"), encoding="utf-8")
-    finetune_mistral.main()
-    assert json.loads((workspace / "metrics" / "finetune_mistral.json").read_text(encoding="utf-8")) == {
-        "enabled": False
-    }
-    assert read_info(workspace / "models" / "mistral") == {"enabled": False}
-    assert (workspace / "metrics" / "finetune_mistral.csv").is_file()

@@ -6,7 +6,7 @@ import torch
 from llm import smollm2
 from llm.files import file_sha256
 from llm.upstream import BaseConfig, count_parameters, fetch_base, generate_tiny, weights_sha256
-from tests.test_smollm2 import METADATA, bpe, random_weights, write_gguf, write_wheel
+from tests.gguf_files import METADATA, bpe, random_weights, write_gguf, write_wheel
 
 
 @pytest.fixture(scope="module")
