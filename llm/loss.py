@@ -28,7 +28,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         """Summed loss of hidden (N, C) and weight (V, C)."""
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         d_hidden = torch.empty_like(hidden)
-        d_weight = torch.zeros_like(weight)
+        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None  # a frozen head needs none
         cast_weight = weight.to(hidden.dtype)
         n_rows = _chunk_rows(len(weight))
         for start in range(0, len(targets), n_rows):
@@ -37,16 +37,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_logits[torch.arange(len(d_logits), device=hidden.device), targets[part]] -= 1.0  # softmax minus one-hot
             d_logits = d_logits.to(hidden.dtype)
             torch.mm(d_logits, cast_weight, out=d_hidden[part])
-            d_weight += d_logits.T @ hidden[part]
+            if d_weight is not None:
+                d_weight += d_logits.T @ hidden[part]
             total += loss
-        ctx.save_for_backward(d_hidden, d_weight)
+        ctx.save_for_backward(d_hidden)
+        ctx.d_weight = d_weight
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Both gradients, scaled by that of the sum."""
-        d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * grad.to(d_hidden.dtype), d_weight * grad.to(d_weight.dtype), None
+        (d_hidden,), d_weight = ctx.saved_tensors, ctx.d_weight
+        return (
+            d_hidden * grad.to(d_hidden.dtype),
+            None if d_weight is None else d_weight * grad.to(d_weight.dtype),
+            None,
+        )
 
 
 def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -50,3 +50,21 @@ def test_a_uniform_model_loses_log_v_a_token():
     loss = summed_loss(torch.zeros_like(hidden), weight, targets)
     n = int((targets >= 0).sum())
     assert loss.item() / n == pytest.approx(torch.tensor(97.0).log().item(), rel=1e-6)
+
+
+def test_a_frozen_head_gets_no_gradient_and_the_hidden_states_the_same_one():
+    hidden, weight, targets = problem()
+    (free,) = torch.autograd.grad(summed_loss(hidden, weight, targets), (hidden,))
+    (frozen,) = torch.autograd.grad(summed_loss(hidden, weight.detach(), targets), (hidden,))
+    assert torch.equal(free, frozen)
+
+
+def test_bf16_hidden_states_meet_an_fp32_head():
+    """As under autocast on CUDA: 8 bits of mantissa leave 2^-8 relative."""
+    hidden, weight, targets = problem(torch.float32)
+    low = hidden.detach().bfloat16().requires_grad_()
+    loss = summed_loss(low, weight, targets)
+    loss.backward()
+    assert loss.item() == pytest.approx(plain(hidden, weight, targets).item(), rel=2**-7)
+    assert low.grad.dtype == torch.bfloat16
+    assert weight.grad.dtype == torch.float32

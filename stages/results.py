@@ -1,0 +1,78 @@
+"""`python -m stages.results` writes the table of the last run into README.md, from metrics/ alone."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from llm.files import write_bytes
+from stages.logs import run_stage
+
+README, METRICS = Path("README.md"), Path("metrics")
+START, END = "<!-- results -->\n", "<!-- /results -->"
+MODELS = ("mistral", "base", "scratch", "ngram5", "untrained")
+PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
+SOURCES = ("dialogue", "eli5", "technical")
+COLUMNS = ("model", "bits per byte, all (95 % CI)", *SOURCES, "BLEU", "chrF++", "quiz", "truthful")
+
+logger = logging.getLogger(__name__)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The file's content.
+
+    Raises FileNotFoundError saying what to run.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro` first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def row(name: str, folder: Path) -> tuple[str, ...]:
+    """A model's line of the table."""
+    figures, detail = read_json(folder / f"{name}.json"), read_json(folder / "detail" / f"{name}.json")
+    bpb, interval = figures["bpb"], detail.get("bpb", {}).get("all", {})
+    low, high = (number(interval.get(bound), 3) for bound in ("low", "high"))
+    return (
+        f"`{name}`",
+        f"**{number(bpb['all'], 3)}** ({low} to {high})",
+        *(number(bpb.get(source), 3) for source in SOURCES),
+        number(figures["text"]["bleu"], 2),
+        number(figures["text"]["chrf"], 1),
+        number(figures["choice"]["mc1"], 3),
+        number(figures["truth"]["nearer_correct"], 3),
+    )
+
+
+def render(folder: Path = METRICS) -> str:
+    """The table and the three comparisons below it, as Markdown."""
+    cells = [COLUMNS, ("---",) * len(COLUMNS), *(row(name, folder) for name in MODELS)]
+    lines = [f"| {' | '.join(line)} |" for line in cells]
+    compared = read_json(folder / "detail" / "differences.json")
+    lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
+    for pair in PAIRS:
+        if pair in compared:
+            found = compared[pair]["all"]
+            bounds = f"({number(found['low'], 3)} to {number(found['high'], 3)})"
+            lines.append(f"- `{pair}`: {number(found['value'], 3)} {bounds}: {found['verdict']}")
+    for name in MODELS:
+        lines += ["", f"`{name}`: {read_json(folder / 'detail' / f'{name}.json')['name']}."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Nothing; README.md holds the table of the metrics that are there."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    write_bytes(README, f"{before}{START}{render()}{END}{after}".encode())
+    logger.info("%s holds the table of %s/", README, METRICS)
+
+
+if __name__ == "__main__":
+    run_stage("results", main)

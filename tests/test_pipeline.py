@@ -1,0 +1,199 @@
+"""The real DAG on the preset `smoke`, in a clone of its own: built, rebuilt, interrupted, compared."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "metrics/train_scratch.json"]
+
+
+class Clone:
+    """A copy of the working tree as a repository with one commit, on the preset `smoke`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = self.run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file() and not name.startswith("metrics/") and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self.run(sys.executable, "-m", "stages.preset", "smoke")
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "smoke")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The caller's, with this interpreter first on PATH and no state of another run in sight."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        author = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        return {**os.environ, **author, "PATH": path, "PYTHONWARNINGS": "", "DVC_NO_ANALYTICS": "1"}
+
+    def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True, timeout=900
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
+
+    def hashes(self, names: list[str]) -> dict[str, str]:
+        return {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in names}
+
+    def metrics(self) -> dict[str, bytes]:
+        files = [path for path in sorted((self.folder / "metrics").rglob("*")) if path.is_file()]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The clone after its first `dvc repro`."""
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    clone.first = clone.dvc("repro")
+    return clone
+
+
+def test_one_command_leaves_every_metric(clone):
+    names = {"scratch", "mistral", "base", "untrained", "ngram5", "data", "train_scratch", "finetune_mistral"}
+    assert {path.stem for path in (clone.folder / "metrics").glob("*.json")} >= names
+    for name in names:
+        json.loads((clone.folder / f"metrics/{name}.json").read_text(encoding="utf-8"))
+    samples = (clone.folder / "metrics/samples.md").read_text(encoding="utf-8")
+    assert "scratch" in samples
+    assert "mistral" in samples
+
+
+def test_a_second_repro_runs_nothing(clone):
+    assert stages_run(clone.dvc("repro").stdout) == []
+
+
+def test_the_scratch_model_beats_the_untrained_one(clone):
+    figures = {
+        name: json.loads((clone.folder / f"metrics/{name}.json").read_text(encoding="utf-8"))
+        for name in ("scratch", "untrained")
+    }
+    assert figures["scratch"]["bpb"]["all"] < figures["untrained"]["bpb"]["all"]
+
+
+def test_everything_rebuilt_from_nothing_gives_the_same_bytes(clone):
+    before = clone.metrics()
+    copies = clone.hashes(TRAIN_OUTS)
+    for name in (".train_state", ".dvc/cache", "models", "data/raw", "data/clean", "data/tokens"):
+        shutil.rmtree(clone.folder / name)
+    clone.dvc("repro", "--force")
+    assert clone.metrics() == before
+    assert clone.hashes(TRAIN_OUTS) == copies
+
+
+def test_one_changed_number_reruns_only_what_depends_on_it(clone):
+    done = clone.dvc("exp", "run", "-S", "train.lr=1e-4")
+    assert set(stages_run(done.stdout)) == {"check_params", "train_scratch", "evaluate"}
+    changed = json.loads(clone.dvc("metrics", "diff", "--json").stdout)
+    assert any(name.endswith("train_scratch.json") for name in changed)
+
+
+def test_the_old_value_comes_back_from_the_run_cache(clone):
+    clone.dvc("exp", "run", "-S", "train.lr=1e-4")
+    text = (clone.folder / "presets/smoke.yaml").read_text(encoding="utf-8")
+    old = re.search(r"^train:\n(?:  .*\n)*?  lr: (\S+)", text, re.MULTILINE)
+    before = clone.run("git", "show", "HEAD:params.yaml").stdout
+    value = old.group(1) if old else re.search(r"^train:\n(?:  .*\n)*?  lr: (\S+)", before, re.MULTILINE).group(1)
+    done = clone.dvc("exp", "run", "-S", f"train.lr={value}")
+    assert "train_scratch" not in stages_run(done.stdout)
+    assert "Stage 'train_scratch' is cached" in done.stdout
+
+
+@pytest.mark.parametrize("mode", ["--temp", "--queue"])
+def test_an_experiment_runs_in_a_copy(clone, mode):
+    value = {"--temp": "2e-4", "--queue": "3e-4"}[mode]
+    clone.dvc("exp", "run", mode, "-S", f"train.lr={value}")
+    if mode == "--queue":
+        clone.dvc("queue", "start")
+        for _ in range(300):
+            status = clone.dvc("queue", "status").stdout
+            if "Success" in status or "Failed" in status:
+                break
+            time.sleep(1)
+        assert "Success" in status
+    rows = json.loads(clone.dvc("exp", "show", "--json").stdout)
+    assert f'"lr": {float(value)}' in json.dumps(rows)
+    assert any((clone.folder / ".train_state").iterdir())
+
+
+def kill_training_after(clone: Clone, n_states: int, arguments: list[str]) -> None:
+    """Nothing; dvc was started, and it and its children were killed after `n_states` saved states."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments], cwd=clone.folder, env=clone.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    seen: set[str] = set()
+    while len(seen) < n_states:
+        assert process.poll() is None, "the run ended before it could be killed"
+        seen |= {path.name for path in (clone.folder / ".train_state").glob("scratch-*/state_*.json")}
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_run_killed_three_times_ends_bit_identical(clone):
+    clone.run("git", "checkout", "-q", "params.yaml")
+    clone.run(sys.executable, "-c", SET_STATE_EVERY_STEP)
+    shutil.rmtree(clone.folder / ".train_state")
+    clone.dvc("repro", "--force", "-s", "train_scratch")
+    straight = clone.hashes(TRAIN_OUTS)
+    shutil.rmtree(clone.folder / ".train_state")
+    for n_states in (1, 4, 9):
+        kill_training_after(clone, n_states, ["repro", "--force", "-s", "train_scratch"])
+    clone.dvc("repro", "--force", "-s", "train_scratch")
+    assert clone.hashes(TRAIN_OUTS) == straight
+
+
+SET_STATE_EVERY_STEP = """
+from pathlib import Path
+path = Path("params.yaml")
+text = path.read_text(encoding="utf-8")
+head, train = text.split("\\ntrain:\\n")
+import re
+train = re.sub(r"state_every_s: \\S+", "state_every_s: 0.0", train, count=1)
+path.write_text(head + "\\ntrain:\\n" + train, encoding="utf-8")
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("+train.lrr=1", "train.lrr (now 1, a whole number) is not a parameter, did you mean train.lr?"),
+        ("train.lr=abc", "train.lr is 'abc', a text, allowed: a number"),
+        ("model.n_head=5", "is not a multiple of n_head 5"),
+        ("tokenize.vocab_size=70000", "tokenize.vocab_size is 70000"),
+    ],
+)
+def test_a_bad_parameter_is_refused_before_anything_is_touched(clone, change, message):
+    clone.run("git", "checkout", "-q", "params.yaml")
+    clone.dvc("repro")
+    before = clone.hashes(TRAIN_OUTS)
+    done = clone.dvc("exp", "run", "-S", change, check=False)
+    text = (clone.folder / "params.yaml").read_text(encoding="utf-8")
+    clone.run("git", "checkout", "-q", "params.yaml")
+    (clone.folder / "params.yaml").touch()
+    assert done.returncode != 0
+    assert message in " ".join((done.stdout + done.stderr).split())
+    assert text != (clone.folder / "params.yaml").read_text(encoding="utf-8")  # the bad value is still to be seen
+    assert clone.hashes(TRAIN_OUTS) == before
