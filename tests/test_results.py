@@ -16,9 +16,10 @@ def committed(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: there is no committed README to compare")
     archive = subprocess.run(
-        ["git", "archive", "HEAD", "README.md", METRICS], cwd=ROOT, capture_output=True, check=True
+        ["git", "archive", "HEAD", "README.md", str(METRICS)], cwd=ROOT, capture_output=True, check=True
     )
-    tarfile.open(fileobj=io.BytesIO(archive.stdout)).extractall(tmp_path, filter="data")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(tmp_path, filter="data")
     return tmp_path
 
 
