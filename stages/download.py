@@ -1,13 +1,12 @@
 """Stage download@SOURCE: one source's dialogues into data/raw, from the first provider that can serve them."""
 
-import json
 import logging
 import sys
 from pathlib import Path
 
 from llm.dialogue import write_dialogues
 from llm.download import HttpConfig
-from llm.files import file_sha256
+from llm.files import file_sha256, write_json
 from llm.sources.collect import (
     Collected,
     DialogueConfig,
@@ -56,10 +55,7 @@ def write(source: str, collected: Collected) -> None:
     path = RAW / f"{source}.jsonl"
     write_dialogues(path, collected.dialogues)
     provenance = collected.provenance | {"sha256": file_sha256(path)}
-    text = json.dumps(provenance, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    temporary = RAW / f"{source}.provenance.json.tmp"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(RAW / f"{source}.provenance.json")
+    write_json(RAW / f"{source}.provenance.json", provenance)
 
 
 def main() -> None:
