@@ -42,6 +42,7 @@ class Params:
     """All of params.yaml, and the rules that tie one section to another."""
 
     seed: int
+    data_seed: int
     device: Literal["auto", "cpu", "cuda", "mps"]
     download: Download
     clean: CleanConfig
@@ -54,6 +55,7 @@ class Params:
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, 0, MAX_SEED)
+        check_range("data_seed", self.data_seed, 0, MAX_SEED)
         if self.evaluate.max_new_tokens >= self.model.context_length:
             raise ValueError(
                 f"evaluate.max_new_tokens {self.evaluate.max_new_tokens} leaves no room for a prompt "

@@ -25,7 +25,7 @@ def read_held_out(truth_data: str | None) -> dict[str, list[str]]:
 
 def main() -> None:
     """Nothing; the stage's outputs are written."""
-    config, seed = load("clean", CleanConfig), load_value("seed", int)
+    config, seed = load("clean", CleanConfig), load_value("data_seed", int)
     held_out = read_held_out(config.truth_data)
     raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in SOURCES}
     cleaned = clean(raw, [text for texts in held_out.values() for text in texts], config, seed)

@@ -48,13 +48,13 @@ def write(cards: dict[str, Card], compared: dict[str, object], names: dict[str, 
 
 def main() -> None:
     """Nothing; the stage's outputs are written."""
-    seed, device = load_value("seed", int), pick_device(load_value("device", str))
+    seed, device = load_value("data_seed", int), pick_device(load_value("device", str))
     config, min_dialogues = load("evaluate", EvaluateConfig), load_value("clean.min_test_dialogues", int)
     keep_freed_memory()
     asked = ask_what(config, seed)
     spans = spans_of(turn for dialogue in read_table(CLEAN / "train.arrow") for turn in dialogue.turns)
     stick = make_yardstick(asked, spans, config, min_dialogues, seed)
-    entrants = line_up(FOLDERS, device, seed, config.batch_tokens)
+    entrants = line_up(FOLDERS, device, load_value("seed", int), config.batch_tokens)
     scored, said = n_likelihoods(asked), n_texts(asked, config, len(PROMPTS))
     logger.info(
         "%d models, each scores %d replies and answers and says %d texts, %s", len(entrants), scored, said, device

@@ -61,7 +61,7 @@ def count_dialogues(report: dict[str, Any]) -> dict[str, int]:
 
 def main() -> None:
     """Nothing; the stage's outputs are written."""
-    config, seed = load("tokenize", TokenizerConfig), load_value("seed", int)
+    config, seed = load("tokenize", TokenizerConfig), load_value("data_seed", int)
     context_length = load_value("model.context_length", int)
     report = read_report()
     counts = count_dialogues(report)

@@ -239,7 +239,7 @@ def test_another_csv_is_refused(tmp_path):
 def prepare(folder, repository):
     """A folder in which the stage can run."""
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
-    (folder / "params.yaml").write_text(yaml.safe_dump({"seed": 1, "clean": params["clean"]}), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump({"data_seed": 1, "clean": params["clean"]}), encoding="utf-8")
     for source in ("dialogue", "eli5", "technical"):
         write_dialogues(folder / f"data/raw/{source}.jsonl", talk(source, 60))
         (folder / f"data/raw/{source}.provenance.json").write_text(f'{{"source": "{source}"}}', encoding="utf-8")

@@ -79,7 +79,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        params = {"seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3}, "evaluate": EVALUATE}
+        params = {"seed": 1, "data_seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3}, "evaluate": EVALUATE}
         (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         write_models(write_data())
         main()

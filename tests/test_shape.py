@@ -142,6 +142,13 @@ def test_a_stage_names_exactly_the_params_it_loads(name):
     assert {param for param in params if not any(re.fullmatch(pattern, param) for pattern in patterns)} == set()
 
 
+def test_another_training_seed_keeps_the_split_and_the_tokenizer():
+    """Runs of several seeds are compared on the same test items."""
+    assert [name for name, stage in STAGES.items() if "seed" in stage["params"]] == [
+        *("train_scratch", "finetune_mistral", "evaluate"),
+    ]
+
+
 @each_stage
 def test_the_paths_of_a_stage_are_the_constants_of_its_module(name):
     stage, module = STAGES[name], module_of(STAGES[name])
