@@ -30,6 +30,27 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
 
 
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' states by name, `optimizer0.3.momentum` for the fourth parameter of the first."""
+    return {
+        f"optimizer{i}.{index}.{name}": value
+        for i, optimizer in enumerate(optimizers)
+        for index, entries in optimizer.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+
+
+def load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Nothing; the optimizers hold the states named by `optimizer_tensors`."""
+    for i, optimizer in enumerate(optimizers):
+        prefix, entries = f"optimizer{i}.", dict[int, dict[str, Tensor]]()
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                index, name = key.removeprefix(prefix).split(".")
+                entries.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
 def code_hash(modules: Sequence[str]) -> str:
     """Hash of what the modules compute: their syntax trees without comments and docstrings."""
     digest = hashlib.sha256()

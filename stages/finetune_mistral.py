@@ -28,7 +28,9 @@ TRAJECTORY = [
     "llm.loss",
     "llm.optim",
     "llm.pretrained",
+    "llm.progress",
     "llm.schedule",
+    "llm.step",
     "llm.train",
 ]
 

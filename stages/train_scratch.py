@@ -13,16 +13,28 @@ from llm.files import file_sha256, write_json
 from llm.history import write_curve
 from llm.machine import pick_device
 from llm.models import build_model, describe_model, n_parameters
+from llm.progress import Progress
 from llm.schedule import TrainConfig
 from llm.shape import ModelConfig
 from llm.tokenizer import load_tokenizer
-from llm.train import Progress, fit
+from llm.train import fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
-TRAJECTORY = ["llm.attention", "llm.data", "llm.gpt", "llm.llama", "llm.loss", "llm.optim", "llm.schedule", "llm.train"]
+TRAJECTORY = [
+    "llm.attention",
+    "llm.data",
+    "llm.gpt",
+    "llm.llama",
+    "llm.loss",
+    "llm.optim",
+    "llm.progress",
+    "llm.schedule",
+    "llm.step",
+    "llm.train",
+]
 
 logger = logging.getLogger(__name__)
 
