@@ -29,6 +29,7 @@ TRAJECTORY = [
     "llm.optim",
     "llm.pretrained",
     "llm.progress",
+    "llm.run",
     "llm.schedule",
     "llm.step",
     "llm.train",

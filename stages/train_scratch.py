@@ -31,6 +31,7 @@ TRAJECTORY = [
     "llm.loss",
     "llm.optim",
     "llm.progress",
+    "llm.run",
     "llm.schedule",
     "llm.step",
     "llm.train",

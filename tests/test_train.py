@@ -12,9 +12,10 @@ from llm.checkpoint import State, open_state
 from llm.data import TokenCorpus, pack_corpus
 from llm.history import write_curve
 from llm.models import build_model
+from llm.run import Training
 from llm.shape import ModelConfig
 from llm.step import validation_loss
-from llm.train import Training, fit
+from llm.train import fit
 from tests.test_schedule import CONFIG
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.1, attn_dropout=0.0)
