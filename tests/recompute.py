@@ -119,7 +119,7 @@ def read_replies(clean, params):
 
     config = params["evaluate"]
     dialogues = list(Dataset.from_file(str(clean / "test.arrow")))
-    return scored(dialogues, params["seed"], config["dialogues"], config["max_replies"], config["history_chars"])
+    return scored(dialogues, params["data_seed"], config["dialogues"], config["max_replies"], config["history_chars"])
 
 
 def main():

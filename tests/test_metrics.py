@@ -1,4 +1,7 @@
+import json
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -14,6 +17,7 @@ from llm.metrics import (
     spans_of,
     token_f1,
 )
+from tests.plain_texts import write_lines
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
@@ -59,6 +63,27 @@ def test_scores_carry_their_signatures():
     assert bleu.signature.startswith("nrefs:1|bs:100|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert "|nc:6|nw:2|" in chrf.signature
     assert chrf.low <= chrf.score <= chrf.high
+
+
+def test_the_command_line_of_sacrebleu_gives_the_same_scores(tmp_path):
+    texts = ["The cat sat on the mat, didn't it?", "", "3.5 apples – naïve\ncafé.", "It is well-known that it is."]
+    references = [
+        "The cat sat on a mat.",
+        "Nothing.",
+        "3.5 apples in a\nnaïve café.",
+        "It is a well-known thing, it is.",
+    ]
+    for name, lines in (("replies", texts), ("references", references)):
+        write_lines(tmp_path / name, lines)
+    command = [sys.executable, "-m", "sacrebleu", "references", "-i", "replies", "-m", "bleu", "chrf"]
+    done = subprocess.run(
+        [*command, "--chrf-word-order", "2", "-w", "12"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    theirs = json.loads(done.stdout)
+    for score, found in zip((corpus_bleu, corpus_chrf), theirs, strict=True):
+        ours = score(texts, [[reference] for reference in references], n_resamples=10)
+        assert 0 < ours.score == pytest.approx(found["score"], abs=1e-9)
+        assert set(found["signature"].split("|")) <= set(ours.signature.split("|"))
 
 
 def test_token_f1_counts_a_repeated_word_once_for_each_time_the_reference_has_it():

@@ -71,7 +71,9 @@ def test_a_preset_does_not_depend_on_what_stood_there_before(params):
 
 
 def test_what_changed_is_listed_by_name(params):
-    params.write_text(params.read_text(encoding="utf-8").replace("\nseed: 1 ", "\nseed: 7 ") + "zzz: 1\n", encoding="utf-8")
+    params.write_text(
+        params.read_text(encoding="utf-8").replace("\nseed: 1 ", "\nseed: 7 ") + "zzz: 1\n", encoding="utf-8"
+    )
     assert apply_preset("laptop") == ["seed: 7 -> 1", "zzz: 1 -> absent"]
 
 

@@ -28,7 +28,7 @@ ASKED = EvaluateConfig(
     dialogues=4, max_replies=2, history_chars=60, generations=1, sampled=0, temperature=0.8, top_p=0.95,
     max_new_tokens=4, truth_questions=1, batch_tokens=300, bootstrap=100,
 )  # fmt: skip
-PARAMS = {"seed": 5, "evaluate": {"dialogues": 4, "max_replies": 2, "history_chars": 60}}
+PARAMS = {"data_seed": 5, "evaluate": {"dialogues": 4, "max_replies": 2, "history_chars": 60}}
 TEXT = "the sky is blue because light scatters — é and 3.5 apples? fall; why not 'up'"
 WORDS = TEXT.split()
 
@@ -86,7 +86,7 @@ def perturb(model, only):
 
 def evaluated(model, clean):
     """What evaluation finds, unrounded."""
-    examples = draw_examples(read_table(clean / "test.arrow"), ASKED, PARAMS["seed"])
+    examples = draw_examples(read_table(clean / "test.arrow"), ASKED, PARAMS["data_seed"])
     scores, resampling = model.loglik(examples), resample_examples(examples, 100, 1)
     figures = {"bpb": bits_per_byte(examples, scores, resampling), "ppl": perplexity(examples, scores, resampling)}
     values = {kind: {name: found.value for name, found in rows.items()} for kind, rows in figures.items()}
@@ -126,7 +126,7 @@ def test_the_fine_tuned_model_recomputed_with_its_adapter_apart_and_merged(finet
 def test_the_same_replies_are_drawn(clean):
     for n, seed in ((None, 1), (2, 5), (1, 9)):
         config = replace(ASKED, max_replies=n)
-        params = {"seed": seed, "evaluate": {**PARAMS["evaluate"], "max_replies": n}}
+        params = {"data_seed": seed, "evaluate": {**PARAMS["evaluate"], "max_replies": n}}
         examples = draw_examples(read_table(clean / "test.arrow"), config, seed)
         ours = [(source, tuple(history), reply) for source, history, reply in read_replies(clean, params)]
         assert sorted(ours) == sorted((e.source, e.history, e.reply) for e in examples)
