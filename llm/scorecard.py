@@ -27,8 +27,9 @@ from llm.evaluate import (
 )
 from llm.hallucination import TRUTH_MEASURES, truth_figures
 from llm.lineup import Entrant
+from llm.memory import MEMORY_MEASURES, Planted, ask_memory, memory_figures
 from llm.samples import PROMPTS
-from llm.scoring import NgramScorer
+from llm.scoring import NgramScorer, Score, Scorer, ScratchModel
 from llm.testset import Asked, EvaluateConfig
 
 LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
@@ -47,12 +48,13 @@ class Card:
     bpb: dict[str, Estimate]  # resampled, for paired differences; empty when the model is not there
 
 
-def fill_card(entrant: Entrant, stick: Yardstick, config: EvaluateConfig, advance: Advance) -> Card:
+def fill_card(entrant: Entrant, stick: Yardstick, planted: Planted, config: EvaluateConfig, advance: Advance) -> Card:
     """The card of a model that is loaded for it."""
     started, asked = time.monotonic(), stick.asked
     model = entrant.load()
     loaded = time.monotonic()
     likelihoods = ask_likelihoods(model, asked, advance)
+    remembered = _remembered(model, planted)
     scored = time.monotonic()
     texts = None
     if not isinstance(model, NgramScorer):
@@ -62,10 +64,16 @@ def fill_card(entrant: Entrant, stick: Yardstick, config: EvaluateConfig, advanc
     _free_memory()
     figures = likelihood_figures(likelihoods, stick)
     said, said_detail = _said(texts, stick)
+    memory, memory_detail = memory_figures(planted, remembered, stick.n_resamples, stick.seed)
     _log(entrant.name, figures.metrics["bpb"]["all"], [started, loaded, scored, replied])
     return Card(
-        metrics={**figures.metrics, **said, "n": count_items(asked)},
-        detail={**_circumstances(entrant.real_name, config, stick.seed), **figures.detail, **said_detail},
+        metrics={**figures.metrics, **said, "memory": memory, "n": count_items(asked)},
+        detail={
+            **_circumstances(entrant.real_name, config, stick.seed),
+            **figures.detail,
+            **said_detail,
+            "memory": memory_detail,
+        },
         predictions=predictions(entrant.name, asked, PROMPTS, texts) if texts else [],
         shown=texts.shown if texts else None,
         bpb=figures.bpb,
@@ -74,8 +82,14 @@ def fill_card(entrant: Entrant, stick: Yardstick, config: EvaluateConfig, advanc
 
 def absent_card(asked: Asked, reason: str) -> Card:
     """The card of a model that is not there: the schema without a number, and why."""
-    metrics = {**empty_metrics(asked), **_no_texts(), "enabled": False}
+    memory = dict.fromkeys(MEMORY_MEASURES)
+    metrics = {**empty_metrics(asked), **_no_texts(), "memory": memory, "enabled": False}
     return Card(metrics, {"enabled": False, "reason": reason}, [], None, {})
+
+
+def _remembered(model: Scorer, planted: Planted) -> list[Score] | None:
+    """Scores of the canaries; None of a model of other tokens, which never met them."""
+    return ask_memory(model, planted) if isinstance(model, ScratchModel | NgramScorer) else None
 
 
 def _said(texts: Texts | None, stick: Yardstick) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llm.canaries import CanaryConfig
 from llm.clean import CleanConfig
 from llm.download import HttpConfig
 from llm.files import write_bytes
@@ -47,6 +48,7 @@ class Params:
     download: Download
     clean: CleanConfig
     tokenize: TokenizerConfig
+    canaries: CanaryConfig
     model: ModelConfig
     train: TrainConfig
     base: BaseConfig

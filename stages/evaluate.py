@@ -6,11 +6,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from llm.canaries import draw_alternatives, read_canaries
 from llm.dialogue import read_table
 from llm.evaluate import differences, make_yardstick, n_likelihoods, n_texts, rounded
 from llm.files import write_bytes, write_json
 from llm.lineup import NAMES, Folders, line_up
 from llm.machine import keep_freed_memory, pick_device
+from llm.memory import Planted
 from llm.metrics import spans_of
 from llm.questions import draw_questions, read_questions
 from llm.samples import PROMPTS, samples_markdown
@@ -31,6 +33,12 @@ def ask_what(config: EvaluateConfig, seed: int) -> Asked:
     quiz, premises = (read_questions(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise"))
     prompts = draw_prompts(examples, config.generations, seed)
     return Asked(examples, prompts, quiz, draw_questions([*quiz, *premises], config.truth_questions, seed))
+
+
+def read_planted(seed: int) -> Planted:
+    """The canaries of the training tokens, and as many other numbers as the parameters say."""
+    canaries = read_canaries(FOLDERS.tokens / "canaries.json")
+    return Planted(canaries, draw_alternatives(canaries, load_value("canaries.alternatives", int), seed))
 
 
 def write(cards: dict[str, Card], compared: dict[str, object], names: dict[str, str]) -> None:
@@ -54,6 +62,7 @@ def main() -> None:
     asked = ask_what(config, seed)
     spans = spans_of(turn for dialogue in read_table(CLEAN / "train.arrow") for turn in dialogue.turns)
     stick = make_yardstick(asked, spans, config, min_dialogues, seed)
+    planted = read_planted(seed)
     entrants = line_up(FOLDERS, device, load_value("seed", int), config.batch_tokens)
     scored, said = n_likelihoods(asked), n_texts(asked, config, len(PROMPTS))
     logger.info(
@@ -61,7 +70,7 @@ def main() -> None:
     )
     total = scored * len(entrants) + said * (len(entrants) - 1)  # all but the n-grams reply
     with tqdm(total=total, unit="item", desc="evaluate", mininterval=1.0) as bar:
-        cards = {entrant.name: fill_card(entrant, stick, config, bar.update) for entrant in entrants}
+        cards = {entrant.name: fill_card(entrant, stick, planted, config, bar.update) for entrant in entrants}
     for name in set(NAMES) - set(cards):
         cards[name] = absent_card(asked, "finetune.enabled is false")
     compared = differences({name: card.bpb for name, card in cards.items() if card.bpb}, stick)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from llm.canaries import REPEATS, draw_canaries, plant, write_canaries
 from llm.data import TokenCorpus, pack_corpus, pack_efficiency, write_corpus
 from llm.dialogue import Dialogue, read_table
 from llm.files import write_json
@@ -59,6 +60,19 @@ def count_dialogues(report: dict[str, Any]) -> dict[str, int]:
     return counts
 
 
+def plant_canaries(corpus: TokenCorpus, tokenizer: Tokenizer, seed: int) -> tuple[TokenCorpus, dict[str, Any]]:
+    """The training tokens with canaries behind them, and what that added."""
+    canaries = draw_canaries(load_value("canaries.each", int), seed)
+    write_canaries(OUT / "canaries.json", canaries)
+    planted = plant(corpus, canaries, tokenizer)
+    added = {
+        "different": {str(n): sum(canary.repeats == n for canary in canaries) for n in REPEATS},
+        "dialogues": len(planted.offsets) - len(corpus.offsets),
+        "tokens": len(planted.ids) - len(corpus.ids),
+    }
+    return planted, added
+
+
 def main() -> None:
     """Nothing; the stage's outputs are written."""
     config, seed = load("tokenize", TokenizerConfig), load_value("data_seed", int)
@@ -72,10 +86,11 @@ def main() -> None:
     with tqdm(total=sum(counts.values()), unit="dialogue", desc="tokenize", mininterval=1.0) as bar:
         for split in SPLITS:
             corpus, figures["splits"][split] = encode(read_table(CLEAN / f"{split}.arrow"), tokenizer, bar.update)
-            write_corpus(OUT, split, corpus)
             if split == "train":
+                corpus, figures["canaries"] = plant_canaries(corpus, tokenizer, seed)
                 efficiency = pack_efficiency(pack_corpus(corpus, context_length, seed))
                 figures["packing"] = {"context_length": context_length, "efficiency": round(efficiency, 4)}
+            write_corpus(OUT, split, corpus)
     write_json(METRICS, {**report, "tokenizer": figures})
 
 

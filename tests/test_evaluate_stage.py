@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from llm.canaries import draw_canaries, plant, write_canaries
 from llm.checkpoint import save_tensors
 from llm.data import TokenCorpus, write_corpus
 from llm.dialogue import Dialogue, write_table
@@ -46,7 +47,9 @@ def write_data():
     encoded = [tokenizer.encode_dialogue(d.turns) for d in dialogues["train"]]
     offsets = np.cumsum([0, *map(len, encoded)])
     corpus = TokenCorpus(np.concatenate(encoded).astype(np.uint16), offsets, offsets[:-1], None)
-    write_corpus(Path("data/tokens"), "train", corpus)
+    canaries = draw_canaries(1, seed=1)
+    write_corpus(Path("data/tokens"), "train", plant(corpus, canaries, tokenizer))
+    write_canaries(Path("data/tokens/canaries.json"), canaries)
     rows = [
         {"id": f"q{i}", "area": f"area{i % 2}", "question": f"What is {i}?", "correct": [f"it is {i}"],
          "incorrect": ["because", "nothing"], "explanation": "."}
@@ -79,7 +82,14 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        params = {"seed": 1, "data_seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3}, "evaluate": EVALUATE}
+        params = {
+            "seed": 1,
+            "data_seed": 1,
+            "device": "cpu",
+            "clean": {"min_test_dialogues": 3},
+            "canaries": {"alternatives": 15},
+            "evaluate": EVALUATE,
+        }
         (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         write_models(write_data())
         main()
@@ -108,6 +118,14 @@ def test_a_counting_model_says_nothing_and_scores(project):
     ngram = read(project, "ngram5")
     assert set(ngram["text"].values()) == set(ngram["truth"].values()) == {None}
     assert 0 < ngram["bpb"]["all"] < read(project, "untrained")["bpb"]["all"]
+
+
+def test_only_models_of_the_planted_tokens_can_remember_the_canaries(project):
+    memory = {name: read(project, name)["memory"] for name in NAMES}
+    assert set(memory["base"].values()) == set(memory["mistral"].values()) == {None}
+    assert all(0 <= bits <= 4 for name in ("scratch", "untrained", "ngram5") for bits in memory[name].values())
+    assert read(project, "detail/scratch")["memory"]["most"] == 4.0  # log2 16
+    assert read(project, "detail/base")["memory"] == {}
 
 
 def test_counts_are_what_was_asked(project):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from llm.canaries import PROMPT, read_canaries
 from llm.clean import CleanConfig, clean
 from llm.data import open_corpus, pack_corpus, pack_efficiency
 from llm.dialogue import Dialogue, read_table, write_table
@@ -50,15 +51,22 @@ def metrics():
     return json.loads(METRICS.read_text(encoding="utf-8"))
 
 
+def planted_texts():
+    """The turns of the canaries, as often as they are repeated."""
+    canaries = read_canaries(OUT / "canaries.json")
+    return [text for canary in canaries for _ in range(canary.repeats) for text in (PROMPT, canary.reply)]
+
+
 def test_the_token_files_hold_every_turn_of_every_split(folder):
     main()
     tokenizer = load_tokenizer(OUT / "tokenizer.json")
     for split in SPLITS:
         corpus, dialogues = open_corpus(OUT, split), list(read_table(CLEAN / f"{split}.arrow"))
-        encoded = [corpus.ids[a:b].tolist() for a, b in pairwise(corpus.offsets)]
+        encoded = [corpus.ids[a:b].tolist() for a, b in pairwise(corpus.offsets)][: len(dialogues)]
         assert encoded == [tokenizer.encode_dialogue(dialogue.turns) for dialogue in dialogues]
         turns = [tokenizer.decode(corpus.ids[a:b]) for a, b in pairwise([*corpus.turns, len(corpus.ids)])]
-        assert turns == [turn for dialogue in dialogues for turn in dialogue.turns]
+        canaries = planted_texts() if split == "train" else []
+        assert turns == [turn for dialogue in dialogues for turn in dialogue.turns] + canaries
         assert set(corpus.offsets[:-1]) <= set(corpus.turns)
         assert corpus.ids.dtype == np.uint16 and corpus.supervised is None
 
@@ -82,8 +90,11 @@ def test_the_metrics_count_what_the_files_hold(folder):
         n_bytes = sum(len(turn.encode()) for dialogue in dialogues for turn in dialogue.turns)
         found = figures["splits"][split]
         assert found["dialogues"] == len(dialogues)
-        assert found["tokens"]["all"] == len(corpus.ids) == found["tokens"]["dialogue"] + found["tokens"]["eli5"]
-        assert found["bytes_per_token"] == round(n_bytes / len(corpus.ids), 4)
+        n_tokens = len(corpus.ids) - (figures["canaries"]["tokens"] if split == "train" else 0)
+        assert found["tokens"]["all"] == n_tokens == found["tokens"]["dialogue"] + found["tokens"]["eli5"]
+        assert found["bytes_per_token"] == round(n_bytes / n_tokens, 4)
+    assert figures["canaries"]["different"] == {"1": 8, "4": 8, "16": 8}
+    assert figures["canaries"]["dialogues"] == 8 * (1 + 4 + 16) == len(planted_texts()) / 2
     packed = pack_corpus(open_corpus(OUT, "train"), 32, 1)
     assert figures["packing"] == {"context_length": 32, "efficiency": round(pack_efficiency(packed), 4)}
 
@@ -104,7 +115,7 @@ def test_equal_inputs_give_equal_bytes(folder):
         main()
         files.append({path.name: path.read_bytes() for path in [*sorted(OUT.iterdir()), METRICS]})
     assert files[0] == files[1]
-    assert len(files[0]) == 11  # three arrays a split, the tokenizer, the metrics
+    assert len(files[0]) == 12  # three arrays a split, the tokenizer, the canaries, the metrics
 
 
 def test_a_split_without_dialogues_is_refused_before_anything_is_written(folder):
