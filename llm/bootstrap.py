@@ -64,7 +64,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, resampling: Resampling) 
     bottoms = resampling.weights @ np.bincount(resampling.group, bottom, n_groups)
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample may draw only groups without denominators
         resampled = tops / bottoms
-    return _estimate(float(top.sum() / bottom.sum()), resampled)
+    return make_estimate(float(top.sum() / bottom.sum()), resampled)
 
 
 def mean(values: ArrayLike, resampling: Resampling) -> Estimate:
@@ -74,12 +74,12 @@ def mean(values: ArrayLike, resampling: Resampling) -> Estimate:
 
 def transform(estimate: Estimate, function: Callable[[Floats], Floats]) -> Estimate:
     """The estimate of function(value)."""
-    return _estimate(float(function(np.array([estimate.value]))[0]), function(estimate.resampled))
+    return make_estimate(float(function(np.array([estimate.value]))[0]), function(estimate.resampled))
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     """Unweighted mean of estimates made with one resampling (the macro mean of sources)."""
-    return _estimate(
+    return make_estimate(
         float(np.mean([estimate.value for estimate in estimates])),
         np.mean([estimate.resampled for estimate in estimates], axis=0),
     )
@@ -92,9 +92,10 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     """
     if len(a.resampled) != len(b.resampled):
         raise ValueError(f"not paired: {len(a.resampled)} resamples against {len(b.resampled)}")
-    return _estimate(a.value - b.value, a.resampled - b.resampled)
+    return make_estimate(a.value - b.value, a.resampled - b.resampled)
 
 
-def _estimate(value: float, resampled: Floats) -> Estimate:
+def make_estimate(value: float, resampled: Floats) -> Estimate:
+    """The value with the 95 % interval of its resamples; those in which it is not defined are left out."""
     low, high = np.nanpercentile(resampled, PERCENTILES)
     return Estimate(value, float(low), float(high), resampled)

@@ -1,11 +1,11 @@
-"""One model's figures on the test set, and how models compare: every metric from the same two calls."""
+"""One model's figures on the test set: every metric from the same two calls."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm.bootstrap import Estimate, Resampling, difference, mean
+from llm.bootstrap import Estimate, Resampling, mean
 from llm.choice import MEASURES, choice_estimates, choice_examples, grade
 from llm.dedup import Hashes
 from llm.metrics import (
@@ -23,7 +23,6 @@ from llm.perplexity import bits_per_byte, perplexity, resample_examples
 from llm.scoring import Model, Score, Scorer
 from llm.testset import Asked, EvaluateConfig, small_sources
 
-PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # is the first one lower?
 CHUNK = 128  # examples between two moves of the progress bar
 TEXT_MEASURES = (
     *("bleu", "chrf", "copied", "degenerate", "distinct_1", "distinct_2"),
@@ -124,7 +123,6 @@ class Figures:
 
     metrics: dict[str, Any]
     detail: dict[str, Any]
-    bpb: dict[str, Estimate]
 
 
 def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
@@ -150,7 +148,7 @@ def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
         "ppl": {name: estimate.value for name, estimate in ppl.items()},
         "choice": {name: estimate.value for name, estimate in choice["all"].items()},
     }
-    return Figures(metrics, detail, bpb)
+    return Figures(metrics, detail)
 
 
 def text_figures(found: Texts, stick: Yardstick) -> tuple[dict[str, float | None], dict[str, Any]]:
@@ -206,39 +204,6 @@ def empty_metrics(asked: Asked) -> dict[str, Any]:
     names = ("all", "macro", *sorted({example.source for example in asked.examples}))
     rows = {"bpb": names, "ppl": names, "choice": MEASURES, "n": tuple(count_items(asked))}
     return {section: dict.fromkeys(keys) for section, keys in rows.items()}
-
-
-def predictions(model: str, asked: Asked, shown: Sequence[str], texts: Texts) -> list[dict[str, str]]:
-    """Everything the model said, one row a text: what text_figures and truth_figures are computed from."""
-    prompt_ids = [example.id for example in asked.prompts]
-    kinds = {
-        "greedy": zip(prompt_ids, texts.greedy, strict=True),
-        "sampled": zip(prompt_ids, texts.sampled, strict=False),
-        "truth": zip([question.id for question in asked.truth], texts.truth, strict=True),
-        "shown": zip(shown, texts.shown, strict=True),
-    }
-    return [
-        {"model": model, "kind": kind, "id": name, "text": text}
-        for kind, pairs in kinds.items()
-        for name, text in pairs
-    ]
-
-
-def differences(bpb: Mapping[str, Mapping[str, Estimate]], stick: Yardstick) -> dict[str, Any]:
-    """Paired differences of bits per byte, "a - b" for each of PAIRS; None where one of the two is not there.
-
-    "lower" means that the paired 95 % interval lies below 0. Over items only: training runs differ besides.
-    """
-    compared: dict[str, Any] = {}
-    for a, b in PAIRS:
-        there = a in bpb and b in bpb
-        compared[f"{a} - {b}"] = {n: _compare(bpb[a][n], bpb[b][n], n, stick) for n in bpb[a]} if there else None
-    return compared
-
-
-def _compare(a: Estimate, b: Estimate, name: str, stick: Yardstick) -> dict[str, Any]:
-    gap, interval = difference(a, b), not _is_small(name, stick)
-    return {**_with_interval(gap, interval), "verdict": "lower" if interval and gap.high < 0 else "not shown"}
 
 
 def rounded(value: Any) -> Any:

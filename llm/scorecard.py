@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from llm.bootstrap import Estimate
 from llm.evaluate import (
     TEXT_MEASURES,
     Advance,
+    Figures,
     Texts,
     Yardstick,
     ask_likelihoods,
@@ -22,12 +22,12 @@ from llm.evaluate import (
     count_items,
     empty_metrics,
     likelihood_figures,
-    predictions,
     text_figures,
 )
 from llm.hallucination import TRUTH_MEASURES, truth_figures
 from llm.lineup import Entrant
 from llm.memory import MEMORY_MEASURES, Planted, ask_memory, memory_figures
+from llm.records import Measured
 from llm.samples import PROMPTS
 from llm.scoring import NgramScorer, Score, Scorer, ScratchModel
 from llm.testset import Asked, EvaluateConfig
@@ -43,9 +43,7 @@ class Card:
 
     metrics: dict[str, Any]  # the one schema of metrics/<model>.json
     detail: dict[str, Any]
-    predictions: list[dict[str, str]]
-    shown: list[str] | None  # replies to PROMPTS; None of a model that cannot reply
-    bpb: dict[str, Estimate]  # resampled, for paired differences; empty when the model is not there
+    measured: Measured | None  # what the figures are computed from; None when the model is not there
 
 
 def fill_card(entrant: Entrant, stick: Yardstick, planted: Planted, config: EvaluateConfig, advance: Advance) -> Card:
@@ -62,29 +60,32 @@ def fill_card(entrant: Entrant, stick: Yardstick, planted: Planted, config: Eval
     replied = time.monotonic()
     del model
     _free_memory()
-    figures = likelihood_figures(likelihoods, stick)
-    said, said_detail = _said(texts, stick)
-    memory, memory_detail = memory_figures(planted, remembered, stick.n_resamples, stick.seed)
+    measured = Measured(asked, likelihoods, texts)
+    figures = all_figures(measured, stick)
     _log(entrant.name, figures.metrics["bpb"]["all"], [started, loaded, scored, replied])
+    circumstances = _circumstances(entrant.real_name, config, stick.seed)
+    memory, memory_detail = memory_figures(planted, remembered, stick.n_resamples, stick.seed)
     return Card(
-        metrics={**figures.metrics, **said, "memory": memory, "n": count_items(asked)},
-        detail={
-            **_circumstances(entrant.real_name, config, stick.seed),
-            **figures.detail,
-            **said_detail,
-            "memory": memory_detail,
-        },
-        predictions=predictions(entrant.name, asked, PROMPTS, texts) if texts else [],
-        shown=texts.shown if texts else None,
-        bpb=figures.bpb,
+        metrics={**figures.metrics, "memory": memory},
+        detail={**circumstances, **figures.detail, "memory": memory_detail},
+        measured=measured,
     )
+
+
+def all_figures(measured: Measured, stick: Yardstick) -> Figures:
+    """A model's metrics file and its detail, without a model: from what it found likely and what it said."""
+    assert measured.likelihoods
+    likely = likelihood_figures(measured.likelihoods, stick)
+    said, said_detail = _said(measured.texts, stick)
+    metrics = {**likely.metrics, **said, "n": count_items(stick.asked)}
+    return Figures(metrics, {**likely.detail, **said_detail})
 
 
 def absent_card(asked: Asked, reason: str) -> Card:
     """The card of a model that is not there: the schema without a number, and why."""
     memory = dict.fromkeys(MEMORY_MEASURES)
     metrics = {**empty_metrics(asked), **_no_texts(), "memory": memory, "enabled": False}
-    return Card(metrics, {"enabled": False, "reason": reason}, [], None, {})
+    return Card(metrics, {"enabled": False, "reason": reason}, None)
 
 
 def _remembered(model: Scorer, planted: Planted) -> list[Score] | None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from llm.canaries import CanaryConfig
 from llm.clean import CleanConfig
+from llm.compare import CompareConfig
 from llm.download import HttpConfig
 from llm.files import write_bytes
 from llm.finetune import FinetuneConfig
@@ -54,6 +55,7 @@ class Params:
     base: BaseConfig
     finetune: FinetuneConfig
     evaluate: EvaluateConfig
+    compare: CompareConfig
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, 0, MAX_SEED)

@@ -1,22 +1,29 @@
-"""Stage evaluate: models and test data -> metrics/{<model>.json, detail, samples.md, predictions.jsonl}."""
+"""Stage evaluate: models and test data -> the figures in metrics/, and what they are computed from.
 
-import json
+metrics/{<model>,compare}.json, detail/, samples.md; predictions.jsonl and scores.jsonl, from which all follow.
+"""
+
 import logging
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
 from llm.canaries import draw_alternatives, read_canaries
+from llm.compare import CompareConfig, in_short, standing
 from llm.dialogue import read_table
-from llm.evaluate import differences, make_yardstick, n_likelihoods, n_texts, rounded
+from llm.evaluate import make_yardstick, n_likelihoods, n_texts, rounded
 from llm.files import write_bytes, write_json
 from llm.lineup import NAMES, Folders, line_up
 from llm.machine import keep_freed_memory, pick_device
 from llm.memory import Planted
 from llm.metrics import spans_of
 from llm.questions import draw_questions, read_questions
+from llm.records import Measured, score_rows, text_rows, to_lines
 from llm.samples import PROMPTS, samples_markdown
 from llm.scorecard import Card, absent_card, fill_card
+from llm.settings import Settings
 from llm.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
 from stages.logs import run_stage
 from stages.params import load, load_value
@@ -41,17 +48,28 @@ def read_planted(seed: int) -> Planted:
     return Planted(canaries, draw_alternatives(canaries, load_value("canaries.alternatives", int), seed))
 
 
-def write(cards: dict[str, Card], compared: dict[str, object], names: dict[str, str]) -> None:
+def write(cards: dict[str, Card], settings: Settings, names: dict[str, str]) -> None:
     """Nothing; the stage's outputs are written."""
     for name, card in cards.items():
         write_json(OUT / f"{name}.json", rounded(card.metrics))
         write_json(OUT / "detail" / f"{name}.json", rounded(card.detail))
-    write_json(OUT / "detail" / "differences.json", rounded(compared))
-    rows = [json.dumps(row, ensure_ascii=False, sort_keys=True) for c in cards.values() for row in c.predictions]
-    write_bytes(OUT / "predictions.jsonl", "".join(row + "\n" for row in rows).encode())
-    shown = {name: card.shown for name, card in cards.items() if card.shown is not None}
+    write_json(OUT / "detail" / "settings.json", asdict(settings))
+    measured = {name: card.measured for name, card in cards.items() if card.measured}
+    compared = standing(measured, settings.rules())
+    write_json(OUT / "compare.json", rounded({pair: in_short(one) for pair, one in compared.items()}))
+    write_json(OUT / "detail" / "compare.json", rounded({p: one and asdict(one) for p, one in compared.items()}))
+    write_rows(measured)
+    shown = {name: one.texts.shown for name, one in measured.items() if one.texts}
     page = samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
     write_bytes(OUT / "samples.md", page.encode())
+
+
+def write_rows(measured: dict[str, Measured]) -> None:
+    """Nothing; everything the models found likely and said is written, the figures are computed again from it."""
+    likely = [score_rows(name, one.asked, one.likelihoods) for name, one in measured.items() if one.likelihoods]
+    said = [text_rows(name, one.asked, PROMPTS, one.texts) for name, one in measured.items() if one.texts]
+    write_bytes(OUT / "scores.jsonl", to_lines(chain.from_iterable(likely)))
+    write_bytes(OUT / "predictions.jsonl", to_lines(chain.from_iterable(said)))
 
 
 def main() -> None:
@@ -73,8 +91,8 @@ def main() -> None:
         cards = {entrant.name: fill_card(entrant, stick, planted, config, bar.update) for entrant in entrants}
     for name in set(NAMES) - set(cards):
         cards[name] = absent_card(asked, "finetune.enabled is false")
-    compared = differences({name: card.bpb for name, card in cards.items() if card.bpb}, stick)
-    write(cards, compared, {entrant.name: entrant.real_name for entrant in entrants})
+    settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
+    write(cards, settings, {entrant.name: entrant.real_name for entrant in entrants})
 
 
 if __name__ == "__main__":

@@ -53,13 +53,13 @@ def render(folder: Path = METRICS) -> str:
     """The table and the three comparisons below it, as Markdown."""
     cells = [COLUMNS, ("---",) * len(COLUMNS), *(row(name, folder) for name in MODELS)]
     lines = [f"| {' | '.join(line)} |" for line in cells]
-    compared = read_json(folder / "detail" / "differences.json")
+    compared = read_json(folder / "detail" / "compare.json")
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
     for pair in PAIRS:
-        if pair in compared:
-            found = compared[pair]["all"]
+        if compared[pair]:
+            found = compared[pair]["lines"]["bpb.all"]
             bounds = f"({number(found['low'], 3)} to {number(found['high'], 3)})"
-            lines.append(f"- `{pair}`: {number(found['value'], 3)} {bounds}: {found['verdict']}")
+            lines.append(f"- `{pair}`: {number(found['difference'], 3)} {bounds}: {found['verdict']}")
     for name in MODELS:
         lines += ["", f"`{name}`: {read_json(folder / 'detail' / f'{name}.json')['name']}."]
     return "\n".join(lines) + "\n"

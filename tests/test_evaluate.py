@@ -1,10 +1,8 @@
 import json
 import math
 
-import numpy as np
 import pytest
 
-from llm.bootstrap import Estimate
 from llm.dialogue import Example
 from llm.evaluate import (
     TEXT_MEASURES,
@@ -12,13 +10,11 @@ from llm.evaluate import (
     Texts,
     ask_likelihoods,
     ask_texts,
-    differences,
     empty_metrics,
     likelihood_figures,
     make_yardstick,
     n_likelihoods,
     n_texts,
-    predictions,
     rounded,
     text_figures,
 )
@@ -126,31 +122,6 @@ def test_the_real_replies_score_best():
     assert detail["bleu"]["signature"].startswith("nrefs:1|bs:100")
 
 
-def estimate(values):
-    values = np.asarray(values)
-    return Estimate(float(values.mean()), *np.percentile(values, (2.5, 97.5)).tolist(), values)
-
-
-def test_lower_means_that_the_paired_interval_lies_below_zero():
-    noise = np.linspace(-1, 1, 101)
-    bpb = {
-        "scratch": {"all": estimate(2.0 + noise), "eli5": estimate(2.0 + noise)},
-        "ngram5": {"all": estimate(2.1 + noise), "eli5": estimate(2.0 - noise)},
-    }
-    found = differences(bpb, make_stick())
-    # what all share cancels: the gap is .1 in every resample, though each value alone swings by 1
-    assert found["scratch - ngram5"]["all"]["verdict"] == "lower"
-    assert found["scratch - ngram5"]["all"]["high"] == pytest.approx(-0.1)
-    assert found["scratch - ngram5"]["eli5"]["verdict"] == "not shown"
-    assert found["mistral - base"] is None
-
-
-def test_no_verdict_on_a_small_source():
-    bpb = {name: {"eli5": estimate(np.full(9, value))} for name, value in (("scratch", 1.0), ("ngram5", 2.0))}
-    found = differences(bpb, make_stick(min_dialogues=4))["scratch - ngram5"]["eli5"]
-    assert found == {"value": -1.0, "low": None, "high": None, "verdict": "not shown"}
-
-
 def test_a_model_that_is_not_there_has_the_same_names_and_no_number():
     there = likelihood_figures(ask(make_model()), make_stick()).metrics
     absent = empty_metrics(ASKED)
@@ -158,14 +129,6 @@ def test_a_model_that_is_not_there_has_the_same_names_and_no_number():
         section: set(rows) for section, rows in there.items()
     }
     assert all(value is None for rows in absent.values() for value in rows.values())
-
-
-def test_predictions_name_every_text():
-    texts = Texts(["a", "b", "c", "d"], ["e", "f"], ["g", "h"], ["i"])
-    rows = predictions("scratch", ASKED, ["Hi"], texts)
-    assert [row["text"] for row in rows] == list("abcdefghi")
-    assert rows[5] == {"model": "scratch", "kind": "sampled", "id": ASKED.prompts[1].id, "text": "f"}
-    assert {row["id"] for row in rows if row["kind"] == "truth"} == {"q0", "q1"}
 
 
 def test_rounding_reaches_every_float_and_refuses_nan():

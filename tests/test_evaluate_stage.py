@@ -1,7 +1,8 @@
 """The stage evaluate on tiny real models and files."""
 
 import json
-from dataclasses import asdict
+import re
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 import yaml
 
+from llm.__main__ import main as main_of_llm
 from llm.canaries import draw_canaries, plant, write_canaries
 from llm.checkpoint import save_tensors
+from llm.compare import SeedSd
 from llm.data import TokenCorpus, write_corpus
 from llm.dialogue import Dialogue, write_table
 from llm.files import write_json
@@ -29,6 +32,7 @@ EVALUATE = {
     "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
     "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
+SPREADS = dict.fromkeys((field.name for field in fields(SeedSd)), 0.01)
 SHAPE = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
 
 
@@ -89,6 +93,7 @@ def project(tmp_path_factory):
             "clean": {"min_test_dialogues": 3},
             "canaries": {"alternatives": 15},
             "evaluate": EVALUATE,
+            "compare": {"seed_sd": SPREADS},
         }
         (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         write_models(write_data())
@@ -152,8 +157,61 @@ def test_details_name_the_model_the_decoding_and_the_versions(project):
 def test_an_adapter_that_changes_nothing_makes_no_difference(project):
     # the B matrices of a fresh LoRA are 0, so base and fine-tuned are one model
     assert read(project, "mistral") == read(project, "base")
-    gap = read(project, "detail/differences")["mistral - base"]["all"]
-    assert (gap["value"], gap["verdict"]) == (0.0, "not shown")
+    for line in read(project, "detail/compare")["mistral - base"]["lines"].values():
+        assert (line["difference"], line["verdict"]) == (0.0, "can't tell")
+
+
+def test_the_standing_comparisons_have_every_figure_that_both_sides_have(project):
+    short, full = read(project, "compare"), read(project, "detail/compare")
+    assert list(short) == list(full) == ["mistral - base", "mistral - scratch", "scratch - ngram5"]
+    counted = {"bpb.all", "bpb.dialogue", "bpb.eli5", "bpb.macro", "bpb.technical"}
+    counted |= {"choice.mc1", "choice.mc1_per_byte", "choice.mc2"}
+    assert set(short["scratch - ngram5"]) == counted
+    assert set(short["mistral - scratch"]) > counted | {"text.bleu", "text.token_f1", "truth.answered"}
+    line = full["scratch - ngram5"]["lines"]["bpb.all"]
+    assert line["difference"] == pytest.approx(line["a"] - line["b"], abs=2e-4)
+    assert short["scratch - ngram5"]["bpb.all"] == {"difference": line["difference"], "verdict": line["verdict"]}
+
+
+def test_no_verdict_on_a_small_source(project):
+    line = read(project, "detail/compare")["scratch - ngram5"]["lines"]["bpb.eli5"]
+    assert (line["low"], line["high"], line["p"], line["verdict"]) == (None, None, None, "can't tell")
+
+
+def test_every_figure_follows_from_the_rows(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["rescore", "--out", "again"]) == 0
+    assert capsys.readouterr().out.count("every figure equal") == len(NAMES)
+    for name in NAMES:
+        stated = {section: rows for section, rows in read(project, name).items() if section != "memory"}
+        assert json.loads((project / f"again/{name}.json").read_text(encoding="utf-8")) == stated
+
+
+def test_a_figure_that_does_not_follow_is_named(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    kept = (project / "metrics/scratch.json").read_bytes()
+    write_json(project / "metrics/scratch.json", {**json.loads(kept), "bpb": {"all": 1.5}})
+    assert main_of_llm(["rescore"]) == 1
+    (project / "metrics/scratch.json").write_bytes(kept)
+    assert "  bpb.all: 1.5, computed again " in capsys.readouterr().out
+
+
+def test_two_models_of_the_run_are_compared_in_a_table(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "scratch", "ngram5"]) == 0
+    page = capsys.readouterr().out
+    value = read(project, "detail/compare")["scratch - ngram5"]["lines"]["bpb.all"]["difference"]
+    assert re.search(rf"^bpb\.all .* {re.escape(f'{value:+.4f}')} ", page, re.MULTILINE)
+    assert "On 9 replies, 3 quiz that all runs share; left out, as only some have them: none." in page
+    assert "Seeds: 1 against 1." in page
+
+
+def test_an_unknown_model_is_refused_in_one_line(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "scratch", "gpt5"]) == 1
+    assert capsys.readouterr().err == (
+        "gpt5 is no model of that run; there are base, mistral, ngram5, scratch, untrained\n"
+    )
 
 
 def test_every_text_is_in_the_predictions(project):
@@ -187,7 +245,7 @@ def test_fine_tuning_switched_off_is_said_and_no_crash(project, monkeypatch):
     assert absent.pop("enabled") is False
     assert keys(absent) == keys(read(project, "base"))
     assert read(project, "detail/mistral") == {"enabled": False, "reason": "finetune.enabled is false"}
-    assert read(project, "detail/differences")["mistral - base"] is None
+    assert read(project, "compare")["mistral - base"] is read(project, "detail/compare")["mistral - base"] is None
     assert "mistral" not in (project / "metrics/samples.md").read_text(encoding="utf-8").split("##")[1]
 
 

@@ -1,0 +1,108 @@
+"""`python -m llm COMMAND`: what a person asks of finished runs. Only this module prints."""
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+from llm.compare import compare, table
+from llm.evaluate import rounded
+from llm.files import write_json
+from llm.rescore import mismatches, rescore, run_yardstick
+from llm.runs import WORKSPACE, Run, export_revision, read_run, stated_figures, train_texts
+
+HERE = Path()
+COMPARE = """\
+examples:
+  python -m llm compare scratch mistral                    two models of the last run
+  python -m llm compare main:scratch exp-lr:scratch        one model of two revisions or experiments
+  python -m llm compare main workspace --model scratch     the same, the model named once
+  python -m llm compare a1,a2,a3 b1,b2,b3 --model scratch  three training seeds a side (-S seed=...)
+
+A side is a list of runs with commas between them, each [REVISION:]MODEL. A revision is what git or
+`dvc exp show` calls it; without one, or as `workspace`, it is the working tree. With fewer than three
+seeds a side the verdict is about these runs on these items at most, not about configurations."""
+
+
+def split_run(text: str, model: str | None) -> tuple[str, str]:
+    """Revision and model of a run.
+
+    >>> split_run("main:scratch", None), split_run("scratch", None), split_run("main", "scratch")
+    (('main', 'scratch'), ('workspace', 'scratch'), ('main', 'scratch'))
+    """
+    if model:
+        return text, model
+    revision, _, name = text.rpartition(":")
+    return revision or WORKSPACE, name
+
+
+def read_runs(revisions: list[str]) -> dict[str, Run]:
+    """The run of each revision; each is read once."""
+    runs = {}
+    for revision in dict.fromkeys(revisions):
+        if revision == WORKSPACE:
+            runs[revision] = read_run(HERE)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            export_revision(revision, Path(folder), HERE)
+            runs[revision] = read_run(Path(folder))
+    return runs
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """0; the comparison is printed."""
+    sides = [[split_run(text, arguments.model) for text in side.split(",")] for side in (arguments.a, arguments.b)]
+    runs = read_runs([revision for side in sides for revision, _ in side])
+    a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
+    rules = runs[sides[0][0][0]].settings.rules()
+    print(table(compare(a, b, rules), arguments.a, arguments.b))
+    return 0
+
+
+def run_rescore(arguments: argparse.Namespace) -> int:
+    """0 when every figure comes out as it stands in metrics/, else 1; each that does not is printed."""
+    run = read_run(HERE)
+    figures = rescore(run.models, run_yardstick(run.models, run.settings, train_texts(HERE)))
+    n_wrong = 0
+    for name, found in figures.items():
+        wrong = mismatches(found, *stated_figures(HERE, name))
+        n_wrong += len(wrong)
+        print(f"{name}: {'every figure equal' if not wrong else f'{len(wrong)} figures differ'}")
+        print("".join(f"  {line}\n" for line in wrong), end="")
+        if arguments.out:
+            write_json(arguments.out / f"{name}.json", rounded(found.metrics))
+    return 1 if n_wrong else 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m llm", description="What to ask of finished runs.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+    about = "which of two models, revisions or experiments is better, and how sure that is"
+    one = commands.add_parser("compare", help=about, description=about, epilog=COMPARE, formatter_class=raw)
+    one.add_argument("a", metavar="A", help="a run or several with commas: [REVISION:]MODEL,...")
+    one.add_argument("b", metavar="B", help="what A is compared with")
+    one.add_argument("--model", help="the model of every run; A and B then name revisions only")
+    one.set_defaults(command=run_compare)
+    about = "compute every figure of the last run again, from metrics/*.jsonl and data/, without a model"
+    two = commands.add_parser("rescore", help=about, description=about)
+    two.add_argument("--out", type=Path, metavar="FOLDER", help="also write the figures there, one file a model")
+    two.set_defaults(command=run_rescore)
+    return parser
+
+
+def main(words: list[str] | None = None) -> int:
+    """The exit code: 0, or 1 after a line that says what is wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    arguments = make_parser().parse_args(words)
+    try:
+        return arguments.command(arguments)
+    except (ValueError, OSError) as error:
+        print(f"{' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
