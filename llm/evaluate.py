@@ -20,7 +20,7 @@ from llm.metrics import (
     repeated_ngrams,
 )
 from llm.perplexity import bits_per_byte, perplexity, resample_examples
-from llm.scoring import Model, Score, Scorer
+from llm.scoring import Replier, Score, Scorer
 from llm.testset import Asked, EvaluateConfig, small_sources
 
 CHUNK = 128  # examples between two moves of the progress bar
@@ -37,7 +37,7 @@ class Likelihoods:
     """What a model finds likely."""
 
     replies: list[Score]  # of Asked.examples
-    answers: list[Score]  # of choice_examples(Asked.quiz)
+    answers: list[Score]  # of choice_examples(Asked.quiz); none from a model that was not asked
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def ask_likelihoods(model: Scorer, asked: Asked, advance: Advance) -> Likelihood
 
 
 def ask_texts(
-    model: Model, asked: Asked, shown: Sequence[str], config: EvaluateConfig, seed: int, advance: Advance
+    model: Replier, asked: Asked, shown: Sequence[str], config: EvaluateConfig, seed: int, advance: Advance
 ) -> Texts:
     """The model's replies to the test prompts, the questions and the prompts `shown` in samples.md."""
     prompts = [example.history for example in asked.prompts]
@@ -126,12 +126,12 @@ class Figures:
 
 
 def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
-    """Bits per byte, perplexity and multiple choice."""
-    asked = stick.asked
-    bpb = bits_per_byte(asked.examples, found.replies, stick.replies)
-    ppl = perplexity(asked.examples, found.replies, stick.replies)
-    grades = grade(asked.quiz, found.answers)
-    choice = choice_estimates(asked.quiz, grades, stick.n_resamples, stick.seed)
+    """Bits per byte; perplexity of a model that has tokens; multiple choice of one that was asked."""
+    examples, empty = stick.asked.examples, empty_metrics(stick.asked)
+    bpb = bits_per_byte(examples, found.replies, stick.replies)
+    has_tokens = any(score.n_tokens for score in found.replies)
+    ppl = perplexity(examples, found.replies, stick.replies) if has_tokens else {}
+    choice = _choice(found.answers, stick) if found.answers else {"all": {}}
     every = found.replies + found.answers
     detail = {
         "bpb": {name: _with_interval(bpb[name], not _is_small(name, stick)) for name in bpb},
@@ -144,11 +144,15 @@ def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
         },
     }
     metrics = {
-        "bpb": {name: estimate.value for name, estimate in bpb.items()},
-        "ppl": {name: estimate.value for name, estimate in ppl.items()},
-        "choice": {name: estimate.value for name, estimate in choice["all"].items()},
+        name: {**empty[name], **{key: estimate.value for key, estimate in row.items()}}
+        for name, row in (("bpb", bpb), ("ppl", ppl), ("choice", choice["all"]))
     }
     return Figures(metrics, detail)
+
+
+def _choice(answers: Sequence[Score], stick: Yardstick) -> dict[str, dict[str, Estimate]]:
+    quiz = stick.asked.quiz
+    return choice_estimates(quiz, grade(quiz, answers), stick.n_resamples, stick.seed)
 
 
 def text_figures(found: Texts, stick: Yardstick) -> tuple[dict[str, float | None], dict[str, Any]]:

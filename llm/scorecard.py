@@ -4,7 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
@@ -22,6 +22,8 @@ from llm.evaluate import (
     count_items,
     empty_metrics,
     likelihood_figures,
+    n_likelihoods,
+    n_texts,
     text_figures,
 )
 from llm.hallucination import TRUTH_MEASURES, truth_figures
@@ -29,7 +31,7 @@ from llm.lineup import Entrant
 from llm.memory import MEMORY_MEASURES, Planted, ask_memory, memory_figures
 from llm.records import Measured
 from llm.samples import PROMPTS
-from llm.scoring import NgramScorer, Score, Scorer, ScratchModel
+from llm.scoring import Replier, Scorer
 from llm.testset import Asked, EvaluateConfig
 
 LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
@@ -48,15 +50,15 @@ class Card:
 
 def fill_card(entrant: Entrant, stick: Yardstick, planted: Planted, config: EvaluateConfig, advance: Advance) -> Card:
     """The card of a model that is loaded for it."""
-    started, asked = time.monotonic(), stick.asked
+    started, asked = time.monotonic(), asked_of(entrant, stick.asked)
     model = entrant.load()
     loaded = time.monotonic()
-    likelihoods = ask_likelihoods(model, asked, advance)
-    remembered = _remembered(model, planted)
+    likelihoods = remembered = None
+    if isinstance(model, Scorer):
+        likelihoods = ask_likelihoods(model, asked, advance)
+        remembered = ask_memory(model, planted) if "canaries" in entrant.tasks else None
     scored = time.monotonic()
-    texts = None
-    if not isinstance(model, NgramScorer):
-        texts = ask_texts(model, asked, PROMPTS, config, stick.seed, advance)
+    texts = ask_texts(model, asked, PROMPTS, config, stick.seed, advance) if isinstance(model, Replier) else None
     replied = time.monotonic()
     del model
     _free_memory()
@@ -74,11 +76,23 @@ def fill_card(entrant: Entrant, stick: Yardstick, planted: Planted, config: Eval
 
 def all_figures(measured: Measured, stick: Yardstick) -> Figures:
     """A model's metrics file and its detail, without a model: from what it found likely and what it said."""
-    assert measured.likelihoods
-    likely = likelihood_figures(measured.likelihoods, stick)
+    metrics, detail = empty_metrics(stick.asked), {}
+    if measured.likelihoods:
+        likely = likelihood_figures(measured.likelihoods, stick)
+        metrics, detail = metrics | likely.metrics, likely.detail
     said, said_detail = _said(measured.texts, stick)
-    metrics = {**likely.metrics, **said, "n": count_items(stick.asked)}
-    return Figures(metrics, {**likely.detail, **said_detail})
+    return Figures({**metrics, **said, "n": count_items(stick.asked)}, {**detail, **said_detail})
+
+
+def asked_of(entrant: Entrant, asked: Asked) -> Asked:
+    """What this model is asked."""
+    return asked if "quiz" in entrant.tasks else replace(asked, quiz=[])
+
+
+def n_items(entrant: Entrant, asked: Asked, config: EvaluateConfig) -> int:
+    """How many replies and answers this model scores and how many texts it says."""
+    scored = n_likelihoods(asked_of(entrant, asked)) if "replies" in entrant.tasks else 0
+    return scored + (n_texts(asked, config, len(PROMPTS)) if "texts" in entrant.tasks else 0)
 
 
 def absent_card(asked: Asked, reason: str) -> Card:
@@ -86,11 +100,6 @@ def absent_card(asked: Asked, reason: str) -> Card:
     memory = dict.fromkeys(MEMORY_MEASURES)
     metrics = {**empty_metrics(asked), **_no_texts(), "memory": memory, "enabled": False}
     return Card(metrics, {"enabled": False, "reason": reason}, None)
-
-
-def _remembered(model: Scorer, planted: Planted) -> list[Score] | None:
-    """Scores of the canaries; None of a model of other tokens, which never met them."""
-    return ask_memory(model, planted) if isinstance(model, ScratchModel | NgramScorer) else None
 
 
 def _said(texts: Texts | None, stick: Yardstick) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -121,9 +130,9 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _log(name: str, bpb: float, times: Sequence[float]) -> None:
+def _log(name: str, bpb: float | None, times: Sequence[float]) -> None:
     loading, scoring, replying = (after - before for before, after in pairwise(times))
     logger.info(
-        "%s: %.4f bits per byte (loaded in %.1f s, scored in %.1f s, replied in %.1f s)",
-        *(name, bpb, loading, scoring, replying),
+        "%s: %s (loaded in %.1f s, scored in %.1f s, replied in %.1f s)",
+        *(name, "replies only" if bpb is None else f"{bpb:.4f} bits per byte", loading, scoring, replying),
     )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -29,26 +29,23 @@ class Score:
 
     logprob: float  # of the reply's text, nats
     end_logprob: float  # of the end token after it
-    n_tokens: int  # of the reply's text, the end token not counted
+    n_tokens: int  # of the reply's text, the end token not counted; 0 from a model without tokens
     n_windows: int = 1  # more where prompt and reply are longer than the model's window
     n_cut: int = 0  # tokens of the history that were left out for the window's sake
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A model that can tell how likely a text is."""
-
-    @property
-    def name(self) -> str:
-        """Its name in tables."""
-        ...
 
     def loglik(self, examples: Sequence[Example]) -> list[Score]:
         """Score of each example's reply."""
         ...
 
 
-class Model(Scorer, Protocol):
-    """A model that can also reply."""
+@runtime_checkable
+class Replier(Protocol):
+    """A model that can reply."""
 
     def generate(self, histories: Sequence[tuple[str, ...]], decoding: Decoding) -> list[str]:
         """A reply to each history."""
@@ -139,8 +136,9 @@ class NgramScorer:
         replies = _encode_replies(examples, self.tokenizer)
         scores = []
         for prompt, reply in zip(prompts, replies, strict=True):
-            logprobs = self.ngram.token_logprobs([*prompt, *reply, self.tokenizer.end_id])
-            scores.append(sum_logprobs([logprobs[len(prompt) :]]))
+            seen = prompt[max(0, len(prompt) - (self.ngram.order - 1)) :]  # no token depends on more
+            logprobs = self.ngram.token_logprobs([*seen, *reply, self.tokenizer.end_id])
+            scores.append(sum_logprobs([logprobs[len(seen) :]]))
         return scores
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from llm.canaries import draw_alternatives, read_canaries
 from llm.compare import CompareConfig, in_short, standing
 from llm.dialogue import read_table
-from llm.evaluate import make_yardstick, n_likelihoods, n_texts, rounded
+from llm.evaluate import make_yardstick, rounded
 from llm.files import write_bytes, write_json
 from llm.lineup import NAMES, Folders, line_up
 from llm.machine import keep_freed_memory, pick_device
@@ -22,14 +22,16 @@ from llm.metrics import spans_of
 from llm.questions import draw_questions, read_questions
 from llm.records import Measured, score_rows, text_rows, to_lines
 from llm.samples import PROMPTS, samples_markdown
-from llm.scorecard import Card, absent_card, fill_card
+from llm.scorecard import Card, absent_card, fill_card, n_items
 from llm.settings import Settings
 from llm.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
-FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), Path("models/base"), Path("models/mistral"))
+TRAIN = CLEAN / "train.arrow"
+FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
+SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ def write(cards: dict[str, Card], settings: Settings, names: dict[str, str]) -> 
     write_json(OUT / "compare.json", rounded({pair: in_short(one) for pair, one in compared.items()}))
     write_json(OUT / "detail" / "compare.json", rounded({p: one and asdict(one) for p, one in compared.items()}))
     write_rows(measured)
-    shown = {name: one.texts.shown for name, one in measured.items() if one.texts}
+    texts = {name: measured[name].texts for name in SHOWN if name in measured}
+    shown = {name: said.shown for name, said in texts.items() if said}
     page = samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
     write_bytes(OUT / "samples.md", page.encode())
 
@@ -78,15 +81,12 @@ def main() -> None:
     config, min_dialogues = load("evaluate", EvaluateConfig), load_value("clean.min_test_dialogues", int)
     keep_freed_memory()
     asked = ask_what(config, seed)
-    spans = spans_of(turn for dialogue in read_table(CLEAN / "train.arrow") for turn in dialogue.turns)
+    spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
     stick = make_yardstick(asked, spans, config, min_dialogues, seed)
     planted = read_planted(seed)
     entrants = line_up(FOLDERS, device, load_value("seed", int), config.batch_tokens)
-    scored, said = n_likelihoods(asked), n_texts(asked, config, len(PROMPTS))
-    logger.info(
-        "%d models, each scores %d replies and answers and says %d texts, %s", len(entrants), scored, said, device
-    )
-    total = scored * len(entrants) + said * (len(entrants) - 1)  # all but the n-grams reply
+    total = sum(n_items(entrant, asked, config) for entrant in entrants)
+    logger.info("%d models and baselines score or say %s texts in all, %s", len(entrants), f"{total:,}", device)
     with tqdm(total=total, unit="item", desc="evaluate", mininterval=1.0) as bar:
         cards = {entrant.name: fill_card(entrant, stick, planted, config, bar.update) for entrant in entrants}
     for name in set(NAMES) - set(cards):

@@ -10,7 +10,12 @@ from stages.logs import run_stage
 
 README, METRICS = Path("README.md"), Path("metrics")
 START, END = "<!-- results -->\n", "<!-- /results -->"
-MODELS = ("mistral", "base", "scratch", "ngram5", "untrained")
+MODELS = (
+    *("mistral", "base", "scratch"),
+    *("ngram5", "unigram", "compressor", "retrieval", "frequent", "untrained"),
+)
+BAR = "ngram5"  # what has learned anything needs fewer bits
+BELOW = "▼"
 PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
 SOURCES = ("dialogue", "eli5", "technical")
 COLUMNS = ("model", "bits per byte, all (95 % CI)", *SOURCES, "BLEU", "chrF++", "quiz", "truthful")
@@ -33,14 +38,19 @@ def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def row(name: str, folder: Path) -> tuple[str, ...]:
-    """A model's line of the table."""
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A number and its interval; a dash where there is none."""
+    return "-" if value is None else f"**{number(value, 3)}** ({number(low, 3)} to {number(high, 3)})"
+
+
+def row(name: str, bar: float, folder: Path) -> tuple[str, ...]:
+    """A model's line of the table, marked where it needs more bits than `bar`."""
     figures, detail = read_json(folder / f"{name}.json"), read_json(folder / "detail" / f"{name}.json")
     bpb, interval = figures["bpb"], detail.get("bpb", {}).get("all", {})
-    low, high = (number(interval.get(bound), 3) for bound in ("low", "high"))
+    below = bpb["all"] is not None and bpb["all"] > bar
     return (
-        f"`{name}`",
-        f"**{number(bpb['all'], 3)}** ({low} to {high})",
+        f"`{name}` {BELOW}" if below else f"`{name}`",
+        with_interval(bpb["all"], interval.get("low"), interval.get("high")),
         *(number(bpb.get(source), 3) for source in SOURCES),
         number(figures["text"]["bleu"], 2),
         number(figures["text"]["chrf"], 1),
@@ -51,8 +61,10 @@ def row(name: str, folder: Path) -> tuple[str, ...]:
 
 def render(folder: Path = METRICS) -> str:
     """The table and the three comparisons below it, as Markdown."""
-    cells = [COLUMNS, ("---",) * len(COLUMNS), *(row(name, folder) for name in MODELS)]
+    bar = read_json(folder / f"{BAR}.json")["bpb"]["all"]
+    cells = [COLUMNS, ("---",) * len(COLUMNS), *(row(name, bar, folder) for name in MODELS)]
     lines = [f"| {' | '.join(line)} |" for line in cells]
+    lines += ["", f"{BELOW}: more bits per byte than `{BAR}`, so it has learned less than counting does."]
     compared = read_json(folder / "detail" / "compare.json")
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
     for pair in PAIRS:

@@ -113,6 +113,16 @@ def test_windows_and_cut_histories_are_counted():
     assert found.detail["windows"] == {"replies_in_several": 1, "history_tokens_cut": 7}
 
 
+def test_a_model_without_tokens_has_no_perplexity_and_one_that_was_not_asked_no_choice():
+    found = likelihood_figures(Likelihoods([Score(-1.0, 0.0, 0)] * len(EXAMPLES), []), make_stick())
+    assert found.metrics["bpb"]["all"] > 0
+    assert set(found.metrics["ppl"].values()) == set(found.metrics["choice"].values()) == {None}
+    assert found.detail["ppl"] == found.detail["choice"]["all"] == {}
+    assert {k: set(v) for k, v in found.metrics.items()} == {
+        k: set(v) for k, v in empty_metrics(ASKED).items() if k != "n"
+    }
+
+
 def test_the_real_replies_score_best():
     real = [example.reply for example in ASKED.prompts]
     values, detail = text_figures(Texts(real, [], [], []), make_stick())

@@ -15,17 +15,21 @@ from llm.canaries import draw_canaries, plant, write_canaries
 from llm.checkpoint import save_tensors
 from llm.compare import SeedSd
 from llm.data import TokenCorpus, write_corpus
-from llm.dialogue import Dialogue, write_table
+from llm.dialogue import Dialogue, read_table, write_table
+from llm.evaluate import make_yardstick
 from llm.files import write_json
 from llm.finetune import FinetuneConfig, add_lora, save_adapter
-from llm.lineup import NAMES
+from llm.lineup import NAMES, line_up
+from llm.metrics import spans_of
 from llm.models import build_model, describe_model
 from llm.pretrained import load_base
 from llm.samples import PROMPTS
+from llm.scorecard import fill_card, n_items
 from llm.shape import ModelConfig
+from llm.testset import EvaluateConfig
 from llm.tokenizer import TokenizerConfig, train_tokenizer
 from llm.upstream import BaseConfig, fetch_base
-from stages.evaluate import main
+from stages.evaluate import FOLDERS, ask_what, main, read_planted
 
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
@@ -119,10 +123,40 @@ def test_every_model_has_the_same_schema(project):
     ]
 
 
-def test_a_counting_model_says_nothing_and_scores(project):
-    ngram = read(project, "ngram5")
-    assert set(ngram["text"].values()) == set(ngram["truth"].values()) == {None}
-    assert 0 < ngram["bpb"]["all"] < read(project, "untrained")["bpb"]["all"]
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [
+        ("scratch", {"bpb", "ppl", "choice", "memory", "text", "truth"}),
+        ("base", {"bpb", "ppl", "choice", "text", "truth"}),
+        ("ngram5", {"bpb", "ppl", "choice", "memory"}),
+        ("unigram", {"bpb", "ppl", "choice", "memory"}),
+        ("compressor", {"bpb"}),
+        ("retrieval", {"text", "truth"}),
+        ("frequent", {"text", "truth"}),
+    ],
+)
+def test_what_makes_no_sense_for_a_model_is_null(project, name, measured):
+    sections = {section: set(row.values()) for section, row in read(project, name).items() if section != "n"}
+    assert {section for section, values in sections.items() if values != {None}} == measured
+    assert read(project, name)["n"] == read(project, "scratch")["n"]
+
+
+def test_counting_is_better_than_guessing_and_knowing_the_history_better_still(project):
+    bpb = {name: read(project, name)["bpb"]["all"] for name in ("ngram5", "unigram", "compressor", "untrained")}
+    assert 0 < bpb["ngram5"] < bpb["unigram"] < bpb["untrained"]
+    assert 0 < bpb["compressor"] < bpb["untrained"]
+    assert read(project, "detail/compressor")["bpb"]["all"]["low"] < bpb["compressor"]
+
+
+def test_the_progress_bar_counts_what_each_model_is_asked(project, monkeypatch):
+    monkeypatch.chdir(project)
+    asked, config = ask_what(EvaluateConfig(**EVALUATE), 1), EvaluateConfig(**EVALUATE)
+    spans = spans_of(turn for dialogue in read_table(FOLDERS.train) for turn in dialogue.turns)
+    stick = make_yardstick(asked, spans, config, 3, 1)
+    for entrant in line_up(FOLDERS, torch.device("cpu"), 1, config.batch_tokens):
+        done = []
+        fill_card(entrant, stick, read_planted(1), config, done.append)
+        assert sum(done) == n_items(entrant, asked, config), entrant.name
 
 
 def test_only_models_of_the_planted_tokens_can_remember_the_canaries(project):
@@ -210,21 +244,22 @@ def test_an_unknown_model_is_refused_in_one_line(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
     assert main_of_llm(["compare", "scratch", "gpt5"]) == 1
     assert capsys.readouterr().err == (
-        "gpt5 is no model of that run; there are base, mistral, ngram5, scratch, untrained\n"
+        "gpt5 is no model of that run; there are base, compressor, frequent, mistral, ngram5, "
+        "retrieval, scratch, unigram, untrained\n"
     )
 
 
 def test_every_text_is_in_the_predictions(project):
     lines = (project / "metrics/predictions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    assert {row["model"] for row in rows} == set(NAMES) - {"ngram5"}
-    assert len(rows) == 4 * (4 + 2 + 3 + len(PROMPTS))
+    assert {row["model"] for row in rows} == set(NAMES) - {"ngram5", "unigram", "compressor"}
+    assert len(rows) == 6 * (4 + 2 + 3 + len(PROMPTS))
 
 
 def test_samples_show_the_models_that_reply(project):
     page = (project / "metrics/samples.md").read_text(encoding="utf-8")
-    assert page.count("| scratch |") == page.count("| mistral |") == len(PROMPTS)
-    assert "ngram5" not in page
+    assert page.count("| scratch |") == page.count("| mistral |") == page.count("| retrieval |") == len(PROMPTS)
+    assert "ngram5" not in page and "frequent" not in page
 
 
 def test_the_same_inputs_give_the_same_bytes(project, monkeypatch):

@@ -39,3 +39,15 @@ def test_the_interval_of_a_source_of_one_group_is_its_value():
 def test_scores_of_other_examples_are_refused():
     with pytest.raises(ValueError, match="3 examples, 2 scores"):
         perplexity(EXAMPLES, SCORES[:2], RESAMPLING)
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, 1), (3, 0, 40)])
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(lengths):
+    scores = [Score(-n * math.log(4096), -math.log(4096), n) for n in lengths]
+    found = perplexity(EXAMPLES, scores, RESAMPLING)
+    assert [estimate.value for estimate in found.values()] == pytest.approx([4096] * 4, rel=1e-12)
+
+
+def test_perplexity_is_no_mean_of_the_items_or_batches():
+    scores = [Score(0.0, 0.0, 9), Score(-math.log(2), 0.0, 0), Score(0.0, 0.0, 1)]  # 1 bit in 13 tokens
+    assert perplexity(EXAMPLES, scores, RESAMPLING)["all"].value == pytest.approx(2 ** (1 / 13))

@@ -71,7 +71,8 @@ def clone(tmp_path_factory):
 
 
 def test_one_command_leaves_every_metric(clone):
-    names = {"scratch", "mistral", "base", "untrained", "ngram5", "data", "train_scratch", "finetune_mistral"}
+    names = {"scratch", "mistral", "base", "untrained", "data", "train_scratch", "finetune_mistral"}
+    names |= {"ngram5", "unigram", "compressor", "retrieval", "frequent"}
     assert {path.stem for path in (clone.folder / "metrics").glob("*.json")} >= names
     for name in names:
         json.loads((clone.folder / f"metrics/{name}.json").read_text(encoding="utf-8"))

@@ -10,7 +10,17 @@ from llm.dialogue import Example
 from llm.models import build_model
 from llm.ngram import train_ngram
 from llm.perplexity import perplexity, resample_examples
-from llm.scoring import Decoding, NgramScorer, Score, ScratchModel, check_lossless, cut_history, fit_prompt
+from llm.scoring import (
+    Decoding,
+    NgramScorer,
+    Replier,
+    Score,
+    Scorer,
+    ScratchModel,
+    check_lossless,
+    cut_history,
+    fit_prompt,
+)
 from llm.shape import ModelConfig
 from llm.tokenizer import TokenizerConfig, train_tokenizer
 
@@ -184,5 +194,30 @@ def test_a_counting_model_is_scored_on_the_reply_alone():
     (score,) = NgramScorer("ngram5", ngram, TOKENIZER).loglik([example])
     whole = ngram.token_logprobs(TOKENIZER.encode_dialogue([*example.history, example.reply])).sum()
     prompt = ngram.token_logprobs(TOKENIZER.encode_prompt(example.history)).sum()
-    assert score.logprob + score.end_logprob == pytest.approx(whole - prompt)
+    assert score.logprob + score.end_logprob == pytest.approx(whole - prompt, rel=1e-12)  # it reads 2 tokens of it
     assert score.n_tokens == len(TOKENIZER.encode(example.reply))
+
+
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_a_counting_model_reads_no_more_of_a_prompt_than_it_depends_on(order):
+    ids = np.concatenate([TOKENIZER.encode_dialogue(TEXTS[:2]), TOKENIZER.encode_dialogue(TEXTS[1:])])
+    ngram = train_ngram(ids, [0, len(ids)], TOKENIZER.vocab_size, order)
+    for example, score in zip(SHORT + LONG, NgramScorer("n", ngram, TOKENIZER).loglik(SHORT + LONG), strict=True):
+        reply = [*TOKENIZER.encode(example.reply), TOKENIZER.end_id]
+        logprobs = ngram.token_logprobs([*TOKENIZER.encode_prompt(example.history), *reply])[-len(reply) :]
+        assert (score.logprob, score.end_logprob) == (logprobs[:-1].sum(), logprobs[-1])  # bit for bit
+
+
+def test_a_counting_model_scores_and_does_not_reply():
+    counting = NgramScorer("n", train_ngram([1, 2], [0, 2], TOKENIZER.vocab_size), TOKENIZER)
+    assert (isinstance(counting, Scorer), isinstance(counting, Replier)) == (True, False)
+    assert (isinstance(make_model(), Scorer), isinstance(make_model(), Replier)) == (True, True)
+
+
+def test_perplexity_does_not_depend_on_batches_or_prompts_of_other_lengths():
+    resampling = resample_examples(SHORT + LONG, 10, seed=1)
+    found = [
+        perplexity(SHORT + LONG, make_model("llama", batch_tokens).loglik(SHORT + LONG), resampling)["all"].value
+        for batch_tokens in (1, 40, 10_000)
+    ]
+    assert found == pytest.approx([found[0]] * 3, rel=1e-6)
