@@ -166,6 +166,11 @@ class PackedModel(nn.Module):
         """Output matrix (V, C)."""
         return self.model.get_output_embeddings().weight
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, in order."""
+        return self.model.model.layers
+
     def hidden(self, ids: Tensor, positions: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
         """Last hidden states (B, T, C); the dialogues of a row do not see each other."""
         mask = None if documents is None else document_mask(documents).to(self.head.dtype)

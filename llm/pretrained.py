@@ -147,17 +147,22 @@ def _nf4(device: torch.device) -> "BitsAndBytesConfig":
     )
 
 
-def load_base(
-    folder: Path, device: torch.device = CPU, quantize: Literal["none", "nf4"] = "none"
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """The base model in evaluation mode and its tokenizer; weights in bf16 on CUDA, in fp32 elsewhere.
+def weights_dtype(device: torch.device) -> torch.dtype:
+    """The type of the base model's weights: bf16 on CUDA, fp32 elsewhere (on a CPU bf16 is slower)."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
-    On a CPU bf16 is slower than fp32.
-    """
+
+def load_base(
+    folder: Path,
+    device: torch.device = CPU,
+    quantize: Literal["none", "nf4"] = "none",
+    dtype: torch.dtype | None = None,
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """The base model in evaluation mode and its tokenizer; weights in the device's type unless another is named."""
     from transformers import AutoModelForCausalLM
 
     read_info(folder)
-    loading: dict[str, Any] = {"dtype": torch.bfloat16 if device.type == "cuda" else torch.float32}
+    loading: dict[str, Any] = {"dtype": dtype or weights_dtype(device)}
     if quantize == "nf4":
         loading |= {"quantization_config": _nf4(device), "device_map": {"": device}}
     model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **loading)

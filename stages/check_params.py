@@ -14,6 +14,7 @@ from llm.compare import CompareConfig
 from llm.download import HttpConfig
 from llm.files import write_bytes
 from llm.finetune import FinetuneConfig
+from llm.launch import LaunchConfig
 from llm.ranges import check_range
 from llm.schedule import TrainConfig
 from llm.shape import ModelConfig
@@ -46,6 +47,7 @@ class Params:
     seed: int
     data_seed: int
     device: Literal["auto", "cpu", "cuda", "mps"]
+    launch: LaunchConfig
     download: Download
     clean: CleanConfig
     tokenize: TokenizerConfig
@@ -73,6 +75,16 @@ class Params:
             )
         if self.finetune.quantize == "nf4" and self.device in ("cpu", "mps"):
             raise ValueError(f"finetune.quantize nf4 needs CUDA, device is {self.device}: set quantize to none")
+        self._check_launch()
+
+    def _check_launch(self) -> None:
+        """Nothing, or ValueError: what several processes cannot do."""
+        self.launch.check_batch("train.batch_size", self.train.batch_size)
+        self.launch.check_batch("finetune.train.batch_size", self.finetune.train.batch_size)
+        if self.launch.sharded and self.finetune.quantize != "none":
+            raise ValueError("finetune.quantize nf4 cannot be spread over processes: set launch.shard to false")
+        if self.launch.sharded and self.finetune.train.optimizer == "muon":
+            raise ValueError("muon works on whole matrices: set finetune.train.optimizer or launch.shard to another")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Logging of a stage, and how it ends: exit code 0, 1 for a refusal in one line, 130 for an interruption."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,14 @@ logger = logging.getLogger(__name__)
 
 
 def set_up_logging(name: str, folder: Path = LOGS) -> None:
-    """Nothing; the console has short lines, `<folder>/<name>.log` is appended to with dates."""
+    """Nothing; the console has short lines, `<folder>/<name>.log` is appended to with dates.
+
+    Of several processes that torchrun started, the first logs; the others tell errors only.
+    """
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        logging.basicConfig(level=logging.ERROR, format=f"process {rank}: %(message)s", force=True)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(folder / f"{name}.log", encoding="utf-8")
     console.setLevel(logging.INFO)

@@ -1,0 +1,64 @@
+"""How many processes train together, and how a stage becomes that many."""
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm.ranges import check_range
+
+LAUNCHED = "TORCHELASTIC_RUN_ID"  # torchrun sets it in every process it starts
+PORT = 29500  # of the machine where the processes meet; torchrun's own default
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """On how much hardware the training stages run."""
+
+    processes: int  # on each machine, one a GPU
+    nodes: int  # machines, through Slurm's srun
+    shard: bool  # the pretrained model is spread over the processes (FSDP2); False: each holds it whole (DDP)
+
+    def __post_init__(self) -> None:
+        check_range("processes", self.processes, 1, 1024)
+        check_range("nodes", self.nodes, 1, 10_000)
+
+    @property
+    def size(self) -> int:
+        """Processes in all."""
+        return self.processes * self.nodes
+
+    @property
+    def sharded(self) -> bool:
+        """Whether there is anything to spread the pretrained model over."""
+        return self.shard and self.size > 1
+
+    def check_batch(self, name: str, batch_size: int) -> None:
+        """Nothing, or ValueError: the batch cannot be shared out equally."""
+        if batch_size % self.size:
+            raise ValueError(f"{name} {batch_size} is not a multiple of launch.processes x launch.nodes, {self.size}")
+
+
+def launch_command(config: LaunchConfig, module: str, environment: Mapping[str, str]) -> list[str]:
+    """The command that runs a stage's module in all processes, by torchrun, on several machines by srun.
+
+    Raises ValueError for several machines outside a Slurm job.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(config.processes)]
+    if config.nodes == 1:
+        return [*torchrun, "--standalone", "-m", module]
+    if "SLURM_JOB_ID" not in environment:
+        raise ValueError(f"launch.nodes is {config.nodes} outside a Slurm job: start from sbatch, or set it to 1")
+    srun = ["srun", "--nodes", str(config.nodes), "--ntasks-per-node", "1", "--kill-on-bad-exit=1"]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{socket.gethostname()}:{PORT}"]
+    job = ["--nnodes", str(config.nodes), "--rdzv-id", environment["SLURM_JOB_ID"]]
+    return [*srun, *torchrun, *job, *meeting, "-m", module]
+
+
+def start_processes(config: LaunchConfig, module: str) -> None:
+    """Nothing where one process is enough or this is one of them; else torchrun takes this process's place."""
+    if LAUNCHED in os.environ or config.size == 1:
+        return
+    command = launch_command(config, module, os.environ)
+    os.execvp(command[0], command)

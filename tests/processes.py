@@ -1,0 +1,32 @@
+"""Functions of test modules run by several processes that torchrun joins.
+
+`python -m torch.distributed.run ... -m tests.processes MODULE FUNCTION FOLDER` is one of these processes.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from llm.distributed import process_group
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_processes(n, module, function, folder, timeout_s=180):
+    """What they printed, all n of them; each has called the module's function with the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(n), "-m", "tests.processes", module, function, str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+if __name__ == "__main__":
+    with process_group(torch.device("cpu")):
+        getattr(importlib.import_module(sys.argv[1]), sys.argv[2])(Path(sys.argv[3]))
