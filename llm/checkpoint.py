@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from llm.distributed import is_first, is_shard, placed_like, wait_for_all
 from llm.files import file_sha256, write_bytes, write_json
+from llm.shards import load_shards, save_shards
 
 logger = logging.getLogger(__name__)
 
 STATES_KEPT = 2
+SHARDS = ".shards"  # folder of a state that several processes wrote
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -44,10 +48,11 @@ def load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mappin
     """Nothing; the optimizers hold the states named by `optimizer_tensors`."""
     for i, optimizer in enumerate(optimizers):
         prefix, entries = f"optimizer{i}.", dict[int, dict[str, Tensor]]()
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for key, value in tensors.items():
             if key.startswith(prefix):
                 index, name = key.removeprefix(prefix).split(".")
-                entries.setdefault(int(index), {})[name] = value
+                entries.setdefault(int(index), {})[name] = placed_like(value, parameters[int(index)])
         optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -92,6 +97,13 @@ def state_root(start: Path | None = None) -> Path:
     return here / ".train_state"
 
 
+def _read_shards(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and values of a state that several processes wrote; ValueError when a file of theirs is damaged."""
+    if {path.name: file_sha256(path) for path in folder.iterdir()} != entry["sha256"]:
+        raise ValueError("the files of its processes are not those that were written")
+    return load_shards(folder), json.loads(entry["values"])
+
+
 @dataclass(frozen=True)
 class State:
     """A locked folder with the last states of one run."""
@@ -101,18 +113,26 @@ class State:
     def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Nothing; the state of `step` stands beside the one before it, older ones are gone."""
         path = self.folder / f"state_{step:08d}.safetensors"
-        save_tensors(path, tensors, {"values": json.dumps(values)})
-        write_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "step": step})
-        for old in self._manifests()[STATES_KEPT:]:
+        if any(map(is_shard, tensors.values())):
+            self._save_shards(step, tensors, values)
+        elif is_first():
+            save_tensors(path, tensors, {"values": json.dumps(values)})
+            write_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "step": step})
+        for old in self._manifests()[STATES_KEPT:] if is_first() else []:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
+            shutil.rmtree(old.with_suffix(SHARDS), ignore_errors=True)
+        wait_for_all()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and values of the newest whole state, or None; a damaged one is named and passed over."""
         for manifest in self._manifests():
             path = manifest.with_suffix(".safetensors")
             try:
-                if json.loads(manifest.read_text(encoding="utf-8"))["sha256"] != file_sha256(path):
+                entry = json.loads(manifest.read_text(encoding="utf-8"))
+                if "values" in entry:
+                    return _read_shards(manifest.with_suffix(SHARDS), entry)
+                if entry["sha256"] != file_sha256(path):
                     raise ValueError("its checksum is wrong")
                 with safe_open(path, framework="pt") as file:
                     values = json.loads(file.metadata()["values"])
@@ -121,18 +141,35 @@ class State:
                 logger.warning("state %s is damaged (%s): going back to the one before it", path, error)
         return None
 
+    def _save_shards(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Nothing; each process has written what it holds, into a folder that appears whole or not at all."""
+        folder, temporary = self.folder / f"state_{step:08d}{SHARDS}", self.folder / f".state{SHARDS}.tmp"
+        if is_first():
+            shutil.rmtree(temporary, ignore_errors=True)
+        wait_for_all()
+        save_shards(temporary, tensors)
+        wait_for_all()
+        if is_first():
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            hashes = {path.name: file_sha256(path) for path in folder.iterdir()}
+            write_json(folder.with_suffix(".json"), {"sha256": hashes, "step": step, "values": json.dumps(values)})
+
     def _manifests(self) -> list[Path]:
         return sorted(self.folder.glob("state_*.json"), reverse=True)
 
 
 @contextmanager
 def open_state(root: Path, name: str, key: str) -> Iterator[State]:
-    """The state folder of one run, locked.
+    """The state folder of one run, locked by the first of the processes that share it.
 
     Raises OSError when another process trains the same run: two would overwrite each other.
     """
     folder = root / f"{name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
+    if not is_first():
+        yield State(folder)
+        return
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -66,6 +66,16 @@ def of_first(value: float) -> float:
     return totals(value if is_first() else 0.0)[0]
 
 
+def wait_for_all() -> None:
+    """Nothing; every process has come to this line."""
+    totals(0.0)
+
+
+def same_everywhere(value: float) -> bool:
+    """Whether all processes have this value."""
+    return totals(float(value != of_first(value))) == [0.0]
+
+
 def draw_apart(seed: int) -> None:
     """Nothing; torch's own generator (dropout) draws other numbers in each process than in the first."""
     if not is_first():
@@ -77,7 +87,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
     own = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         own["cuda"] = torch.cuda.get_rng_state()
-    states = {}
+    states: dict[str, Tensor] = {}
     for name, state in own.items():
         every = [torch.empty_like(state) for _ in range(n_processes())]
         if n_processes() == 1:
@@ -136,8 +146,6 @@ def shard(model: Any, device: torch.device) -> None:
 
     `model.blocks` are gathered one by one. Weights move to the device a block at a time: it never holds all of them.
     """
-    if n_processes() == 1:
-        return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
@@ -148,7 +156,7 @@ def shard(model: Any, device: torch.device) -> None:
     register_fsdp_forward_method(model, "hidden")
 
 
-def last_of(model: Any, last: bool) -> AbstractContextManager[None]:
+def exchanging(model: Any, last: bool) -> AbstractContextManager[None]:
     """Inside, a backward pass of a replicated model exchanges gradients only if it is the step's last."""
     return nullcontext() if last or not isinstance(model, Replicated) else model.parallel.no_sync()
 
@@ -160,7 +168,7 @@ def is_shard(tensor: Tensor) -> bool:
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with all their parts; every process has to ask at the same time."""
-    return {name: t.full_tensor() if is_shard(t) else t for name, t in tensors.items()}  # type: ignore[operator]
+    return {name: t.full_tensor() if is_shard(t) else t for name, t in tensors.items()}  # type: ignore[attr-defined]
 
 
 def placed_like(value: Tensor, parameter: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from llm.attention import document_mask
 from llm.checkpoint import save_tensors
 from llm.data import TokenCorpus
 from llm.dialogue import Dialogue
+from llm.distributed import is_first, placed_like, whole
 from llm.files import write_json
 from llm.pretrained import EncodedDialogue, encode_dialogue, quiet_peft
 from llm.ranges import check_range
@@ -185,7 +186,7 @@ def load_trained(model: nn.Module, path: Path) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                parameter.copy_(saved[name])
+                parameter.copy_(placed_like(saved[name], parameter))
 
 
 def save_adapter(folder: Path, peft_model: "PeftModel") -> None:
@@ -195,7 +196,10 @@ def save_adapter(folder: Path, peft_model: "PeftModel") -> None:
     """
     from peft import get_peft_model_state_dict
 
-    save_tensors(folder / "adapter_model.safetensors", get_peft_model_state_dict(peft_model), {"format": "pt"})
+    adapters = whole(get_peft_model_state_dict(peft_model))
+    if not is_first():
+        return
+    save_tensors(folder / "adapter_model.safetensors", adapters, {"format": "pt"})
     peft_model.peft_config["default"].save_pretrained(str(folder))
     path = folder / "adapter_config.json"
     values = json.loads(path.read_text(encoding="utf-8"))

@@ -2,18 +2,38 @@
 
 import logging
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llm.checkpoint import State, load_optimizers, optimizer_tensors, save_tensors
 from llm.data import Packed, batch_rows
+from llm.distributed import (
+    draw_apart,
+    is_first,
+    own_rows,
+    placed_like,
+    random_states,
+    replicate,
+    restore_random_states,
+    same_everywhere,
+    whole,
+)
 from llm.progress import Progress
 from llm.schedule import TrainConfig, lr_factor, make_plan
 from llm.step import add_gradients, make_optimizers, move, validation_loss
 
 logger = logging.getLogger(__name__)
+
+
+def _save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Nothing; the first process writes the tensors, to which the others give their parts."""
+    tensors = whole(tensors)
+    if is_first():
+        save_tensors(path, tensors)
 
 
 class Training:
@@ -24,18 +44,20 @@ class Training:
     ) -> None:
         self.model, self.train, self.val = model.to(device).train(), train, val
         self.config, self.seed, self.device, self.state = config, seed, device, state
+        self.network = replicate(self.model)
         self.plan = make_plan(len(train), config)
         self.optimizers = make_optimizers(model, config)
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.progress = Progress()
+        draw_apart(seed)
 
     def step(self) -> None:
         """Nothing; one optimizer step over `batch_size` rows, the loss averaged over all its supervised tokens."""
         config, progress = self.config, self.progress
-        numbers = batch_rows(len(self.train), config.batch_size, self.seed, progress.step)
+        numbers = own_rows(batch_rows(len(self.train), config.batch_size, self.seed, progress.step))
         parts = range(0, len(numbers), config.micro_batch)
         batches = [self.train.batch(numbers[i : i + config.micro_batch]) for i in parts]
-        losses = add_gradients(self.model, batches, self.device)
+        losses = add_gradients(self.network, batches, self.device)
         nn.utils.clip_grad_norm_(self.trained.values(), config.max_norm)
         move(self.optimizers, config.lr * lr_factor(progress.step, self.plan.horizon, config))
         progress.step += 1
@@ -47,7 +69,7 @@ class Training:
     def validate(self) -> None:
         """Nothing; a row is added to the history and the best weights are kept."""
         progress, config = self.progress, self.config
-        val_loss = validation_loss(self.model, self.val, config.val_rows, config.micro_batch, self.device)
+        val_loss = validation_loss(self.network, self.val, config.val_rows, config.micro_batch, self.device)
         row = {
             "step": progress.step,
             "epoch": round(progress.step / self.plan.steps_per_epoch, 4),
@@ -61,7 +83,7 @@ class Training:
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         if val_loss < progress.best_loss:
             progress.best_loss, progress.best_step = val_loss, progress.step
-            save_tensors(self.state.folder / "best.safetensors", self.trained)
+            _save_whole(self.state.folder / "best.safetensors", self.trained)
         logger.info(
             "step %d of %d, epoch %.2f: train loss %.4f, val loss %.4f, val ppl %.2f, lr %.2e",
             *(row["step"], self.plan.steps, row["epoch"], row["train_loss"], val_loss, row["val_ppl"], row["lr"]),
@@ -71,31 +93,30 @@ class Training:
         """Nothing; weights and optimizer state of this step stand in the folder `checkpoints`, `keep` of them."""
         folder = self.state.folder / "checkpoints"
         name = f"step_{self.progress.step:08d}"
-        save_tensors(folder / f"{name}.safetensors", self.trained)
-        save_tensors(folder / f"{name}.optim", optimizer_tensors(self.optimizers))
-        for old in sorted(folder.glob("step_*"))[: -2 * self.config.keep or None]:
+        _save_whole(folder / f"{name}.safetensors", self.trained)
+        _save_whole(folder / f"{name}.optim", optimizer_tensors(self.optimizers))
+        for old in sorted(folder.glob("step_*"))[: -2 * self.config.keep or None] if is_first() else []:
             old.unlink()
 
     def save_state(self) -> None:
         """Nothing; everything needed to go on from here bit for bit is on disk."""
         tensors = {f"model.{name}": p for name, p in self.trained.items()} | optimizer_tensors(self.optimizers)
-        tensors["rng.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        self.state.save(self.progress.step, tensors, vars(self.progress))
+        self.state.save(self.progress.step, tensors | random_states(self.device), vars(self.progress))
 
     def resume(self) -> bool:
         """Whether a saved state was found and taken up."""
         found = self.state.load()
+        if not same_everywhere(found[1]["step"] if found else -1):
+            raise ValueError(
+                f"the processes find different states in {self.state.folder}: it must be one shared folder"
+            )
         if found is None:
             return False
         tensors, values = found
         with torch.no_grad():
             for name, p in self.trained.items():
-                p.copy_(tensors[f"model.{name}"])
+                p.copy_(placed_like(tensors[f"model.{name}"], p))
         load_optimizers(self.optimizers, tensors)
-        torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        restore_random_states(tensors, self.device)
         self.progress = Progress(**values)
         return True

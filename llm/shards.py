@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,23 +15,23 @@ def save_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
     Every process has to call it at the same time; a tensor that all hold whole is written once.
     """
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     logging.getLogger("torch.distributed.checkpoint").setLevel(logging.WARNING)
-    checkpoint.save(
-        {name: tensor.detach() for name, tensor in tensors.items()},
-        storage_writer=checkpoint.HuggingFaceStorageWriter(str(folder), save_distributed=True),
-    )
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    save({name: tensor.detach() for name, tensor in tensors.items()}, storage_writer=writer)
 
 
 def load_shards(folder: Path) -> dict[str, Tensor]:
     """The whole tensors, put together from the files of `save_shards`, however many processes wrote them."""
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
-    reader = checkpoint.HuggingFaceStorageReader(str(folder))
-    found = reader.read_metadata().state_dict_metadata
+    reader = HuggingFaceStorageReader(str(folder))
+    found: dict[str, Any] = reader.read_metadata().state_dict_metadata
     tensors = {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in found.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
-        checkpoint.load(tensors, storage_reader=reader, no_dist=True)
+        load(tensors, storage_reader=reader, no_dist=True)
     return tensors

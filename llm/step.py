@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llm.data import Batch, Packed
+from llm.distributed import exchanging, n_processes, rank, totals
 from llm.loss import summed_loss
 from llm.optim import adamw, muon
 from llm.schedule import TrainConfig
@@ -53,13 +54,20 @@ class Losses:
 
 
 def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device) -> Losses:
-    """The losses of the micro-batches; the gradient of their mean over all supervised tokens is in the parameters."""
-    n_tokens = sum(int((batch.targets >= 0).sum()) for batch in batches)
+    """The losses of the micro-batches; the gradient of their mean over all supervised tokens is in the parameters.
+
+    Several processes each bring their batches: losses, tokens and gradient are those of all of them.
+    """
+    n_tokens = int(totals(sum(int((batch.targets >= 0).sum()) for batch in batches))[0])
+    share = n_tokens / n_processes()  # gradients are averaged over the processes, losses are not
     sums = []
-    for batch in batches:
-        loss = batch_loss(model, batch, device)
-        (loss / n_tokens).backward()  # type: ignore[no-untyped-call]
+    for i, batch in enumerate(batches):
+        with exchanging(model, last=i == len(batches) - 1):
+            loss = batch_loss(model, batch, device)
+            (loss / share).backward()  # type: ignore[no-untyped-call]
         sums.append(loss.detach())
+    if n_processes() > 1:
+        sums = list(torch.tensor(totals(*map(float, sums)), dtype=torch.float64))
     return Losses(sums, n_tokens)
 
 
@@ -74,13 +82,17 @@ def move(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
 
 @torch.no_grad()
 def validation_loss(model: Any, data: Packed, rows: int | None, micro_batch: int, device: torch.device) -> float:
-    """Mean negative log-likelihood (nats per supervised token) of the first `rows` rows."""
+    """Mean negative log-likelihood (nats per supervised token) of the first `rows` rows, shared by all processes."""
     model.eval()
-    total, n = 0.0, 0
+    total, n = 0.0, 0.0
     n_rows = min(len(data), rows or len(data))
-    for start in range(0, n_rows, micro_batch):
-        batch = data.batch(list(range(start, min(start + micro_batch, n_rows))))
+    for start in range(0, n_rows, micro_batch * n_processes()):
+        own = start + rank() * micro_batch
+        batch = data.batch(list(range(own, min(own + micro_batch, n_rows))) or [0])
+        if own >= n_rows:  # nothing is left, but a sharded model needs every process at every pass
+            batch.targets.fill_(-1)
         total += float(batch_loss(model, batch, device))
         n += int((batch.targets >= 0).sum())
     model.train()
+    total, n = totals(total, n)
     return total / max(1, n)

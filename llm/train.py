@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from llm.checkpoint import State
 from llm.data import Packed
+from llm.distributed import is_first, totals
 from llm.machine import keep_freed_memory
 from llm.progress import Progress
 from llm.run import Training
@@ -52,7 +53,14 @@ def fit(
         run.validate()
     saved_at, started = time.monotonic(), time.monotonic() - run.progress.seconds
     (state.folder / "checkpoints").mkdir(exist_ok=True)
-    bar = tqdm(total=run.plan.steps, initial=run.progress.step, unit="step", desc="train", mininterval=1.0)
+    bar = tqdm(
+        total=run.plan.steps,
+        initial=run.progress.step,
+        unit="step",
+        desc="train",
+        mininterval=1.0,
+        disable=not is_first(),
+    )
     with _signals_wait() as signals, bar:
         while run.progress.step < run.plan.steps:
             run.step()
@@ -64,9 +72,11 @@ def fit(
             if step % run.plan.checkpoint_every == 0:
                 run.save_checkpoint()
             run.progress.seconds = time.monotonic() - started
-            if last or signals or time.monotonic() - saved_at >= config.state_every_s:
+            due = is_first() and time.monotonic() - saved_at >= config.state_every_s
+            stop, save = totals(len(signals), due)  # a signal to any process stops all, the first one's clock counts
+            if last or stop or save:
                 run.save_state()
                 saved_at = time.monotonic()
-            if signals:
+            if stop:
                 raise KeyboardInterrupt(f"stopped at step {step}: run the same command again to go on from here")
     return run.progress

@@ -10,11 +10,13 @@ import torch
 from llm.checkpoint import open_state, run_key, state_root
 from llm.data import Packed, pack_corpus, pack_efficiency
 from llm.dialogue import read_table
+from llm.distributed import is_first, n_processes, process_group, shard
 from llm.files import file_sha256, write_bytes, write_json
 from llm.finetune import FinetuneConfig, PackedModel, Selection, add_lora, describe, load_trained, save_adapter, select
 from llm.history import write_curve
+from llm.launch import LaunchConfig, start_processes
 from llm.machine import pick_device
-from llm.pretrained import INFO, load_base, read_info
+from llm.pretrained import CPU, INFO, load_base, read_info, weights_dtype
 from llm.train import fit
 from stages.logs import run_stage
 from stages.params import load, load_value
@@ -70,21 +72,37 @@ def summarise(base: dict[str, Any], model: PackedModel, train: Selection, packed
     }
 
 
+def load_model(config: FinetuneConfig, device: torch.device, sharded: bool, seed: int) -> tuple[Any, Any]:
+    """The base model with fresh adapters, off the device while it is not yet shared out, and its tokenizer."""
+    place = CPU if sharded else device
+    network, tokenizer = load_base(BASE, place, config.quantize, weights_dtype(device))
+    torch.manual_seed(seed)
+    return add_lora(network, config), tokenizer
+
+
 def main() -> None:
     """Nothing; the stage's outputs are written."""
-    seed, device = load_value("seed", int), pick_device(load_value("device", str))
-    config = load("finetune", FinetuneConfig)
+    launch, config = load("launch", LaunchConfig), load("finetune", FinetuneConfig)
     if not config.enabled:
         write_disabled()
         return
-    base, (network, tokenizer) = read_info(BASE), load_base(BASE, device, config.quantize)
+    start_processes(launch, "stages.finetune_mistral")
+    device = pick_device(load_value("device", str))
+    with process_group(device):
+        finetune(config, device, sharded=launch.shard and n_processes() > 1)
+
+
+def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> None:
+    """Nothing; this process has taken its part, the first one has written the outputs."""
+    seed, base = load_value("seed", int), read_info(BASE)
+    peft_model, tokenizer = load_model(config, device, sharded, seed)
     val_tokens = config.train.val_rows and config.train.val_rows * config.context_length
     train = select(read_table(CLEAN / "train.arrow"), tokenizer, config.train_tokens, seed)
     val = select(read_table(CLEAN / "val.arrow"), tokenizer, val_tokens, seed)
     packed = pack_corpus(train.corpus, config.context_length, seed)
-    torch.manual_seed(seed)
-    peft_model = add_lora(network, config)
     model = PackedModel(peft_model)
+    if sharded:
+        shard(model, device)
     logger.info("%s, %s tokens in %s rows, %s", base["name"], f"{len(train.corpus.ids):,}", len(packed), device)
     with open_state(state_root(), "mistral", run_name(seed, config)) as state:
         run = fit(
@@ -92,6 +110,8 @@ def main() -> None:
         )
         load_trained(model, state.folder / "best.safetensors")
     save_adapter(OUT, peft_model)
+    if not is_first():
+        return
     write_json(OUT / INFO, describe(base, config))
     write_curve(CURVE, run.history)
     write_json(

@@ -9,8 +9,10 @@ import torch
 
 from llm.checkpoint import State, open_state, run_key, save_tensors, state_root
 from llm.data import open_corpus, pack_corpus, pack_efficiency
+from llm.distributed import is_first, process_group
 from llm.files import file_sha256, write_json
 from llm.history import write_curve
+from llm.launch import LaunchConfig, start_processes
 from llm.machine import pick_device
 from llm.models import build_model, describe_model, n_parameters
 from llm.progress import Progress
@@ -54,7 +56,15 @@ def save(state: State, model: torch.nn.Module, run: Progress, described: dict[st
 
 def main() -> None:
     """Nothing; the stage's outputs are written."""
-    seed, device = load_value("seed", int), pick_device(load_value("device", str))
+    start_processes(load("launch", LaunchConfig), "stages.train_scratch")
+    device = pick_device(load_value("device", str))
+    with process_group(device):
+        train_model(device)
+
+
+def train_model(device: torch.device) -> None:
+    """Nothing; this process has taken its part, the first one has written the outputs."""
+    seed = load_value("seed", int)
     shape, config = load("model", ModelConfig), load("train", TrainConfig)
     vocab_size = load_tokenizer(TOKENS / "tokenizer.json").vocab_size
     train, val = (pack_corpus(open_corpus(TOKENS, split), shape.context_length, seed) for split in ("train", "val"))
@@ -65,6 +75,8 @@ def main() -> None:
     torch.manual_seed(seed)
     with open_state(state_root(), "scratch", key) as state:
         run = fit(model, train, val, config, seed, device, state)
+        if not is_first():
+            return
         save(state, model, run, {"config": describe_model(model), "train": {"seed": seed, **asdict(config)}})
     summary = {"parameters": n_parameters(model), "pack_efficiency": round(pack_efficiency(train), 4)}
     write_json(METRICS, {**run.summary(), **summary})

@@ -60,7 +60,8 @@ def test_a_batch_is_shared_out_equally_or_refused():
 
 
 @pytest.mark.parametrize(
-    ("config", "sharded"), [(ONE, False), (FOUR, True), (replace(ONE, nodes=2), True), (replace(FOUR, shard=False), False)]
+    ("config", "sharded"),
+    [(ONE, False), (FOUR, True), (replace(ONE, nodes=2), True), (replace(FOUR, shard=False), False)],
 )
 def test_only_several_processes_shard(config, sharded):
     assert config.sharded == sharded

@@ -1,7 +1,8 @@
+import pytest
 import torch
+import torch.distributed as dist
 
 from llm.shards import load_shards, save_shards
-from tests.processes import run_processes
 
 TENSORS = {
     "matrix": torch.arange(12.0).view(4, 3),
@@ -17,18 +18,17 @@ def same(one, other):
     )
 
 
-def save_parts(folder):
-    """Nothing; two processes have each saved half of every tensor that has two rows."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Shard, distribute_tensor
-
-    mesh = init_device_mesh("cpu", (2,))
-    parts = {name: distribute_tensor(t, mesh, [Shard(0)]) if t.dim() else t for name, t in TENSORS.items()}
-    save_shards(folder, parts)
+@pytest.fixture
+def process_group_of_one():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
 
 
-def test_parts_saved_by_two_processes_are_put_together_by_one(tmp_path):
-    run_processes(2, "tests.test_shards", "save_parts", tmp_path / "two")
-    files = [path.name for path in (tmp_path / "two").iterdir()]
-    assert len(files) == 2 and all(name.endswith(".safetensors") for name in files)
-    assert same(load_shards(tmp_path / "two"), TENSORS)
+@pytest.mark.usefixtures("process_group_of_one")
+def test_tensors_come_back_as_they_were_saved(tmp_path):
+    """What two processes save and one or four read is in test_distributed.py."""
+    save_shards(tmp_path, TENSORS)
+    (path,) = tmp_path.iterdir()
+    assert path.suffix == ".safetensors"
+    assert same(load_shards(tmp_path), TENSORS)

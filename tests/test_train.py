@@ -22,14 +22,18 @@ SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, d
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def packed():
+def counting_rows():
     """Sixty dialogues of counting tokens, in rows of 16."""
     generator = np.random.default_rng(1)
     lengths = generator.integers(4, 30, 60)
     ids = np.concatenate([np.arange(n) % 7 + start % 5 for start, n in enumerate(lengths)]).astype(np.uint16)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return pack_corpus(TokenCorpus(ids, offsets, offsets[:-1], None), 16, seed=1)
+
+
+@pytest.fixture
+def packed():
+    return counting_rows()
 
 
 def model(shape=SHAPE):
