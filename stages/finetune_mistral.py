@@ -26,6 +26,7 @@ METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_m
 TRAJECTORY = [
     "llm.attention",
     "llm.data",
+    "llm.distributed",
     "llm.finetune",
     "llm.loss",
     "llm.optim",

@@ -28,6 +28,7 @@ METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch
 TRAJECTORY = [
     "llm.attention",
     "llm.data",
+    "llm.distributed",
     "llm.gpt",
     "llm.llama",
     "llm.loss",
