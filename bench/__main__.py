@@ -1,0 +1,72 @@
+"""`python -m bench` times everything against what people use instead and writes bench/results.json."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.table import RESULTS, Section, add_section, describe_machine, is_busy, show, write_readme
+
+BENCHMARKS = {
+    "step": "a training step against transformers, a plain loop and the matrix products alone",
+    "packing": "useful tokens a second of packed, padded and bucketed rows",
+    "generation": "replies against transformers' generate()",
+    "tokenising": "encoding 20 MB of text against datasets.map",
+    "lora": "fine-tuning against transformers.Trainer with peft",
+    "evaluate": "scoring replies against one at a time",
+    "time_to_loss": "time to the loss that a plain AdamW loop reaches in 5 minutes (about 15 minutes)",
+}
+LONG = ("time_to_loss",)  # not in a run without --full unless named
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
+    known = "\n".join(f"  {name:14}{what}" for name, what in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog=f"benchmarks:\n{known}\n\nRun it on an otherwise idle machine. Ratios are taken within rounds in "
+        "which all contenders take turns;\nshown are the smallest, the middle and the largest of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all but the long ones)")
+    parser.add_argument("--rounds", type=int, help="rounds of turns (default: 3, with --full 6)")
+    parser.add_argument("--full", action="store_true", help="all sizes and all benchmarks")
+    parser.add_argument("--out", type=Path, default=RESULTS, help=f"file of the results (default: {RESULTS})")
+    parser.add_argument("--readme", action="store_true", help="only write the results' table into README.md")
+    asked = parser.parse_args(arguments)
+    if unknown := sorted(set(asked.names) - set(BENCHMARKS)):
+        parser.error(f"no benchmark is called {', '.join(unknown)}: known are {', '.join(BENCHMARKS)}")
+    if asked.rounds is not None and asked.rounds < 1:
+        parser.error(f"--rounds is {asked.rounds}: one or more")
+    return asked
+
+
+def run_all(names: Sequence[str], rounds: int, full: bool) -> Iterator[tuple[str, Section]]:
+    """Title and result of every comparison, with the machine as it was before it."""
+    for name in names:
+        machine = describe_machine()
+        if is_busy(machine):
+            print(f"note: the load is {machine['load_before']:.1f}, something else runs: no figure to be trusted")
+        for title, section in importlib.import_module(f"bench.{name}").measure(rounds, full):
+            yield title, {**section, "machine": machine}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Nothing; the results are printed and stand in the file, comparisons not run now as they were."""
+    asked = parse(arguments)
+    if asked.readme:
+        write_readme(results=asked.out)
+        return
+    names = asked.names or [name for name in BENCHMARKS if asked.full or name not in LONG]
+    for title, section in run_all(names, asked.rounds or (6 if asked.full else 3), asked.full):
+        add_section(asked.out, title, section)
+        print(show(title, section), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"bench failed: {error}")

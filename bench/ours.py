@@ -1,0 +1,45 @@
+"""Our training as the stages do it, one step a lap."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from bench.rounds import Lap
+from bench.shapes import SEED, Shape, fresh_gpt, one_dialogue_a_row
+from llm.checkpoint import State
+from llm.data import Packed, pack_corpus
+from llm.schedule import TrainConfig
+from llm.train import Training, validation_loss
+from stages.params import load
+
+CPU = torch.device("cpu")
+LAPTOP = Path(__file__).resolve().parent.parent / "presets" / "laptop.yaml"
+NO_END = 10**9  # steps
+
+
+def train_config(batch_size: int, **changed: Any) -> TrainConfig:
+    """The laptop's training, with AdamW and a batch that is computed at once."""
+    config = load("train", TrainConfig, LAPTOP)
+    fixed = {"optimizer": "adamw", "batch_size": batch_size, "micro_batch": batch_size, "max_steps": NO_END}
+    return replace(config, **(fixed | changed))
+
+
+def start_training(model: torch.nn.Module, train: Packed, config: TrainConfig, folder: Path) -> Training:
+    """A run at its first step, as `llm.train.fit` begins it; it writes nothing unless told."""
+    return Training(model, train, train, config, SEED, CPU, State(folder))
+
+
+def train_on_rows(lap: Lap, shape: Shape, ids: torch.Tensor) -> None:
+    """Nothing; steps on one batch (B, T)."""
+    model = fresh_gpt(shape)
+    packed = pack_corpus(one_dialogue_a_row(ids), shape.model.context_length, SEED)
+    loss = validation_loss(model, packed, None, len(ids), CPU)
+    with TemporaryDirectory() as folder:
+        training = start_training(model, packed, train_config(shape.batch_size), Path(folder))
+        lap(note=loss)
+        while True:
+            training.step()
+            lap()

@@ -1,0 +1,136 @@
+"""What people train a GPT-2 with instead: a plain loop, transformers' model in a loop, transformers' Trainer."""
+
+import logging
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.plain import PlainGPT
+from bench.rounds import Lap
+from bench.shapes import Shape, fresh_gpt
+from llm.gpt import GPT
+
+LR = 3e-4
+LINEARS = {"attn.qkv": "attn.c_attn", "attn.proj": "attn.c_proj", "mlp.fc": "mlp.c_fc", "mlp.proj": "mlp.c_proj"}
+
+
+def hub_weights(model: GPT) -> dict[str, Tensor]:
+    """Our weights under the names of GPT2LMHeadModel, whose linears are stored the other way round."""
+    renamed = {}
+    for name, value in model.state_dict().items():
+        name = name.replace("tokens.", "wte.").replace("positions.", "wpe.").replace("blocks.", "h.")
+        for ours, theirs in LINEARS.items():
+            if f".{ours}." in name:
+                name = name.replace(f".{ours}.", f".{theirs}.")
+                value = value.T.contiguous() if value.dim() == 2 else value
+        renamed[f"transformer.{name}"] = value
+    return {**renamed, "lm_head.weight": renamed["transformer.wte.weight"]}
+
+
+def hub_gpt2(shape: Shape) -> Any:
+    """transformers' GPT-2 with the weights of `fresh_gpt`."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    config = shape.model
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=shape.vocab_size,
+            n_positions=config.context_length,
+            n_embd=config.n_embd,
+            n_layer=config.n_layer,
+            n_head=config.n_head,
+            resid_pdrop=config.dropout,
+            embd_pdrop=config.dropout,
+            attn_pdrop=config.attn_dropout,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    model.load_state_dict(hub_weights(fresh_gpt(shape)))
+    return model
+
+
+def plain_loop(lap: Lap, shape: Shape, ids: Tensor, fused: bool) -> None:
+    """Nothing; steps of the plain GPT-2 on one batch (B, T)."""
+    model = PlainGPT(shape.model, shape.vocab_size)
+    model.load_state_dict({**fresh_gpt(shape).state_dict(), "lm_head.weight": fresh_gpt(shape).head})
+    targets = torch.cat([ids[:, 1:], torch.full_like(ids[:, :1], -1)], dim=1)
+    with torch.no_grad():
+        loss = float(model.eval()(ids, targets))
+    optimizer = model.train().make_adamw(LR, fused)
+    lap(note=loss)
+    while True:
+        take_step(model, model(ids, targets), optimizer)
+        lap()
+
+
+def hub_loop(lap: Lap, shape: Shape, ids: Tensor, fused: bool) -> None:
+    """Nothing; steps of transformers' GPT-2 on one batch (B, T)."""
+    model = hub_gpt2(shape)
+    loss = hub_loss(model, ids)
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=LR, fused=fused or None)
+    lap(note=loss)
+    while True:
+        take_step(model, model(input_ids=ids, labels=ids).loss, optimizer)
+        lap()
+
+
+def take_step(model: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Nothing; the weights have moved."""
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def hub_loss(model: Any, ids: Tensor) -> float:
+    """Mean loss of one batch."""
+    with torch.no_grad():
+        return float(model.eval()(input_ids=ids, labels=ids).loss)
+
+
+def hub_trainer(lap: Lap, shape: Shape, ids: Tensor) -> None:
+    """Nothing; steps of transformers' Trainer on batches of the same rows; its AdamW is fused by default."""
+    model = hub_gpt2(shape)
+    rows = [{"input_ids": row, "labels": row} for row in ids] * 1000  # an epoch is long: its end costs nothing
+    run_trainer(lap, model, rows, len(ids), collate=None, note=hub_loss(model, ids))
+
+
+def run_trainer(lap: Lap, model: Any, rows: list[dict[str, Any]], batch_size: int, collate: Any, note: float) -> None:
+    """Nothing; Trainer with its defaults but for batch size and silence, a lap at each step's end.
+
+    A step's useful tokens are those with a label, the first of a row not counted: it is never predicted.
+    """
+    from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+
+    useful = [0]
+
+    def count(features: list[dict[str, Any]]) -> Any:
+        batch = (collate or default_data_collator)(features)
+        useful[0] = int((batch["labels"][:, 1:] >= 0).sum())
+        return batch
+
+    class Stopwatch(TrainerCallback):
+        """A lap after each step."""
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            lap(note=note)
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            lap(note=useful[0])
+
+    with TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=batch_size,
+            max_steps=10**6,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+        )
+        Trainer(model, arguments, count, rows, callbacks=[Stopwatch()]).train()

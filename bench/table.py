@@ -1,0 +1,147 @@
+"""What the rounds amount to: medians, ratios within rounds, and how both are shown."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench.rounds import Run
+from llm.files import write_bytes, write_json
+
+RESULTS, README = Path("bench/results.json"), Path("README.md")
+START, END = "<!-- speed -->\n", "<!-- /speed -->"
+IDLE_LOAD = 0.5  # of the last minute; above it something else runs
+
+Section = dict[str, Any]  # one comparison, as it stands in the file
+Pair = tuple[str, str]  # slower, faster: the ratio is how many times as much the first one costs
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Smallest, middle and largest.
+
+    >>> spread([2.0, 1.0, 4.0])
+    {'min': 1.0, 'median': 2.0, 'max': 4.0}
+    """
+    return {"min": min(values), "median": median(values), "max": max(values)}
+
+
+def ratio(run: Run, pair: Pair) -> dict[str, float]:
+    """How many times as much the first contender costs as the second, round by round."""
+    slower, faster = (run.turns[name] for name in pair)
+    return spread([a.cost / b.cost for a, b in zip(slower, faster, strict=True)])
+
+
+def summarise(run: Run, unit: str, ratios: Mapping[str, Pair], facts: Mapping[str, Any]) -> Section:
+    """The comparison as it stands in the file; a unit that ends in "/s" is the more the better."""
+    contenders = {}
+    for name, turns in run.turns.items():
+        values = [1 / turn.cost if unit.endswith("/s") else turn.cost for turn in turns]
+        contenders[name] = {
+            "values": values,
+            **spread(values),
+            "page_faults": median(turn.faults for turn in turns),
+            "peak_gb": max(turn.peak_bytes for turn in turns) / 1e9,
+        }
+    found = {label: ratio(run, pair) for label, pair in ratios.items()}
+    return {"unit": unit, "contenders": contenders, "ratios": found, "facts": dict(facts)}
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures were taken on, and how busy it was before."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def is_busy(machine: Mapping[str, Any]) -> bool:
+    """Whether something else ran, so that the figures mean little."""
+    return machine["load_before"] > IDLE_LOAD
+
+
+def rounded(value: Any) -> Any:
+    """The value with every number at 5 significant digits."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def add_section(path: Path, title: str, section: Section) -> None:
+    """Nothing; the file holds this comparison, and the others as before."""
+    sections = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_json(path, {**sections, title: rounded(section)})
+
+
+def number(value: float) -> str:
+    """Three digits of a number.
+
+    >>> [number(x) for x in (12345.0, 123.4, 1.234, 0.01234)]
+    ['12,345', '123', '1.23', '0.0123']
+    """
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value < 1 else f"{value:#.3g}"
+
+
+def show(title: str, section: Section) -> str:
+    """The comparison for a terminal: every contender, then the ratios."""
+    lines = [f"\n{title} ({section['unit']})"]
+    for name, found in section["contenders"].items():
+        values = " - ".join(number(found[key]) for key in ("min", "median", "max"))
+        lines.append(f"  {name:42} {values:28} {found['peak_gb']:6.2f} GB {found['page_faults']:>11,.0f} page faults")
+    for label, found in section["ratios"].items():
+        lines.append(f"  {label:42} " + " - ".join(f"{found[key]:.2f}" for key in ("min", "median", "max")))
+    lines += [f"  {name}: {value}" for name, value in section["facts"].items()]
+    if is_busy(section["machine"]):
+        lines.append(f"  the load was {section['machine']['load_before']:.1f} before: the machine was not idle")
+    return "\n".join(lines)
+
+
+def render(path: Path = RESULTS) -> str:
+    """All ratios as a Markdown table, and what they were taken on.
+
+    Raises FileNotFoundError saying what to run.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `make bench` first")
+    sections = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| what | ratio | min | median | max | rounds |", "| --- | --- | --- | --- | --- | --- |"]
+    for title, section in sections.items():
+        rounds = max(len(found["values"]) for found in section["contenders"].values())
+        busy = " (machine not idle)" if is_busy(section["machine"]) else ""
+        for label, found in section["ratios"].items():
+            values = (f"{found['min']:.2f}", f"**{found['median']:.2f}**", f"{found['max']:.2f}")
+            lines.append(f"| {' | '.join((title + busy, label, *values, str(rounds)))} |")
+    machines = {
+        f"{m['processor']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}"
+        for m in (section["machine"] for section in sections.values())
+    }
+    return "\n".join([*lines, "", f"Measured on: {'; '.join(sorted(machines))}."]) + "\n"
+
+
+def write_readme(readme: Path = README, results: Path = RESULTS) -> None:
+    """Nothing; the table stands between its marks. Raises ValueError when there are none."""
+    text = readme.read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"{readme} has no lines {START.strip()} and {END}: the table goes between them")
+    write_bytes(readme, f"{before}{START}{render(results)}{END}{after}".encode())
