@@ -1,4 +1,5 @@
-# `make` installs everything into .venv and runs the pipeline; `make test` and `make lint` check the code.
+# `make` installs everything into .venv and runs the pipeline; `make test` and `make lint` check the code;
+# `make bench` times it against what people use instead (on an otherwise idle machine).
 
 PYTHON ?= python3
 # An extra package index that has CPU builds of torch (a tenth of the size), e.g. make TORCH_INDEX=https://...
@@ -8,7 +9,7 @@ TORCH_INDEX ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PIP_INSTALL = .venv/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: all install test lint
+.PHONY: all install test lint bench bench-full
 .DELETE_ON_ERROR:
 
 all: install
@@ -34,3 +35,11 @@ lint: .venv/test-installed
 	ruff format --check .
 	mypy
 	lint-imports
+
+bench: .venv/installed
+	python -m bench
+	python -m bench --readme
+
+bench-full: .venv/installed
+	python -m bench --full
+	python -m bench --readme

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.table import RESULTS, Section, add_section, describe_machine, is_busy, show, write_readme
+from bench.table import RESULTS, Section, add_section, describe_machine, is_busy, rounded, show, write_readme
 
 BENCHMARKS = {
     "step": "a training step against transformers, a plain loop and the matrix products alone",
@@ -50,7 +50,7 @@ def run_all(names: Sequence[str], rounds: int, full: bool) -> Iterator[tuple[str
         if is_busy(machine):
             print(f"note: the load is {machine['load_before']:.1f}, something else runs: no figure to be trusted")
         for title, section in importlib.import_module(f"bench.{name}").measure(rounds, full):
-            yield title, {**section, "machine": machine}
+            yield title, rounded({**section, "machine": machine})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

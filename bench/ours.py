@@ -11,8 +11,9 @@ from bench.rounds import Lap
 from bench.shapes import SEED, Shape, fresh_gpt, one_dialogue_a_row
 from llm.checkpoint import State
 from llm.data import Packed, pack_corpus
+from llm.run import Training
 from llm.schedule import TrainConfig
-from llm.train import Training, validation_loss
+from llm.step import validation_loss
 from stages.params import load
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from bench.shapes import SEED, SMALL, Shape, fresh_gpt
 from bench.table import Section, summarise
 from llm.data import PADDING, Batch, TokenCorpus, open_corpus, pack_corpus, write_corpus
 from llm.likelihood import group_by_length
-from llm.train import validation_loss
+from llm.step import validation_loss
 
 N_EXCHANGES = 20_000
 STEPS = 2  # a turn

@@ -1,6 +1,7 @@
 """What people train a GPT-2 with instead: a plain loop, transformers' model in a loop, transformers' Trainer."""
 
-import logging
+from collections import deque
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -33,7 +34,6 @@ def hub_gpt2(shape: Shape) -> Any:
     """transformers' GPT-2 with the weights of `fresh_gpt`."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     config = shape.model
     model = GPT2LMHeadModel(
         GPT2Config(
@@ -94,33 +94,44 @@ def hub_loss(model: Any, ids: Tensor) -> float:
 
 def hub_trainer(lap: Lap, shape: Shape, ids: Tensor) -> None:
     """Nothing; steps of transformers' Trainer on batches of the same rows; its AdamW is fused by default."""
+    from transformers import default_data_collator
+
     model = hub_gpt2(shape)
     rows = [{"input_ids": row, "labels": row} for row in ids] * 1000  # an epoch is long: its end costs nothing
-    run_trainer(lap, model, rows, len(ids), collate=None, note=hub_loss(model, ids))
+    loss = hub_loss(model, ids)
+    run_trainer(lap, model, rows, len(ids), default_data_collator, lambda _: 1, loss)
 
 
-def run_trainer(lap: Lap, model: Any, rows: list[dict[str, Any]], batch_size: int, collate: Any, note: float) -> None:
+def run_trainer(
+    lap: Lap,
+    model: Any,
+    rows: list[dict[str, Any]],
+    batch_size: int,
+    collate: Callable[[list[Any]], dict[str, Tensor]],
+    count: Callable[[dict[str, Tensor]], float],
+    ready: float,
+) -> None:
     """Nothing; Trainer with its defaults but for batch size and silence, a lap at each step's end.
 
-    A step's useful tokens are those with a label, the first of a row not counted: it is never predicted.
+    `count` says how much work a batch is, `ready` is what the contender says before its first step.
     """
-    from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+    from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    useful = [0]
+    amounts: deque[float] = deque()  # Trainer reads a batch ahead: that of a step is the oldest
 
-    def count(features: list[dict[str, Any]]) -> Any:
-        batch = (collate or default_data_collator)(features)
-        useful[0] = int((batch["labels"][:, 1:] >= 0).sum())
+    def collate_and_count(features: list[Any]) -> dict[str, Tensor]:
+        batch = collate(features)
+        amounts.append(count(batch))
         return batch
 
-    class Stopwatch(TrainerCallback):
+    class Laps(TrainerCallback):
         """A lap after each step."""
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            lap(note=note)
+            lap(note=ready)
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            lap(note=useful[0])
+            lap(amounts.popleft())
 
     with TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -133,4 +144,4 @@ def run_trainer(lap: Lap, model: Any, rows: list[dict[str, Any]], batch_size: in
             use_cpu=True,
             dataloader_pin_memory=False,
         )
-        Trainer(model, arguments, count, rows, callbacks=[Stopwatch()]).train()
+        Trainer(model, arguments, collate_and_count, rows, callbacks=[Laps()]).train()

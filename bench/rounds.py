@@ -5,6 +5,7 @@ within every round, and only ratios within a round are used.
 """
 
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -20,9 +21,10 @@ from tqdm import tqdm
 from llm.machine import keep_freed_memory
 
 PRELOAD = ["torch"]  # imported once, in the server that all contenders are forked from
-MAX_WARM_UP = 10  # turns; with our allocator setting the heap has its size after 7 to 10 steps
+MAX_WARM_UP, MAX_WARM_UP_S = 10, 90.0  # turns, seconds; with our allocator setting the heap grows for 7 to 10 steps
 STILL_FALLING = 0.8  # warm-up goes on while a turn has less than this share of the page faults of the one before
 FEW_FAULTS = 2_000  # pages of 4 KB: 2 ms
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}  # only our own bar is shown
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
 
 
@@ -104,6 +106,7 @@ class Worker:
     """A contender's process, seen from outside."""
 
     def __init__(self, contender: Contender) -> None:
+        os.environ.update(QUIET)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         self.contender = contender
@@ -156,12 +159,14 @@ def open_workers(contenders: Sequence[Contender]) -> Iterator[list[Worker]]:
 
 def _warm_up(worker: Worker) -> None:
     """Nothing; the contender has taken turns until its page faults no longer fall."""
-    before = worker.take_turn().faults
+    turn = worker.take_turn()
+    seconds = turn.seconds
     for _ in range(MAX_WARM_UP - 1):
-        faults = worker.take_turn().faults
-        if faults > STILL_FALLING * before or faults < FEW_FAULTS:
+        before, turn = turn, worker.take_turn()
+        seconds += turn.seconds
+        steady = turn.faults > STILL_FALLING * before.faults or turn.faults < FEW_FAULTS
+        if steady or seconds > MAX_WARM_UP_S:
             return
-        before = faults
 
 
 def alternate(

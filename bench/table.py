@@ -87,7 +87,7 @@ def rounded(value: Any) -> Any:
 def add_section(path: Path, title: str, section: Section) -> None:
     """Nothing; the file holds this comparison, and the others as before."""
     sections = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_json(path, {**sections, title: rounded(section)})
+    write_json(path, {**sections, title: section})
 
 
 def number(value: float) -> str:
