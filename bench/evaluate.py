@@ -23,7 +23,7 @@ from llm.testset import Asked, EvaluateConfig, draw_examples
 from stages.params import load
 
 TEST, CURATED = ROOT / "data" / "clean" / "test.arrow", ROOT / "data" / "curated"
-DIALOGUES, QUESTIONS = 8, 12  # test dialogues of each source, quiz questions
+DIALOGUES, QUESTIONS = 4, 6  # test dialogues of each source, quiz questions
 OURS, PEER = "ours", "one reply at a time"
 TUNED = PEER + " + allocator"
 TOLERANCE = 1e-4  # nats a token

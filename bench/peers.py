@@ -11,45 +11,15 @@ from torch import Tensor, nn
 from bench.plain import PlainGPT
 from bench.rounds import Lap
 from bench.shapes import Shape, fresh_gpt
-from llm.gpt import GPT
+from llm.export import to_hugging_face
 
 LR = 3e-4
-LINEARS = {"attn.qkv": "attn.c_attn", "attn.proj": "attn.c_proj", "mlp.fc": "mlp.c_fc", "mlp.proj": "mlp.c_proj"}
-
-
-def hub_weights(model: GPT) -> dict[str, Tensor]:
-    """Our weights under the names of GPT2LMHeadModel, whose linears are stored the other way round."""
-    renamed = {}
-    for name, value in model.state_dict().items():
-        name = name.replace("tokens.", "wte.").replace("positions.", "wpe.").replace("blocks.", "h.")
-        for ours, theirs in LINEARS.items():
-            if f".{ours}." in name:
-                name = name.replace(f".{ours}.", f".{theirs}.")
-                value = value.T.contiguous() if value.dim() == 2 else value
-        renamed[f"transformer.{name}"] = value
-    return {**renamed, "lm_head.weight": renamed["transformer.wte.weight"]}
 
 
 def hub_gpt2(shape: Shape) -> Any:
-    """transformers' GPT-2 with the weights of `fresh_gpt`."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = shape.model
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=shape.vocab_size,
-            n_positions=config.context_length,
-            n_embd=config.n_embd,
-            n_layer=config.n_layer,
-            n_head=config.n_head,
-            resid_pdrop=config.dropout,
-            embd_pdrop=config.dropout,
-            attn_pdrop=config.attn_dropout,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
-    model.load_state_dict(hub_weights(fresh_gpt(shape)))
+    """transformers' GPT-2 with the weights of `fresh_gpt`; its replies have no end."""
+    model: Any = to_hugging_face(fresh_gpt(shape), eos=[0])
+    model.generation_config.eos_token_id = None
     return model
 
 

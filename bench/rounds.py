@@ -21,7 +21,7 @@ from tqdm import tqdm
 from llm.machine import keep_freed_memory
 
 PRELOAD = ["torch"]  # imported once, in the server that all contenders are forked from
-MAX_WARM_UP, MAX_WARM_UP_S = 10, 90.0  # turns, seconds; with our allocator setting the heap grows for 7 to 10 steps
+MAX_WARM_UP, MAX_WARM_UP_S = 8, 60.0  # turns, seconds
 STILL_FALLING = 0.8  # warm-up goes on while a turn has less than this share of the page faults of the one before
 FEW_FAULTS = 2_000  # pages of 4 KB: 2 ms
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}  # only our own bar is shown
@@ -158,14 +158,17 @@ def open_workers(contenders: Sequence[Contender]) -> Iterator[list[Worker]]:
 
 
 def _warm_up(worker: Worker) -> None:
-    """Nothing; the contender has taken turns until its page faults no longer fall."""
+    """Nothing; the contender has taken turns until a turn faults in almost no pages, or as many as the one before.
+
+    Where freed memory is kept the heap may grow for some turns, each time as much, before it has its size.
+    """
     turn = worker.take_turn()
     seconds = turn.seconds
     for _ in range(MAX_WARM_UP - 1):
         before, turn = turn, worker.take_turn()
         seconds += turn.seconds
-        steady = turn.faults > STILL_FALLING * before.faults or turn.faults < FEW_FAULTS
-        if steady or seconds > MAX_WARM_UP_S:
+        settled = not worker.contender.keeps_memory and turn.faults > STILL_FALLING * before.faults
+        if settled or turn.faults < FEW_FAULTS or seconds > MAX_WARM_UP_S:
             return
 
 

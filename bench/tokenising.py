@@ -106,7 +106,7 @@ def compare(n_bytes: int, vocab_size: int, rounds: int) -> Section:
         turns = (turn for dialogue in taken[: len(dialogues)] for turn in dialogue.turns)
         train_tokenizer(turns, TokenizerConfig(vocab_size, 2)).save(folder / "tokenizer.json")
         contenders = [
-            Contender(OURS, ours, {"folder": folder}, keeps_memory=True),
+            Contender(OURS, ours, {"folder": folder}, keeps_memory=False),
             Contender(PEER, theirs, {"folder": folder}, keeps_memory=False),
         ]
         run = alternate(contenders, rounds, check_digests, "tokenising")

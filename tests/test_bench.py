@@ -84,35 +84,48 @@ def test_contenders_take_turns_and_every_second_round_runs_backwards(tmp_path):
     assert {name: len(turns) for name, turns in run.turns.items()} == {"a": 3, "b": 3}
 
 
-def allocates(lap):
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def frees_64_megabytes(lap):
+    before = resident_bytes()
+    torch.empty(16 * 2**20).fill_(1.0)
     while True:
-        lap()
-        torch.empty(16 * 2**20).fill_(1.0)  # 64 MB
+        lap(note=resident_bytes() - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator setting is glibc's")
 def test_only_contenders_that_ask_for_it_keep_their_memory():
-    contenders = [Contender("stock", allocates, {}, False), Contender("kept", allocates, {}, True)]
-    turns = alternate(contenders, 1, lambda ready: None).turns
-    pages = 64 * 2**20 // os.sysconf("SC_PAGE_SIZE")
-    assert turns["kept"][0].faults < pages / 100
-    assert turns["stock"][0].faults > turns["kept"][0].faults
+    names = {"stock": False, "kept": True}
+    contenders = [Contender(name, frees_64_megabytes, {}, keeps) for name, keeps in names.items()]
+    left = alternate(contenders, 1, lambda ready: None).ready
+    assert left["stock"] < 8 * 2**20
+    assert left["kept"] > 56 * 2**20
 
 
 class Falling:
     """A worker whose turns have given page faults."""
 
-    def __init__(self, faults):
-        self.faults = iter(faults)
+    def __init__(self, faults, keeps_memory):
+        self.faults, self.contender = iter(faults), Contender("x", fails, {}, keeps_memory)
 
     def take_turn(self):
         return turn(0.1, faults=next(self.faults))
 
 
-def test_warming_up_goes_on_while_page_faults_fall():
-    worker = Falling([100_000, 70_000, 40_000, 39_000, 1, 1])
+@pytest.mark.parametrize(
+    ("keeps_memory", "faults", "left"),
+    [
+        (False, [100_000, 70_000, 40_000, 39_000, 39_000], [39_000]),  # as many as before
+        (True, [100_000, 100_000, 70_000, 100, 0], [0]),  # almost none; as many again means nothing
+        (True, [9_000] * 10, [9_000] * 2),  # at most MAX_WARM_UP turns
+    ],
+)
+def test_warming_up_goes_on_while_page_faults_fall(keeps_memory, faults, left):
+    worker = Falling(faults, keeps_memory)
     rounds._warm_up(worker)
-    assert list(worker.faults) == [1, 1]
+    assert list(worker.faults) == left
 
 
 def fails(lap):
