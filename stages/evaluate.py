@@ -19,6 +19,7 @@ from llm.lineup import NAMES, Folders, line_up
 from llm.machine import keep_freed_memory, pick_device
 from llm.memory import Planted
 from llm.metrics import spans_of
+from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, write_rows
 from llm.questions import draw_questions, read_questions
 from llm.records import Measured, score_rows, text_rows, to_lines
 from llm.samples import PROMPTS, samples_markdown
@@ -55,19 +56,22 @@ def write(cards: dict[str, Card], settings: Settings, names: dict[str, str]) -> 
     for name, card in cards.items():
         write_json(OUT / f"{name}.json", rounded(card.metrics))
         write_json(OUT / "detail" / f"{name}.json", rounded(card.detail))
+    details = {name: rounded(card.detail) for name, card in cards.items()}
+    write_rows(OUT / "plots" / "bpb.csv", BPB_COLUMNS, bpb_rows(details))
+    write_rows(OUT / "plots" / "choice.csv", CHOICE_COLUMNS, choice_rows(details))
     write_json(OUT / "detail" / "settings.json", asdict(settings))
     measured = {name: card.measured for name, card in cards.items() if card.measured}
     compared = standing(measured, settings.rules())
     write_json(OUT / "compare.json", rounded({pair: in_short(one) for pair, one in compared.items()}))
     write_json(OUT / "detail" / "compare.json", rounded({p: one and asdict(one) for p, one in compared.items()}))
-    write_rows(measured)
+    write_records(measured)
     texts = {name: measured[name].texts for name in SHOWN if name in measured}
     shown = {name: said.shown for name, said in texts.items() if said}
     page = samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
     write_bytes(OUT / "samples.md", page.encode())
 
 
-def write_rows(measured: dict[str, Measured]) -> None:
+def write_records(measured: dict[str, Measured]) -> None:
     """Nothing; everything the models found likely and said is written, the figures are computed again from it."""
     likely = [score_rows(name, one.asked, one.likelihoods) for name, one in measured.items() if one.likelihoods]
     said = [text_rows(name, one.asked, PROMPTS, one.texts) for name, one in measured.items() if one.texts]

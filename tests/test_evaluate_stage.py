@@ -22,6 +22,7 @@ from llm.finetune import FinetuneConfig, add_lora, save_adapter
 from llm.lineup import NAMES, line_up
 from llm.metrics import spans_of
 from llm.models import build_model, describe_model
+from llm.plot_tables import read_rows
 from llm.pretrained import load_base
 from llm.samples import PROMPTS
 from llm.scorecard import fill_card, n_items
@@ -165,6 +166,18 @@ def test_only_models_of_the_planted_tokens_can_remember_the_canaries(project):
     assert all(0 <= bits <= 4 for name in ("scratch", "untrained", "ngram5") for bits in memory[name].values())
     assert read(project, "detail/scratch")["memory"]["most"] == 4.0  # log2 16
     assert read(project, "detail/base")["memory"] == {}
+
+
+def test_the_tables_for_plots_hold_the_figures_of_the_details(project):
+    detail = read(project, "detail/scratch")
+    rows = [row for row in read_rows(project / "metrics/plots/bpb.csv") if row["model"] == "scratch"]
+    found = {row["source"]: tuple(map(float, (row["value"], row["low"], row["high"]))) for row in rows if row["low"]}
+    assert found == {
+        name: (e["value"], e["low"], e["high"]) for name, e in detail["bpb"].items() if e["low"] is not None
+    }
+    assert {row["source"] for row in rows if not row["low"]} == {"eli5", "macro"}  # the small source, and its mean
+    areas = {row["area"] for row in read_rows(project / "metrics/plots/choice.csv")}
+    assert areas == {"all", "area0", "area1"}
 
 
 def test_counts_are_what_was_asked(project):

@@ -134,7 +134,7 @@ def test_a_stage_names_exactly_the_params_it_loads(name):
         assert STAGES[name]["params"] == [{"params.yaml": None}]
         return
     module = module_of(STAGES[name])
-    named = {other: stage["params"] for other, stage in STAGES.items() if module_of(stage) == module}
+    named = {other: stage.get("params", []) for other, stage in STAGES.items() if module_of(stage) == module}
     assert len(set(map(len, named.values()))) == 1
     patterns = {re.escape(loaded).replace(r"\*", r"\w+") for loaded, _ in loads(module)}
     params = {param for params in named.values() for param in params}
@@ -144,7 +144,7 @@ def test_a_stage_names_exactly_the_params_it_loads(name):
 
 def test_another_training_seed_keeps_the_split_and_the_tokenizer():
     """Runs of several seeds are compared on the same test items."""
-    assert [name for name, stage in STAGES.items() if "seed" in stage["params"]] == [
+    assert [name for name, stage in STAGES.items() if "seed" in stage.get("params", [])] == [
         *("train_scratch", "finetune_mistral", "evaluate"),
     ]
 
@@ -185,7 +185,7 @@ def leaf_keys(values, section=""):
 
 
 def test_every_parameter_is_used_by_a_stage():
-    used = {param for name, stage in STAGES.items() if name != "check_params" for param in stage["params"]}
+    used = {param for name, stage in STAGES.items() if name != "check_params" for param in stage.get("params", [])}
     keys = leaf_keys(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     assert [key for key in keys if not any(f"{key}.".startswith(f"{param}.") for param in used)] == []
 

@@ -1,0 +1,48 @@
+"""Figures of all models as long tables, one row a point: what `dvc plots` and the pictures are drawn from."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llm.files import write_bytes
+
+BPB_COLUMNS = ("model", "source", "value", "low", "high")
+CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance")
+
+Details = Mapping[str, Mapping[str, Any]]  # metrics/detail/<model>.json by model
+Row = tuple[str | float | None, ...]
+
+
+def bpb_rows(details: Details) -> Iterator[Row]:
+    """Bits per byte with its interval of every model that has it, in all and per source."""
+    for model, detail in details.items():
+        for source, figure in detail.get("bpb", {}).items():
+            yield model, source, figure["value"], figure["low"], figure["high"]
+
+
+def choice_rows(details: Details) -> Iterator[Row]:
+    """Share of the quiz's best answers chosen, with its interval and that of blind choice, in all and per area."""
+    for model, detail in details.items():
+        for area, figures in detail.get("choice", {}).items():
+            if "mc1" in figures:
+                found = figures["mc1"]
+                yield model, area, found["value"], found["low"], found["high"], figures["chance"]["value"]
+
+
+def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
+    """Nothing; the table as csv, an empty cell where there is no number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv file by column; FileNotFoundError saying what to run when there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro` first")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,206 @@
+"""Pictures of a run: loss curves, bits per byte, the quiz, and how good the judge is.
+
+Equal data give equal bytes. Every picture has a white ground of its own, so that it reads on a dark page too, and the
+colours of Okabe & Ito (2008), which colour-blind people tell apart; shapes and places repeat what colours say.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, SKY, VERMILLION, GREY, BLACK = "#0072B2", "#56B4E9", "#D55E00", "#767676", "#222222"
+COLOURS = {"mistral": BLUE, "base": SKY, "scratch": VERMILLION}  # the others are grey: they are what these are held to
+BAR = "ngram5"  # a network that needs more bits has learned less than counting does
+FIRST = ("all",)  # stands before the parts
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "tandem",  # names of clip paths; drawn at random otherwise
+    "svg.fonttype": "path",  # the letters as outlines: the same wherever it is shown
+    "text.parse_math": False,
+    "font.size": 10.0,
+    "axes.titlesize": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+Rows = Sequence[Mapping[str, str]]  # of a csv file
+
+
+def draw_losses(curves: Mapping[str, Rows]) -> bytes:
+    """Training and validation loss of each named model over the tokens it has seen, as SVG."""
+    with _style():
+        figure = _figure(10, 3.8, "Loss while training: lower is better; only curves of one panel share a tokenizer")
+        panels = figure.subplots(1, len(curves), squeeze=False)[0]
+        for axes, (name, rows) in zip(panels, curves.items(), strict=True):
+            axes.set_title(name, loc="left")
+            _draw_curve(axes, rows)
+        return _svg(figure)
+
+
+def _draw_curve(axes: "Axes", rows: Rows) -> None:
+    if not rows:
+        axes.text(0.5, 0.5, "not trained in this run", ha="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    unit, scale = ("million", 1e6) if float(rows[-1]["tokens"]) >= 1e6 else ("thousand", 1e3)
+    trained = [row for row in rows if int(row["step"]) > 0]  # before the first step nothing was trained on
+    for name, part, colour, marker in (("training", trained, SKY, "s"), ("validation", rows, BLUE, "o")):
+        x = [float(row["tokens"]) / scale for row in part]
+        y = [float(row[{"training": "train_loss", "validation": "val_loss"}[name]]) for row in part]
+        axes.plot(x, y, color=colour, marker=marker, markersize=4, label=name)
+    last = rows[-1]
+    axes.annotate(
+        f"{float(last['val_loss']):.2f}", (float(last["tokens"]) / scale, float(last["val_loss"])),
+        xytext=(6, 0), textcoords="offset points", va="center", color=BLUE,
+    )  # fmt: skip
+    axes.margins(x=0.1)
+    axes.set_xlabel(f"tokens trained on ({unit})")
+    axes.set_ylabel("loss (nats per token)")
+    axes.legend()
+
+
+def draw_bits_per_byte(rows: Rows) -> bytes:
+    """Each model's bits per byte with its interval, a panel for all replies and each source, as SVG."""
+    rows = [row for row in rows if row["source"] != "macro"]
+    title = "Bits per byte of held-out replies with 95 % intervals: lower is better"
+    line = f"{BAR}: right of it, less is learned than counting knows"
+    with _style():
+        return _svg(_dot_panels(rows, "source", "value", title, "bits per byte", 4, _bar_values(rows), line))
+
+
+def _bar_values(rows: Rows) -> dict[str, float]:
+    return {row["source"]: float(row["value"]) for row in rows if row["model"] == BAR}
+
+
+def draw_choice(rows: Rows) -> bytes:
+    """Each model's share of quiz questions answered best, a panel for all and each area, with blind choice, as SVG."""
+    title = "AI-literacy quiz by likelihood, with 95 % intervals: higher is better"
+    chance = {row["area"]: float(row["chance"]) for row in rows}
+    with _style():
+        return _svg(_dot_panels(rows, "area", "accuracy", title, "share of questions", 3, chance, "blind choice"))
+
+
+def _dot_panels(
+    rows: Rows, part: str, value: str, title: str, label: str, n_columns: int, lines: Mapping[str, float], line: str
+) -> "Figure":
+    """A panel for each `part`: the models sorted by their value over all, each with its interval, and a line."""
+    parts = sorted({row[part] for row in rows}, key=lambda name: (name not in FIRST, name))
+    overall = {row["model"]: float(row[value]) for row in rows if row[part] in FIRST}
+    models = sorted(overall, key=lambda model: overall[model], reverse=part == "source")
+    n_lines = -(-len(parts) // n_columns)
+    figure = _figure(10, 0.9 + n_lines * (0.8 + 0.3 * len(models)), title)
+    panels = figure.subplots(n_lines, min(n_columns, len(parts)), sharex=True, sharey=True, squeeze=False)
+    for axes in panels.flat[len(parts) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels.flat, parts, strict=False):
+        axes.set_title(name.replace("_", " ").replace(" ai ", " AI "), loc="left")
+        if name in lines:
+            axes.axvline(lines[name], color=BLACK, linestyle="--", linewidth=1, label=line, zorder=0)
+        _draw_dots(axes, [row for row in rows if row[part] == name], models, value)
+    for axes in panels[-1]:
+        axes.set_xlabel(label)
+    _legend_below(figure, panels.flat[0])
+    return figure
+
+
+def _draw_dots(axes: "Axes", rows: Rows, models: Sequence[str], value: str) -> None:
+    for row in rows:
+        x, y, colour = float(row[value]), models.index(row["model"]), COLOURS.get(row["model"], GREY)
+        if row["low"] and row["high"]:
+            axes.plot([float(row["low"]), float(row["high"])], [y, y], color=colour, linewidth=2)
+        axes.plot([x], [y], color=colour, marker="o", markersize=6, linestyle="none")
+        axes.annotate(
+            f"{x:.2f}", (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
+    axes.set_yticks(range(len(models)), models)
+    axes.margins(x=0.08)
+    axes.set_ylim(-0.6, len(models) - 0.2)
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_judge(figures: Mapping[str, Any]) -> bytes:
+    """The judge's reliability diagram and its ROC beside those of simpler detectors, as SVG; from data/judge."""
+    with _style():
+        figure = _figure(10, 4.6, "The hallucination judge on human-judged answers to questions it was not trained on")
+        left, right = figure.subplots(1, 2)
+        _draw_reliability(left, figures)
+        _draw_roc(right, figures)
+        return _svg(figure)
+
+
+def _draw_reliability(axes: "Axes", figures: Mapping[str, Any]) -> None:
+    rows = figures["reliability"]
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as predicted")
+    x, y = [row["predicted"] for row in rows], [row["judged"] for row in rows]
+    axes.plot(x, y, color=BLUE, marker="o", label="judge, by tenths")
+    for row in rows:
+        axes.annotate(
+            f"{row['answers']:,}", (row["predicted"], row["judged"]), xytext=(6, -10), textcoords="offset points",
+            fontsize=8, color=GREY,
+        )  # fmt: skip
+    error = figures["cross_validated"]["calibration_error"]
+    axes.set_title(f"Reliability (calibration error {error:.3f}; small numbers: answers)", loc="left")
+    _unit_square(axes, "predicted probability of being false", "share that people judged false")
+    axes.legend(loc="upper left")
+
+
+def _draw_roc(axes: "Axes", figures: Mapping[str, Any]) -> None:
+    found = figures["cross_validated"]
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="chance .500")
+    shown = (("judge", BLUE, "-"), ("contrast", VERMILLION, "--"), ("length", BLACK, "-."), ("keywords", GREY, "-"))
+    for name, colour, dashes in shown:
+        if name in figures["roc"]:
+            area = found["auroc" if name == "judge" else f"auroc_{name}"]["value"]
+            x, y = zip(*figures["roc"][name], strict=True)
+            axes.plot(x, y, color=colour, linestyle=dashes, label=f"{name} {area:.3f}".replace("0.", "."))
+    axes.set_title("ROC, with the area under each curve", loc="left")
+    _unit_square(axes, "share of true answers called false", "share of false answers called false")
+    axes.legend(loc="lower right")
+
+
+def _unit_square(axes: "Axes", x: str, y: str) -> None:
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """matplotlib's own settings and ours: what a user has in a matplotlibrc changes no byte."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def _figure(width: float, height: float, title: str) -> "Figure":
+    """An empty picture, in inches, without matplotlib's global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def _legend_below(figure: "Figure", axes: "Axes") -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower left")
+
+
+def _svg(figure: "Figure") -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+    return content.getvalue()
