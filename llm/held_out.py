@@ -1,26 +1,9 @@
-"""Question sets that no model may be trained on: their texts, for the leak gate."""
+"""A question set of others that no model may be trained on: its texts, for the leak gate."""
 
 import csv
-import json
 from pathlib import Path
 
 TRUTH_COLUMNS = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
-
-
-def question_texts(path: Path) -> list[str]:
-    """Every text of a question file (JSON lines): questions, right and wrong answers, explanations.
-
-    Raises ValueError naming the line that is not a question.
-    """
-    texts = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                texts += [row["question"], *row["correct"], *row["incorrect"], row["explanation"]]
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not a question: {error!r}") from error
-    return texts
 
 
 def truth_texts(path: Path) -> list[str]:

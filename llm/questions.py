@@ -17,6 +17,12 @@ class Question:
     question: str
     correct: tuple[str, ...]  # the best answer first
     incorrect: tuple[str, ...]
+    explanation: str = ""  # for people; TruthfulQA has none
+
+    @property
+    def texts(self) -> list[str]:
+        """Everything that gives the answer away."""
+        return [text for text in (self.question, *self.correct, *self.incorrect, self.explanation) if text]
 
     def __post_init__(self) -> None:
         for name in ("correct", "incorrect"):
@@ -36,9 +42,9 @@ def read_questions(path: Path) -> list[Question]:
             try:
                 row = json.loads(line)
                 answers = tuple(row["correct"]), tuple(row["incorrect"])
-                questions.append(Question(row["id"], row["area"], row["question"], *answers))
+                questions.append(Question(row["id"], row["area"], row["question"], *answers, row["explanation"]))
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not a question: {error}") from error
+                raise ValueError(f"{path}, line {number}: not a question: {error!r}") from error
     return questions
 
 

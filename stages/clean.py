@@ -7,7 +7,8 @@ from pathlib import Path
 from llm.clean import CleanConfig, clean
 from llm.dialogue import read_dialogues, write_table
 from llm.files import write_json
-from llm.held_out import question_texts, truth_texts
+from llm.held_out import truth_texts
+from llm.questions import read_questions
 from stages.logs import run_stage
 from stages.params import load, load_value
 
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 def read_held_out(truth_data: str | None) -> dict[str, list[str]]:
     """The texts of each held-out question set."""
-    sets = {name: question_texts(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise")}
+    curated = {name: read_questions(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise")}
+    sets = {name: [text for one in questions for text in one.texts] for name, questions in curated.items()}
     return sets if truth_data is None else {**sets, "truth": truth_texts(Path(truth_data))}
 
 

@@ -13,7 +13,7 @@ import yaml
 from llm.clean import CleanConfig, clean
 from llm.clean_report import RULES
 from llm.dialogue import Dialogue, read_table, write_dialogues
-from llm.held_out import question_texts, truth_texts
+from llm.held_out import truth_texts
 from llm.leak_check import leaking
 
 PLAIN = CleanConfig(
@@ -204,20 +204,10 @@ def test_a_value_out_of_range_is_refused_by_name(key, value):
         replace(PLAIN, **{key: value})
 
 
-QUESTION = {"question": "Why?", "correct": ["So.", "Because."], "incorrect": ["No."], "explanation": "It is so."}
-
-
-def test_every_text_of_a_question_is_held_out(tmp_path):
-    path = tmp_path / "quiz.jsonl"
-    path.write_text(json.dumps({**QUESTION, "id": "q", "area": "a"}) + "\n", encoding="utf-8")
-    assert question_texts(path) == ["Why?", "So.", "Because.", "No.", "It is so."]
-
-
-def test_a_line_that_is_no_question_is_named(tmp_path):
-    path = tmp_path / "quiz.jsonl"
-    path.write_text(json.dumps(QUESTION) + '\n{"question": "Why?"}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"quiz.jsonl, line 2: not a question: KeyError\('correct'\)"):
-        question_texts(path)
+QUESTION = {
+    "id": "q", "area": "a", "question": "Why?", "correct": ["So.", "Because."], "incorrect": ["No."],
+    "explanation": "It is so.",
+}  # fmt: skip
 
 
 def test_truth_answers_are_taken_apart(tmp_path):

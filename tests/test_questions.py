@@ -18,11 +18,27 @@ ROW = {"id": "q1", "area": "works", "question": "Why?", "correct": ["a", "b"], "
 
 
 def test_answers_are_read_in_order_the_best_first(tmp_path):
-    assert read_questions(write(tmp_path / "quiz.jsonl", ROW)) == [Question("q1", "works", "Why?", ("a", "b"), ("c",))]
+    (found,) = read_questions(write(tmp_path / "quiz.jsonl", ROW))
+    assert found == Question("q1", "works", "Why?", ("a", "b"), ("c",), ".")
+
+
+def test_every_text_of_a_question_may_give_it_away(tmp_path):
+    (found,) = read_questions(write(tmp_path / "quiz.jsonl", {**ROW, "explanation": "It is so."}))
+    assert found.texts == ["Why?", "a", "b", "c", "It is so."]
+    assert make_question("a", 1).texts == ["a?", "yes", "no 0"]  # no explanation, no empty text
 
 
 @pytest.mark.parametrize(
-    "broken", [{"id": "q2"}, {**ROW, "correct": []}, {**ROW, "incorrect": [" "]}, {**ROW, "incorrect": 3}, [], "text"]
+    "broken",
+    [
+        {"id": "q2"},
+        {k: v for k, v in ROW.items() if k != "explanation"},
+        {**ROW, "correct": []},
+        {**ROW, "incorrect": [" "]},
+        {**ROW, "incorrect": 3},
+        [],
+        "text",
+    ],
 )
 def test_a_line_that_is_no_question_is_named(tmp_path, broken):
     with pytest.raises(ValueError, match=r"quiz\.jsonl, line 2: not a question"):
