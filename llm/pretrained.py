@@ -147,6 +147,20 @@ def _nf4(device: torch.device) -> "BitsAndBytesConfig":
     )
 
 
+@contextmanager
+def quiet_bars() -> Iterator[None]:
+    """Nothing; transformers draws no progress bar meanwhile: it would break into the stage's own."""
+    from transformers.utils import logging as transformers_logging
+
+    drawn = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if drawn:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def weights_dtype(device: torch.device) -> torch.dtype:
     """The type of the base model's weights: bf16 on CUDA, fp32 elsewhere (on a CPU bf16 is slower)."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -165,7 +179,8 @@ def load_base(
     loading: dict[str, Any] = {"dtype": dtype or weights_dtype(device)}
     if quantize == "nf4":
         loading |= {"quantization_config": _nf4(device), "device_map": {"": device}}
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **loading)
+    with quiet_bars():
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **loading)
     return (model if quantize == "nf4" else model.to(device)).eval(), load_tokenizer(folder)
 
 

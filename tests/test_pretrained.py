@@ -127,6 +127,16 @@ def test_4_bit_weights_are_refused_on_a_cpu(base):
         load_base(base, quantize="nf4")
 
 
+def test_loading_draws_no_bar_of_its_own_and_leaves_others_theirs(base, capfd):
+    from transformers.utils import logging
+
+    load_base(base)
+    assert "Loading weights" not in capfd.readouterr().err
+    for _ in logging.tqdm(range(2), desc="another bar"):
+        pass
+    assert "another bar" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "stage"), [("base", "download_base"), ("mistral", "finetune_mistral")])
 def test_a_missing_model_names_the_stage_to_run(tmp_path, name, stage):
     with pytest.raises(FileNotFoundError, match=f"dvc repro {stage}"):
