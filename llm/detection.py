@@ -82,9 +82,9 @@ def roc(false: Labels, score: Floats) -> list[list[float]]:
     hits = np.concatenate([[0.0], np.cumsum(false[order]) / false.sum()])
     alarms = np.concatenate([[0.0], np.cumsum(~false[order]) / (~false).sum()])
     last = np.append(np.diff(score[order]) != 0, True)  # a threshold cannot part answers of one score
-    keep = np.concatenate([[True], last])
-    grid = np.linspace(0, 1, ROC_POINTS)
-    return [[float(x), float(y)] for x, y in zip(grid, np.interp(grid, alarms[keep], hits[keep]), strict=True)]
+    corners = np.concatenate([[0], 1 + np.flatnonzero(last)])
+    shown = corners[np.linspace(0, len(corners) - 1, min(ROC_POINTS, len(corners))).round().astype(int)]
+    return [[float(alarms[i]), float(hits[i])] for i in shown]
 
 
 def with_interval(curve: Curve, resampling: Resampling) -> dict[str, float]:

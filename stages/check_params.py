@@ -14,6 +14,7 @@ from llm.compare import CompareConfig
 from llm.download import HttpConfig
 from llm.files import write_bytes
 from llm.finetune import FinetuneConfig
+from llm.judge_training import JudgeConfig
 from llm.launch import LaunchConfig
 from llm.ranges import check_range
 from llm.schedule import TrainConfig
@@ -56,6 +57,7 @@ class Params:
     train: TrainConfig
     base: BaseConfig
     finetune: FinetuneConfig
+    judge: JudgeConfig
     evaluate: EvaluateConfig
     compare: CompareConfig
 
