@@ -7,7 +7,9 @@ import tempfile
 from pathlib import Path
 
 from llm.compare import compare, table
+from llm.curated import statistics_page
 from llm.evaluate import rounded
+from llm.export import export_finetuned, export_scratch
 from llm.files import write_json
 from llm.rescore import mismatches, rescore, run_yardstick
 from llm.runs import WORKSPACE, Run, export_revision, read_run, stated_figures, train_texts
@@ -75,6 +77,23 @@ def run_rescore(arguments: argparse.Namespace) -> int:
     return 1 if n_wrong else 0
 
 
+def run_export(arguments: argparse.Namespace) -> int:
+    """0; the model stands in the folder."""
+    models = HERE / "models"
+    if arguments.model == "scratch":
+        export_scratch(models / "scratch", arguments.folder)
+    else:
+        export_finetuned(models / "base", models / "mistral", arguments.folder)
+    print(f"{arguments.folder} holds {arguments.model}: transformers.AutoModelForCausalLM.from_pretrained loads it")
+    return 0
+
+
+def run_curated(_: argparse.Namespace) -> int:
+    """0; the tables of data/curated/README.md are printed."""
+    print(statistics_page(HERE / "data" / "curated"), end="")
+    return 0
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m llm", description="What to ask of finished runs.")
@@ -90,6 +109,14 @@ def make_parser() -> argparse.ArgumentParser:
     two = commands.add_parser("rescore", help=about, description=about)
     two.add_argument("--out", type=Path, metavar="FOLDER", help="also write the figures there, one file a model")
     two.set_defaults(command=run_rescore)
+    about = "save a trained model in Hugging Face form, with tokenizer and chat template; LoRA weights merged"
+    three = commands.add_parser("export", help=about, description=about)
+    three.add_argument("model", choices=("scratch", "mistral"))
+    three.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
+    three.set_defaults(command=run_export)
+    about = "describe the curated texts: counts, openings, vocabulary, reading grades, what surface alone gives away"
+    four = commands.add_parser("curated", help=about, description=about)
+    four.set_defaults(command=run_curated)
     return parser
 
 

@@ -18,15 +18,15 @@ Floats = NDArray[np.float64]
 
 NEGATIONS = frozenset(
     split_words(
-        "no not never none nobody nothing neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent wont"
-        " wouldnt couldnt shouldnt havent hasnt hadnt aint"
+        "no not never none nobody nothing neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent "
+        "wont wouldnt couldnt shouldnt havent hasnt hadnt aint"
     )
 )
 HEDGES = frozenset(
     split_words(
-        "may might could can perhaps maybe possibly probably likely unlikely often sometimes usually generally typically"
-        " mostly some many several seems seem appears suggests believed thought considered claimed said supposedly "
-        "allegedly unclear unknown depends about approximately roughly"
+        "may might could can perhaps maybe possibly probably likely unlikely often sometimes usually generally "
+        "typically mostly some many several seems seem appears suggests believed thought considered claimed said "
+        "supposedly allegedly unclear unknown depends about approximately roughly"
     )
 )
 NARROW = ("words", "characters", "negations", "hedges", "overlap")
@@ -84,7 +84,12 @@ def fit_logistic(features: Floats, labels: Floats) -> Floats:
 
 
 def classify_surface(questions: Sequence[Question], names: Sequence[str], seed: int) -> Surface:
-    """The figure for one set of features: ten folds by question, ties wrong."""
+    """The figure for one set of features: ten folds by question, ties wrong.
+
+    Raises ValueError for fewer than two questions: none would be left to learn from.
+    """
+    if len(questions) < 2:
+        raise ValueError(f"a classifier of answers needs two or more questions, got {len(questions)}")
     options = [_options(question, names) for question in questions]
     every = np.vstack(options)
     scale = every.std(0) + 1e-12

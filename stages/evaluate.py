@@ -25,6 +25,7 @@ from llm.records import Measured, score_rows, text_rows, to_lines
 from llm.samples import PROMPTS, samples_markdown
 from llm.scorecard import Card, absent_card, fill_card, n_items
 from llm.settings import Settings
+from llm.surface import surface_report
 from llm.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
 from stages.logs import run_stage
 from stages.params import load, load_value
@@ -95,6 +96,11 @@ def main() -> None:
         cards = {entrant.name: fill_card(entrant, stick, planted, config, bar.update) for entrant in entrants}
     for name in set(NAMES) - set(cards):
         cards[name] = absent_card(asked, "finetune.enabled is false")
+    surface = surface_report({"quiz": asked.quiz}, seed)
+    write_json(OUT / "detail" / "surface.json", rounded(surface))
+    logger.info(
+        "the quiz by the surface of its answers alone: %(accuracy).3f right, chance %(chance).3f", surface["quiz"]
+    )
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
     write(cards, settings, {entrant.name: entrant.real_name for entrant in entrants})
 

@@ -1,7 +1,7 @@
 """Perplexity and bits per byte by another path: plain transformers and peft, one reply at a time, nothing of `llm`.
 
     python -m llm export scratch DIR && python -m tests.recompute DIR
-    python -m tests.recompute models/base --adapter models/mistral --metrics metrics/mistral.json
+    python -m tests.recompute models/base --adapter models/mistral --name mistral
 
 It reads the cleaned test set and params.yaml, draws the replies as README and params.yaml define them, and prints what
 it finds beside the committed figures. The definitions are written down a second time here on purpose: a mistake in
@@ -73,31 +73,48 @@ def token_logprobs(model, prompt, targets, window):
     return found
 
 
-def measure(model, tokenizer, replies):
-    """{"bpb", "ppl"} by source, `all` and `macro`, and the number of replies."""
+def score(model, tokenizer, replies):
+    """(source, nats of the reply, nats of its end token, tokens, bytes) of each reply, one after the other."""
     window = model.config.max_position_embeddings
-    sums = {}
     for source, history, reply in replies:
         messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(history)]
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
-        closed = tokenizer.apply_chat_template(
-            [*messages, {"role": "assistant", "content": "\N{SNOWMAN}"}], tokenize=False
-        )
-        end = tokenizer(closed.rpartition("\N{SNOWMAN}")[2], add_special_tokens=False)["input_ids"][0]
+        mark = {"role": "assistant", "content": "\N{SNOWMAN}"}
+        closing = tokenizer.apply_chat_template([*messages, mark], tokenize=False).rpartition("\N{SNOWMAN}")[2]
+        end = tokenizer(closing, add_special_tokens=False)["input_ids"][0]
         targets = [*tokenizer(reply, add_special_tokens=False, split_special_tokens=True)["input_ids"], end]
-        logprobs = token_logprobs(model, prompt, targets, window)
+        *text, last = token_logprobs(model, prompt, targets, window)
+        yield source, -math.fsum(text), -last, len(text), len(reply.encode("utf-8"))
+
+
+def scores_of(path, model):
+    """The same of every reply in metrics/scores.jsonl: what evaluation found, to the last digit."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["model"] == model and row["kind"] == "reply":
+            yield row["source"], -row["logprob"], -row["end_logprob"], row["n_tokens"], row["bytes"]
+
+
+def figures(scores):
+    """{"bpb", "ppl"} by source, `all` and `macro`, and the number of replies."""
+    sums, n = {}, 0
+    for source, nats, end_nats, n_tokens, n_bytes in scores:
+        n += 1
         for name in (source, "all"):
             row = sums.setdefault(name, [0.0, 0, 0.0, 0])
-            row[0] -= math.fsum(logprobs)
-            row[1] += len(targets)
-            row[2] -= math.fsum(logprobs[:-1])
-            row[3] += len(reply.encode("utf-8"))
-    ppl = {name: math.exp(nll / n) for name, (nll, n, _, _) in sums.items()}
+            for i, value in enumerate((nats + end_nats, n_tokens + 1, nats, n_bytes)):
+                row[i] += value
+    ppl = {name: math.exp(nll / tokens) for name, (nll, tokens, _, _) in sums.items()}
     bpb = {name: nats / math.log(2) / n_bytes for name, (_, _, nats, n_bytes) in sums.items()}
-    for figures in (ppl, bpb):
-        sources = [value for name, value in figures.items() if name != "all"]
-        figures["macro"] = sum(sources) / len(sources)
-    return {"bpb": bpb, "ppl": ppl, "replies": len(replies)}
+    for found in (ppl, bpb):
+        sources = [value for name, value in found.items() if name != "all"]
+        found["macro"] = sum(sources) / len(sources)
+    return {"bpb": bpb, "ppl": ppl, "replies": n}
+
+
+def measure(model, tokenizer, replies):
+    """The figures of a model, by the slow way."""
+    return figures(score(model, tokenizer, replies))
 
 
 def load(folder, adapter=None):
@@ -128,19 +145,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--adapter", type=Path)
-    parser.add_argument("--metrics", type=Path, default=Path("metrics/scratch.json"))
-    parser.add_argument("--clean", type=Path, default=Path("data/clean"))
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--name", default="scratch", help="what the model is called in metrics/")
+    parser.add_argument("--project", type=Path, default=Path(), help="the folder of params.yaml, data/ and metrics/")
     args = parser.parse_args()
-    replies = read_replies(args.clean, yaml.safe_load(args.params.read_text(encoding="utf-8")))
+    replies = read_replies(
+        args.project / "data/clean", yaml.safe_load((args.project / "params.yaml").read_text(encoding="utf-8"))
+    )
     found = measure(*load(args.model, args.adapter), replies)
-    stated = json.loads(args.metrics.read_text(encoding="utf-8"))
-    for measure_name in ("bpb", "ppl"):
-        for name, value in sorted(found[measure_name].items()):
-            there = stated[measure_name][name]
-            same = "equal" if round(value, 4) == there else "DIFFERENT"
-            print(f"{measure_name}.{name:10} {value:.9f}  {args.metrics.name}: {there}  {same}")
-    print(f"{found['replies']} replies")
+    stated = figures(scores_of(args.project / "metrics/scores.jsonl", args.name))
+    for kind in ("bpb", "ppl"):
+        for name, value in sorted(found[kind].items()):
+            there = stated[kind][name]
+            print(f"{kind}.{name:10} {value:14.9f}  evaluated {there:14.9f}  {value / there - 1:+.1e}")
+    print(f"{found['replies']} replies, {stated['replies']} evaluated")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from llm.__main__ import main as run_command
 from llm.checkpoint import save_tensors
 from llm.decoding import Decoding
 from llm.export import export_finetuned, export_scratch
@@ -140,3 +141,13 @@ def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
     prompt = tokenizer.apply_chat_template(messages(TURNS), add_generation_prompt=True, return_tensors="pt")
     said = model.generate(**prompt, max_new_tokens=12)[0, prompt["input_ids"].size(1) :]
     assert [tokenizer.decode(said, skip_special_tokens=True).strip()] == expected
+
+
+def test_the_command_exports_the_model_of_the_last_run(scratch, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/scratch").symlink_to(scratch)
+    assert run_command(["export", "scratch", "out"]) == 0
+    assert (tmp_path / "out/config.json").is_file()
+    assert run_command(["export", "mistral", "out"]) == 1
+    assert "dvc repro finetune_mistral" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llm.checkpoint import save_tensors
 from llm.dialogue import Dialogue, read_table, write_table
+from llm.evaluate import Likelihoods
 from llm.export import export_finetuned, export_scratch
 from llm.files import write_json
 from llm.finetune import FinetuneConfig, add_lora, save_adapter
@@ -17,12 +18,13 @@ from llm.hub import HubModel
 from llm.models import build_model, describe_model, load_gpt
 from llm.perplexity import bits_per_byte, perplexity, resample_examples
 from llm.pretrained import FALLBACK_TEMPLATE, load_base, load_finetuned
+from llm.records import score_rows, to_lines
 from llm.scoring import ScratchModel, cut_history
 from llm.shape import ModelConfig
-from llm.testset import EvaluateConfig, draw_examples
+from llm.testset import Asked, EvaluateConfig, draw_examples
 from llm.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
 from llm.upstream import generate_tiny
-from tests.recompute import load, measure, place, read_replies, shorten
+from tests.recompute import figures, load, measure, place, read_replies, scores_of, shorten
 
 ASKED = EvaluateConfig(
     dialogues=4, max_replies=2, history_chars=60, generations=1, sampled=0, temperature=0.8, top_p=0.95,
@@ -121,6 +123,15 @@ def test_the_fine_tuned_model_recomputed_with_its_adapter_apart_and_merged(finet
     assert_equal(measure(*load(tmp_path / "merged"), replies), expected)
     model, _ = load(finetuned[0])
     assert_equal(measure(model, tokenizer, replies), plain)
+
+
+def test_the_figures_follow_from_the_scores_on_disk(scratch, clean, tmp_path):
+    tokenizer = load_tokenizer(scratch / "tokenizer.json")
+    model = ScratchModel("scratch", load_gpt(scratch), tokenizer, 300)
+    examples = draw_examples(read_table(clean / "test.arrow"), ASKED, 5)
+    rows = score_rows("scratch", Asked(examples, [], [], []), Likelihoods(model.loglik(examples), []))
+    (tmp_path / "scores.jsonl").write_bytes(to_lines(rows))
+    assert_equal(figures(scores_of(tmp_path / "scores.jsonl", "scratch")), evaluated(model, clean)[0])
 
 
 def test_the_same_replies_are_drawn(clean):
