@@ -1,11 +1,15 @@
-"""What every attention layer here shares: the mask of packed dialogues and the cache of generation."""
+"""What every attention layer here shares: attention itself, the mask of packed dialogues, the cache of generation."""
 
 import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from llm.shape import ModelConfig
+
+SCORES = 512 * 1024  # attention scores computed at once on a CPU: 2 MB in fp32, the size of its second-level cache
 
 
 class KVCache:
@@ -33,3 +37,68 @@ def document_mask(documents: Tensor) -> Tensor:
     same = documents[:, None, :, None] == documents[:, None, None, :]
     causal = torch.ones(T, T, dtype=torch.bool, device=documents.device).tril()
     return torch.zeros_like(same, dtype=torch.float32).masked_fill(~(same & causal), -math.inf)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
+    """Mixed values (B, H, T, D) of queries (B, H, T, D), keys and values (B, H, S, D); causal where there is no mask.
+
+    The mask is additive, (B or 1, 1, T, S). A single query without a mask sees everything. On a CPU the scores of a few
+    rows at a time stay in the cache and are computed again in the backward pass (Dao et al. 2022, section 3.1): torch's
+    own kernel does the same with many small products, which cost twice as much where `fast_products` applies.
+    """
+    T, S = q.size(2), k.size(2)
+    if q.device.type != "cpu" or dropout:
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and T > 1)
+    if mask is None:
+        mask = q.new_zeros(1, 1, T, S) if T == 1 else _causal_mask(T, q)
+    return _ChunkedAttention.apply(q, k, v, mask.expand(q.size(0), -1, -1, -1))  # type: ignore[no-untyped-call]
+
+
+def _causal_mask(length: int, like: Tensor) -> Tensor:
+    return like.new_full((length, length), -math.inf).triu(1)[None, None]
+
+
+def _weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
+    """Attention weights (n, T, S) of n heads."""
+    return torch.baddbmm(mask, q, k.mT, alpha=q.size(-1) ** -0.5).softmax(-1)
+
+
+def _chunks(mask: Tensor, n_head: int) -> list[tuple[slice, Tensor]]:
+    """Rows whose scores fit into SCORES, and their mask repeated for every head, (rows x n_head, T, S)."""
+    B, _, T, S = mask.shape
+    n = max(1, SCORES // (n_head * T * S))
+    rows = [slice(start, min(start + n, B)) for start in range(0, B, n)]
+    return [(part, mask[part].expand(-1, n_head, -1, -1).reshape(-1, T, S)) for part in rows]
+
+
+class _ChunkedAttention(torch.autograd.Function):
+    """Exact attention without ever holding all scores."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Mixed values; the mask is (B, 1, T, S)."""
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        y = torch.empty_like(q)
+        for part, mask_part in _chunks(mask, q.size(1)):
+            q_part, k_part, v_part, y_part = (t[part].flatten(0, 1) for t in (q, k, v, y))
+            torch.bmm(_weights(q_part, k_part, mask_part), v_part, out=y_part)
+        ctx.save_for_backward(q, k, v, mask, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Gradients of queries, keys and values; with P the weights, dS = P * (dP - sum(dy * y))."""
+        q, k, v, mask, y = ctx.saved_tensors
+        dy = dy.contiguous()
+        inner = (dy * y).sum(-1, keepdim=True)  # (B, H, T, 1)
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for part, mask_part in _chunks(mask, q.size(1)):
+            q_, k_, v_, dy_, dq_, dk_, dv_, inner_ = (
+                t[part].flatten(0, 1) for t in (q, k, v, dy, dq, dk, dv, inner)
+            )  # views of the rows, (n, T, D)
+            weights = _weights(q_, k_, mask_part)
+            torch.bmm(weights.mT, dy_, out=dv_)
+            d_scores = torch.bmm(dy_, v_.mT).sub_(inner_).mul_(weights).mul_(q.size(-1) ** -0.5)
+            torch.bmm(d_scores, k_, out=dq_)
+            torch.bmm(d_scores.mT, q_, out=dk_)
+        return dq, dk, dv, None

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llm.attention import KVCache, document_mask
+from llm.attention import KVCache, attend, document_mask
 from llm.shape import ModelConfig
 
 
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         p = self.attn_dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None and T > 1)
+        y = attend(q, k, v, mask, p)
         return self.dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)))
 
 

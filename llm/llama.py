@@ -4,12 +4,13 @@ It is the architecture of Llama (Touvron et al. 2023) and of Mistral (Jiang et a
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llm.attention import KVCache, document_mask
+from llm.attention import KVCache, attend, document_mask
 from llm.shape import ModelConfig
 
 ROPE_BASE = 10_000.0  # Su et al. 2021, section 3.3
@@ -23,16 +24,71 @@ def mlp_width(n_embd: int) -> int:
 
 
 def rotation_table(length: int, head_dim: int) -> Tensor:
-    """Cosines and sines (2, length, head_dim) of the rotary positions, equal in both halves of a head."""
+    """Cosines and sines (2, length, head_dim / 2) of the rotary positions."""
     rates = ROPE_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angles = torch.outer(torch.arange(length, dtype=torch.float32), rates).repeat(1, 2)
+    angles = torch.outer(torch.arange(length, dtype=torch.float32), rates)
     return torch.stack([angles.cos(), angles.sin()])
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Queries or keys (B, n_head, T, head_dim), each pair of components turned by its position's angle."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    return _Rotation.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+
+
+class _Rotation(torch.autograd.Function):
+    """Written where it belongs in four passes over half of the values; the plain formula takes ten over all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The pairs (x[i], x[i + head_dim / 2]) turned; cos and sin are (B, 1, T, head_dim / 2)."""
+        ctx.save_for_backward(cos, sin)
+        first, second = x.chunk(2, dim=-1)
+        turned = x.new_empty(x.shape)
+        turned_first, turned_second = turned.chunk(2, dim=-1)
+        torch.mul(first, cos, out=turned_first).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=turned_second).addcmul_(first, sin)
+        return turned
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient turned back."""
+        cos, sin = ctx.saved_tensors
+        return _Rotation.apply(grad, cos, -sin), None, None  # type: ignore[no-untyped-call]
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps), scaled (Zhang & Sennrich 2019)."""
+
+    def __init__(self, n_embd: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_embd))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) from (B, T, C)."""
+        if x.device.type != "cpu":
+            return F.rms_norm(x, (x.size(-1),), self.weight, NORM_EPS)
+        return _RMSNorm.apply(x, self.weight)  # type: ignore[no-untyped-call]
+
+
+class _RMSNorm(torch.autograd.Function):
+    """In a third of the passes over memory that torch takes on a CPU, where it has no kernel of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """The scaled x."""
+        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / x.size(-1)
+        factor = mean_square.add_(NORM_EPS).rsqrt_()  # (B, T, 1)
+        ctx.save_for_backward(x, weight, factor)
+        return (x * factor).mul_(weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of x and of the weight."""
+        x, weight, factor = ctx.saved_tensors
+        product = grad * x
+        pull = (product @ weight)[..., None] * factor.pow(3) / x.size(-1)  # (B, T, 1)
+        d_x = (grad * weight).mul_(factor).addcmul_(x, pull, value=-1)
+        return d_x, factor.flatten() @ product.flatten(0, -2)
 
 
 class Attention(nn.Module):
@@ -60,7 +116,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         p = self.attn_dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None and T > 1)
+        y = attend(q, k, v, mask, p)
         return self.dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)))
 
 
@@ -85,9 +141,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.norm_1 = nn.RMSNorm(config.n_embd, eps=NORM_EPS)
+        self.norm_1 = RMSNorm(config.n_embd)
         self.attn = Attention(config)
-        self.norm_2 = nn.RMSNorm(config.n_embd, eps=NORM_EPS)
+        self.norm_2 = RMSNorm(config.n_embd)
         self.mlp = MLP(config)
 
     def forward(
@@ -108,7 +164,7 @@ class Llama(nn.Module):
         self.tokens = nn.Embedding(vocab_size, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm_f = nn.RMSNorm(config.n_embd, eps=NORM_EPS)
+        self.norm_f = RMSNorm(config.n_embd)
         table = rotation_table(config.context_length, config.n_embd // config.n_head)
         self.rotation: Tensor
         self.register_buffer("rotation", table, persistent=False)
