@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_LOGITS = 2 * 1024 * 1024  # logits held at once: 8 MB in fp32; twice as many leave the cache, fewer cost more calls
+CHUNK_LOGITS = 2 * 1024 * 1024  # logits held at once: 8 MB in fp32; more leave the cache, fewer cost more calls
 
 
 def _chunk_rows(n_vocab: int) -> int:

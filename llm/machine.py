@@ -14,6 +14,13 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 TOP_PAD_BYTES = 64 * 1024 * 1024
 
 
+def tune_cpu() -> None:
+    """Nothing; this process allocates and multiplies as fast as its processor allows, with the same results."""
+    keep_freed_memory()
+    if fast_products():
+        logger.info("matrix products by oneDNN: on this processor MKL takes twice as long")
+
+
 def keep_freed_memory() -> bool:
     """Whether glibc now keeps freed memory for the next step instead of giving it back to the kernel.
 
@@ -34,9 +41,9 @@ def keep_freed_memory() -> bool:
 def fast_products() -> bool:
     """Whether matrix products now go to oneDNN, because MKL would not use what this processor can do.
 
-    On AMD's processors MKL takes its AVX2 kernels: 99 GFLOP/s a core in fp32 on a Zen 5, oneDNN's AVX-512 ones 225, equal
-    to the last bit in the shapes tried. The setting *permits* bf16 inside a product; oneDNN makes use of that only with
-    AMX, which no AMD processor has.
+    On AMD's processors MKL takes its AVX2 kernels: 99 GFLOP/s a core in fp32 on a Zen 5, where oneDNN's AVX-512 ones
+    reach 225 with the same rounding. The setting *permits* bf16 inside a product; oneDNN makes use of that only with AMX,
+    which no AMD processor has.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or _vendor() != "AuthenticAMD":
         return False

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
+from llm.attention import attend
 from llm.smollm2 import without_default_system
 
 if TYPE_CHECKING:
@@ -166,6 +168,34 @@ def weights_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
+def _attention(device: torch.device) -> str:
+    """Name of the attention to be used: the GPT's own on a CPU, torch's elsewhere."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    if device.type != "cpu":
+        return "sdpa"
+    AttentionInterface.register("tandem", _attend_grouped)
+    AttentionMaskInterface.register("tandem", sdpa_mask)
+    return "tandem"
+
+
+def _attend_grouped(
+    module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0, **_: object
+) -> tuple[Tensor, None]:
+    """Mixed values (B, T, H, D) of queries (B, H, T, D) that share keys and values (B, H / groups, S, D) in groups."""
+    B, H, T, D = q.shape
+    groups = H // k.size(1)
+    if mask is not None and mask.dtype == torch.bool:  # what is seen
+        mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+    if T == 1:  # the queries of a group stand one below the other, so that keys and values need no copy
+        mask = q.new_zeros(1, 1, 1, k.size(2)) if mask is None else mask
+        y = attend(q.view(B, -1, groups, D), k, v, mask.expand(-1, -1, groups, -1)).view(B, H, 1, D)
+    else:
+        y = attend(q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), mask, dropout)
+    return y.transpose(1, 2).contiguous(), None
+
+
 def load_base(
     folder: Path,
     device: torch.device = CPU,
@@ -179,8 +209,11 @@ def load_base(
     loading: dict[str, Any] = {"dtype": dtype or weights_dtype(device)}
     if quantize == "nf4":
         loading |= {"quantization_config": _nf4(device), "device_map": {"": device}}
+    attention = _attention(device)
     with quiet_bars():
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **loading)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention, **loading)
+    # Generation asks the head for the last column only, a view that torch multiplies with one copy of the head a row.
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
     return (model if quantize == "nf4" else model.to(device)).eval(), load_tokenizer(folder)
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from llm.checkpoint import State
 from llm.data import Packed
 from llm.distributed import is_first, totals
-from llm.machine import keep_freed_memory
+from llm.machine import tune_cpu
 from llm.progress import Progress
 from llm.run import Training
 from llm.schedule import TrainConfig
@@ -45,7 +45,7 @@ def fit(
     `best.safetensors` of its folder, periodic ones in `checkpoints`. SIGINT and SIGTERM save the state and raise
     KeyboardInterrupt.
     """
-    keep_freed_memory()
+    tune_cpu()
     run = Training(model, train, val, config, seed, device, state)
     if run.resume():
         logger.info("going on from step %d of %d (%s)", run.progress.step, run.plan.steps, state.folder)

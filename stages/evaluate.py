@@ -16,7 +16,7 @@ from llm.dialogue import read_table
 from llm.evaluate import make_yardstick, rounded
 from llm.files import write_bytes, write_json
 from llm.lineup import NAMES, Folders, line_up
-from llm.machine import keep_freed_memory, pick_device
+from llm.machine import pick_device, tune_cpu
 from llm.memory import Planted
 from llm.metrics import spans_of
 from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, write_rows
@@ -84,7 +84,7 @@ def main() -> None:
     """Nothing; the stage's outputs are written."""
     seed, device = load_value("data_seed", int), pick_device(load_value("device", str))
     config, min_dialogues = load("evaluate", EvaluateConfig), load_value("clean.min_test_dialogues", int)
-    keep_freed_memory()
+    tune_cpu()
     asked = ask_what(config, seed)
     spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
     stick = make_yardstick(asked, spans, config, min_dialogues, seed)

@@ -68,3 +68,9 @@ def test_bf16_hidden_states_meet_an_fp32_head():
     assert loss.item() == pytest.approx(plain(hidden, weight, targets).item(), rel=2**-7)
     assert low.grad.dtype == torch.bfloat16
     assert weight.grad.dtype == torch.float32
+
+
+def test_a_target_of_no_probability_in_fp32_costs_what_its_logit_says():
+    """exp(-200) is 0 in fp32; the loss must be 200 all the same."""
+    hidden, weight = torch.tensor([[[200.0]]], requires_grad=True), torch.tensor([[1.0], [0.0]], requires_grad=True)
+    assert summed_loss(hidden, weight, torch.tensor([[1]])).item() == pytest.approx(200.0)

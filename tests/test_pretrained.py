@@ -122,6 +122,22 @@ def test_the_base_is_loaded_in_fp32_on_a_cpu_and_for_evaluation(base):
     assert model.dtype == torch.float32 and not model.training
 
 
+def test_attention_on_a_cpu_gives_the_logits_of_torchs_own(base):
+    from transformers import AutoModelForCausalLM
+
+    ours, _ = load_base(base)
+    theirs = AutoModelForCausalLM.from_pretrained(base, attn_implementation="sdpa", dtype=torch.float32).eval()
+    ids = torch.randint(0, 100, (3, 12), generator=torch.Generator().manual_seed(1))
+    padding = torch.ones_like(ids)
+    padding[1, :5] = 0
+    for mask in (None, padding):
+        seen = slice(None) if mask is None else mask.bool()
+        ours_logits, theirs_logits = ours(ids, attention_mask=mask).logits, theirs(ids, attention_mask=mask).logits
+        torch.testing.assert_close(ours_logits[seen], theirs_logits[seen], rtol=1e-4, atol=1e-5)
+        asked = {"attention_mask": padding if mask is None else mask, "max_new_tokens": 6, "do_sample": False}
+        assert torch.equal(ours.generate(ids, **asked), theirs.generate(ids, **asked))
+
+
 def test_4_bit_weights_are_refused_on_a_cpu(base):
     with pytest.raises(ValueError, match="nf4, which trains on CUDA only, and the device is cpu"):
         load_base(base, quantize="nf4")
