@@ -42,8 +42,8 @@ def fast_products() -> bool:
     """Whether matrix products now go to oneDNN, because MKL would not use what this processor can do.
 
     On AMD's processors MKL takes its AVX2 kernels: 99 GFLOP/s a core in fp32 on a Zen 5, where oneDNN's AVX-512 ones
-    reach 225 with the same rounding. The setting *permits* bf16 inside a product; oneDNN makes use of that only with AMX,
-    which no AMD processor has.
+    reach 225 with the same rounding. The setting *permits* bf16 inside a product; oneDNN makes use of that only with
+    AMX, which no AMD processor has.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or _vendor() != "AuthenticAMD":
         return False

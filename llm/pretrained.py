@@ -186,8 +186,8 @@ def _attend_grouped(
     """Mixed values (B, T, H, D) of queries (B, H, T, D) that share keys and values (B, H / groups, S, D) in groups."""
     B, H, T, D = q.shape
     groups = H // k.size(1)
-    if mask is not None and mask.dtype == torch.bool:  # what is seen
-        mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+    if mask is not None and mask.dtype == torch.bool:  # what is seen; padding may see nothing, and has to stay finite
+        mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, torch.finfo(q.dtype).min)
     if T == 1:  # the queries of a group stand one below the other, so that keys and values need no copy
         mask = q.new_zeros(1, 1, 1, k.size(2)) if mask is None else mask
         y = attend(q.view(B, -1, groups, D), k, v, mask.expand(-1, -1, groups, -1)).view(B, H, 1, D)
