@@ -143,7 +143,7 @@ class State:
 
     def _save_shards(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Nothing; each process has written what it holds, into a folder that appears whole or not at all."""
-        folder, temporary = self.folder / f"state_{step:08d}{SHARDS}", self.folder / f".state{SHARDS}.tmp"
+        folder, temporary = self.folder / f"state_{step:08d}{SHARDS}", self.folder / f".state{SHARDS}.part"
         if is_first():
             shutil.rmtree(temporary, ignore_errors=True)
         wait_for_all()

@@ -124,7 +124,7 @@ class Replicated(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.parallel = nn.parallel.DistributedDataParallel(_Hidden(model), broadcast_buffers=False)
+        self.parallel = nn.parallel.DistributedDataParallel(_Hidden(model), forward_sync_buffers=False)
 
     @property
     def head(self) -> Tensor:

@@ -67,7 +67,7 @@ def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device) ->
             (loss / share).backward()  # type: ignore[no-untyped-call]
         sums.append(loss.detach())
     if n_processes() > 1:
-        sums = list(torch.tensor(totals(*map(float, sums)), dtype=torch.float64))
+        sums = list(torch.tensor(totals(*map(float, sums)), dtype=torch.float64, device=device))
     return Losses(sums, n_tokens)
 
 
