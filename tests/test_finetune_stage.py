@@ -2,10 +2,15 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from llm.dialogue import write_table
 from llm.files import file_sha256
@@ -97,3 +102,24 @@ def test_a_switched_off_fine_tune_says_so(workspace):
     }
     assert read_info(workspace / "models" / "mistral") == {"enabled": False}
     assert (workspace / "metrics" / "finetune_mistral.csv").is_file()
+
+
+def test_two_processes_leave_the_files_of_one(workspace, repository):
+    """Spread over two processes; the same weights but for the order of sums."""
+    set_training(workspace, max_steps=6, epochs=None, eval_every=3)
+    finetune_mistral.main()
+    first, one = hashes(workspace), load_file(workspace / "models/mistral/adapter_model.safetensors")
+    history = (workspace / "metrics/finetune_mistral.csv").read_text(encoding="utf-8")
+    for folder in (*OUTS, "state"):
+        shutil.rmtree(workspace / folder)
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("processes: 1", "processes: 2"), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "stages.finetune_mistral"]
+    ended = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("finetune_mistral done") == 1  # only the first process logs
+    assert hashes(workspace).keys() == first.keys()
+    assert (workspace / "metrics/finetune_mistral.csv").read_text(encoding="utf-8") == history  # 4 decimals
+    two = load_file(workspace / "models/mistral/adapter_model.safetensors")
+    assert all(torch.allclose(two[name], weights, atol=1e-5) for name, weights in one.items())
