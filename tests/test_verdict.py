@@ -80,3 +80,22 @@ def test_bootstrap_p_counts_the_far_side_twice():
     assert bootstrap_p(np.array([-1.0] * 99)) == 2 * 1 / 100
     assert bootstrap_p(np.zeros(99)) == 1.0
     assert bootstrap_p(np.array([math.nan, -1.0, -1.0])) == 2 * 1 / 3
+
+
+def told_apart(n_seeds, gap, n_cases=2000):
+    """Share of cases in which two groups `gap` apart get a verdict, where the items always see a difference."""
+    rng = np.random.default_rng(n_seeds)
+    a, b = rng.normal(gap, 1.0, (n_cases, n_seeds)), rng.normal(0.0, 1.0, (n_cases, n_seeds))
+    return np.mean([decide(Evidence(x, y, False, 0.0, 0.0))[0] != CANT_TELL for x, y in zip(a, b, strict=True)])
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+def test_at_most_one_in_twenty_groups_of_one_configuration_is_told_apart(n_seeds):
+    assert told_apart(n_seeds, 0.0) <= 0.05
+
+
+def test_power_of_the_rule():
+    """Of a gap of five spreads between seeds, 5 % where seeds differ by 1 %."""
+    assert told_apart(3, 5.0) >= 0.9
+    assert told_apart(5, 5.0) >= 0.99
+    assert told_apart(3, 2.0) < 0.5  # three seeds do not suffice for everything
