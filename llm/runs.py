@@ -1,7 +1,6 @@
 """A run's files: those of the working tree, or those of a git revision or a DVC experiment."""
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
 PREDICTIONS = f"{METRICS}/predictions.jsonl"
 QUESTIONS = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")
 NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTIONS)
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,18 +71,17 @@ def export_revision(revision: str, folder: Path, repository: Path) -> None:
     """
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
-    from dvc.scm import SCMError
+    from dvc.scm import RevError
 
-    try:
-        files = DVCFileSystem(str(repository), rev=revision)
-    except (DvcException, SCMError) as error:
-        raise ValueError(f"{revision} is no commit, branch or experiment here: {error}") from error
+    files = DVCFileSystem(str(repository), rev=revision)
     for path in NEEDED:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         try:
             files.get_file(path, str(folder / path))
+        except RevError as error:
+            raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
         except (DvcException, OSError) as error:
             raise FileNotFoundError(
-                f"{revision} has no {path} here: it was made before that file was kept, or it is not in the cache "
-                f"(run `dvc repro evaluate` there, or `dvc fetch`): {error}"
+                f"{revision} has no {path}: it is older than that file, or its results are not in the cache "
+                "(then `dvc fetch`, or run it again)"
             ) from error

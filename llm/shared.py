@@ -58,7 +58,7 @@ def count_kinds(asked: Asked) -> dict[str, int]:
 
 
 def _common(lists: Sequence[Sequence[T]], key: Callable[[T], Hashable]) -> tuple[list[T], int]:
-    if not lists:
+    if not lists or not all(lists):
         return [], 0
     keys = [{key(item) for item in items} for items in lists]
     shared, found = set.intersection(*keys), set.union(*keys)

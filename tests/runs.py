@@ -22,7 +22,7 @@ def rules(n_resamples=200, **spreads):
 def make_asked(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):
     """Replies of 10 to 20 bytes in groups of a few, two sources."""
     examples = [
-        Example(f"d{g}/{i}", ("eli5", "technical")[g % 2], f"g{g}", (f"why {g}?",), f"{g} {TEXT[g + i : g + i + 30]}")
+        Example(f"d{g}-{i}/1", ("eli5", "technical")[g % 2], f"g{g}", (f"why {g}?",), f"{g} {TEXT[g + i : g + i + 30]}")
         for g in range(n_groups)
         for i in range(per_group)
     ]
