@@ -13,22 +13,10 @@ from numpy.typing import NDArray
 
 from llm.normalise import split_words
 from llm.questions import Question
+from llm.truth_features import HEDGES, NEGATIONS
 
 Floats = NDArray[np.float64]
 
-NEGATIONS = frozenset(
-    split_words(
-        "no not never none nobody nothing neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent "
-        "wont wouldnt couldnt shouldnt havent hasnt hadnt aint"
-    )
-)
-HEDGES = frozenset(
-    split_words(
-        "may might could can perhaps maybe possibly probably likely unlikely often sometimes usually generally "
-        "typically mostly some many several seems seem appears suggests believed thought considered claimed said "
-        "supposedly allegedly unclear unknown depends about approximately roughly"
-    )
-)
 NARROW = ("words", "characters", "negations", "hedges", "overlap")
 WIDE = (*NARROW, "commas", "digits", "word_length")  # the quiz was balanced by the narrow set and by commas
 FOLDS, SHUFFLES = 10, 5
