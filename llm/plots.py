@@ -143,7 +143,7 @@ def _draw_reliability(axes: "Axes", figures: Mapping[str, Any]) -> None:
     axes.plot(x, y, color=BLUE, marker="o", label="judge, by tenths")
     for row in rows:
         axes.annotate(
-            f"{row['answers']:,}", (row["predicted"], row["judged"]), xytext=(6, -10), textcoords="offset points",
+            f"{row['answers']:,}", (row["predicted"], row["judged"]), xytext=(7, -8), textcoords="offset points",
             fontsize=8, color=GREY,
         )  # fmt: skip
     error = figures["cross_validated"]["calibration_error"]
@@ -167,8 +167,8 @@ def _draw_roc(axes: "Axes", figures: Mapping[str, Any]) -> None:
 
 
 def _unit_square(axes: "Axes", x: str, y: str) -> None:
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
+    axes.set_xlim(-0.04, 1.04)
+    axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -76,6 +76,11 @@ def test_one_command_leaves_every_metric(clone):
     assert {path.stem for path in (clone.folder / "metrics").glob("*.json")} >= names
     for name in names:
         json.loads((clone.folder / f"metrics/{name}.json").read_text(encoding="utf-8"))
+    assert {path.name for path in (clone.folder / "metrics/plots").glob("*.svg")} >= {
+        "bpb.svg",
+        "choice.svg",
+        "loss.svg",
+    }
     samples = (clone.folder / "metrics/samples.md").read_text(encoding="utf-8")
     assert "scratch" in samples
     assert "mistral" in samples
@@ -105,7 +110,7 @@ def test_everything_rebuilt_from_nothing_gives_the_same_bytes(clone):
 
 def test_one_changed_number_reruns_only_what_depends_on_it(clone):
     done = clone.dvc("exp", "run", "-S", "train.lr=1e-4")
-    assert set(stages_run(done.stdout)) == {"check_params", "train_scratch", "evaluate"}
+    assert set(stages_run(done.stdout)) == {"check_params", "train_scratch", "evaluate", "plots"}
     changed = json.loads(clone.dvc("metrics", "diff", "--json").stdout)
     assert any(name.endswith("train_scratch.json") for name in changed)
 
