@@ -131,7 +131,7 @@ def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
     bpb = bits_per_byte(examples, found.replies, stick.replies)
     has_tokens = any(score.n_tokens for score in found.replies)
     ppl = perplexity(examples, found.replies, stick.replies) if has_tokens else {}
-    choice = _choice(found.answers, stick) if found.answers else {"all": {}}
+    choice = _choice(found.answers, stick) if found.answers else {}
     every = found.replies + found.answers
     detail = {
         "bpb": {name: _with_interval(bpb[name], not _is_small(name, stick)) for name in bpb},
@@ -145,7 +145,7 @@ def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
     }
     metrics = {
         name: {**empty[name], **{key: estimate.value for key, estimate in row.items()}}
-        for name, row in (("bpb", bpb), ("ppl", ppl), ("choice", choice["all"]))
+        for name, row in (("bpb", bpb), ("ppl", ppl), ("choice", choice.get("all", {})))
     }
     return Figures(metrics, detail)
 

@@ -253,6 +253,20 @@ def test_two_models_of_the_run_are_compared_in_a_table(project, monkeypatch, cap
     assert "Seeds: 1 against 1." in page
 
 
+@pytest.mark.parametrize(("other", "sections"), [("compressor", {"bpb"}), ("retrieval", {"text", "truth"})])
+def test_a_baseline_is_compared_by_the_figures_it_has(project, monkeypatch, capsys, other, sections):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "scratch", other]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {found[1] for line in lines if (found := re.match(r"(\w+)\.\w+ ", line))} == sections
+
+
+def test_baselines_without_a_common_figure_are_not_compared(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "compressor", "retrieval"]) == 1
+    assert "nothing to compare" in capsys.readouterr().err
+
+
 def test_an_unknown_model_is_refused_in_one_line(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
     assert main_of_llm(["compare", "scratch", "gpt5"]) == 1
