@@ -1,26 +1,30 @@
-"""Stage plots: the tables of training and evaluation -> pictures in metrics/plots."""
+"""Stage plots: the tables of training and evaluation, and the judge's own figures -> pictures in metrics/plots."""
 
+import json
 import logging
 from pathlib import Path
 
 from llm.files import write_bytes
 from llm.plot_tables import read_rows
-from llm.plots import draw_bits_per_byte, draw_choice, draw_losses
+from llm.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from stages.logs import run_stage
 
 OUT = Path("metrics/plots")
 SCRATCH, MISTRAL = Path("metrics/train_scratch.csv"), Path("metrics/finetune_mistral.csv")
+JUDGE = Path("models/judge")
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Nothing; the stage's outputs are written."""
+    judge = json.loads((JUDGE / "judge.json").read_text(encoding="utf-8"))
     curves = {"scratch, trained here": read_rows(SCRATCH), "mistral, fine-tuned": read_rows(MISTRAL)}
     pictures = {
         "loss": draw_losses(curves),
         "bpb": draw_bits_per_byte(read_rows(OUT / "bpb.csv")),
         "choice": draw_choice(read_rows(OUT / "choice.csv")),
+        "judge": draw_judge(judge["figures"]),
     }
     for name, picture in pictures.items():
         write_bytes(OUT / f"{name}.svg", picture)

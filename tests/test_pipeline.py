@@ -76,11 +76,8 @@ def test_one_command_leaves_every_metric(clone):
     assert {path.stem for path in (clone.folder / "metrics").glob("*.json")} >= names
     for name in names:
         json.loads((clone.folder / f"metrics/{name}.json").read_text(encoding="utf-8"))
-    assert {path.name for path in (clone.folder / "metrics/plots").glob("*.svg")} >= {
-        "bpb.svg",
-        "choice.svg",
-        "loss.svg",
-    }
+    pictures = {path.name for path in (clone.folder / "metrics/plots").glob("*.svg")}
+    assert pictures == {"bpb.svg", "choice.svg", "judge.svg", "loss.svg"}
     samples = (clone.folder / "metrics/samples.md").read_text(encoding="utf-8")
     assert "scratch" in samples
     assert "mistral" in samples

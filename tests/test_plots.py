@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from llm.files import write_json
 from llm.plot_tables import read_rows
 from llm.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from stages.plots import main
@@ -88,6 +89,13 @@ def test_the_judge_is_shown_beside_what_it_has_to_beat():
     assert any("calibration error 0.015" in text for text in found)
 
 
+def test_the_committed_judge_can_be_drawn(repository):
+    figures = json.loads((repository / "data/judge/judge.json").read_text(encoding="utf-8"))["figures"]
+    found = texts(draw_judge(figures))
+    shown = [text.split()[0] for text in found if re.fullmatch(r"[a-z]+ \.\d{3}", text)]
+    assert shown == ["chance", "judge", "contrast", "length", "keywords"]
+
+
 def test_equal_data_give_equal_bytes_whatever_a_user_has_configured(tmp_path):
     (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\n", encoding="utf-8")
     code = "import json, sys; from llm.plots import *; sys.stdout.buffer.write(draw_choice(json.loads(sys.argv[1])))"
@@ -111,6 +119,7 @@ def project(tmp_path, monkeypatch):
     tables = {"train_scratch": CURVE, "finetune_mistral": CURVE, "plots/bpb": BPB, "plots/choice": CHOICE}
     for name, rows in tables.items():
         write_csv(tmp_path / f"metrics/{name}.csv", rows)
+    write_json(tmp_path / "models/judge/judge.json", {"figures": JUDGE})
     return tmp_path
 
 
@@ -118,7 +127,7 @@ def test_the_stage_draws_what_the_tables_hold(project):
     main()
     drawn = project / "metrics/plots"
     assert (drawn / "bpb.svg").read_bytes() == draw_bits_per_byte(read_rows(drawn / "bpb.csv"))
-    assert {path.name for path in drawn.glob("*.svg")} == {"bpb.svg", "choice.svg", "loss.svg"}
+    assert {path.name for path in drawn.glob("*.svg")} == {"bpb.svg", "choice.svg", "judge.svg", "loss.svg"}
 
 
 def test_fine_tuning_switched_off_leaves_its_panel_empty(project):
