@@ -128,6 +128,22 @@ def test_nf4_without_cuda_is_refused(params):
         load("", Params, params)
 
 
+@pytest.mark.parametrize(
+    ("processes", "section", "line", "message"),
+    [
+        (3, "train", "batch_size: 16", r"train\.batch_size 16 is not a multiple of launch\.processes .*, 3;"),
+        (2, "finetune", "quantize: nf4", r"nf4 cannot be spread over processes: set launch\.shard to false"),
+        (2, "finetune", "  optimizer: muon", r"muon works on whole matrices: set finetune\.train\.optimizer"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(params, processes, section, line, message):
+    change(params, section, line)
+    load("", Params)
+    change(params, "launch", f"processes: {processes}")
+    with pytest.raises(ValueError, match=message):
+        load("", Params)
+
+
 def test_the_whole_file_is_described_by_the_dataclasses_that_the_stages_load():
     sections, found = [("", Params)], {}
     while sections:
