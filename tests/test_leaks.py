@@ -1,6 +1,3 @@
-import json
-import random
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +7,6 @@ from llm.dedup import hash_words
 from llm.dialogue import Dialogue
 from llm.leak_check import check_no_leaks, leaking
 from llm.leaks import LeakRules, find_leaks, find_links, find_overlaps, given_away, list_exchanges
-from llm.normalise import split_words
 from llm.split import join_groups
 
 RULES = LeakRules(span=13, near_ngram=2, near=0.6, min_words=8)
@@ -149,44 +145,3 @@ def test_the_check_names_the_rows_that_leak():
     ):
         check_no_leaks(train, [SPAN, PROMPT], RULES)
     check_no_leaks(train[:1], [SPAN, PROMPT], RULES)
-
-
-def curated(repository):
-    return [
-        Dialogue(row["id"], source, row["id"], tuple(row["turns"]))
-        for source in ("eli5", "technical")
-        for row in map(json.loads, (repository / f"data/curated/{source}.jsonl").read_bytes().splitlines())
-    ]
-
-
-def edited(text, rng):
-    """The text with one word changed, left out or put in, in other letters and punctuation."""
-    words = text.split()
-    i = rng.randrange(len(words))
-    rest = words[i + 1 :]
-    words = rng.choice(([*words[:i], "quite", *rest], [*words[:i], *rest], [*words[:i], "quite", words[i], *rest]))
-    return rng.choice((" ".join(words), " ".join(words).upper(), " ".join(words).replace("?", " ...")))
-
-
-def test_planted_leaks_are_found_and_little_else(repository):
-    """Exact copies, spans of 13 words in strange replies, and edited prompts with strange replies, among real text."""
-    rng = random.Random(1)
-    real = curated(repository)
-    held, train = real[::10], [dialogue for i, dialogue in enumerate(real) if i % 10]
-    planted = [Dialogue(f"exact-{d.id}", d.source, d.group, d.turns) for d in held]
-    for d in held:
-        words = d.turns[1].split()
-        start = rng.randrange(len(words) - 16)
-        reply = "Somebody once wrote: " + " ".join(words[start : start + 15]) + ", and I kept it."
-        planted.append(Dialogue(f"span-{d.id}", d.source, d.group, ("Tell me something.", reply)))
-        if len(split_words(d.turns[0])) > 8:
-            planted.append(
-                Dialogue(f"near-{d.id}", d.source, d.group, (edited(d.turns[0], rng), "I would rather not say."))
-            )
-    flagged = set().union(*found([*train, *planted], [turn for d in held for turn in d.turns]).values())
-    true = {dialogue.id for dialogue in planted}
-    assert len(true) > 300
-    for kind in ("exact", "span", "near"):
-        ids = {name for name in true if name.startswith(kind)}
-        assert len(ids & flagged) >= 0.95 * len(ids), kind
-    assert len(true & flagged) >= 0.95 * len(flagged)
