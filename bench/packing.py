@@ -127,7 +127,7 @@ def compare(shape: Shape, n_exchanges: int, steps: int, rounds: int) -> Section:
             for kind in ("packed", "padded", "bucketed")
         ]
         run = alternate(contenders, rounds, lambda ready: check_equal(ready, 1e-4), "packing")
-    ratios = {"packed / padded": ("padded", "packed"), "packed / bucketed": ("bucketed", "packed")}
+    ratios = {"padded / packed": ("padded", "packed"), "bucketed / packed": ("bucketed", "packed")}
     facts = {"data": origin, "exchanges": len(corpus.offsets) - 1, **shares(corpus, shape)}
     return summarise(run, "tokens/s", ratios, facts)
 

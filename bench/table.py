@@ -47,7 +47,7 @@ def summarise(run: Run, unit: str, ratios: Mapping[str, Pair], facts: Mapping[st
             "page_faults": median(turn.faults for turn in turns),
             "peak_gb": max(turn.peak_bytes for turn in turns) / 1e9,
         }
-    found = {label: ratio(run, pair) for label, pair in ratios.items()}
+    found = {label: {**ratio(run, pair), "pair": list(pair)} for label, pair in ratios.items()}
     return {"unit": unit, "contenders": contenders, "ratios": found, "facts": dict(facts)}
 
 
@@ -123,13 +123,15 @@ def render(path: Path = RESULTS) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `make bench` first")
     sections = json.loads(path.read_text(encoding="utf-8"))
-    lines = ["| what | ratio | min | median | max | rounds |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| what | ratio | min | median | max | rounds | peak GB |", "| --- " * 7 + "|"]
     for title, section in sections.items():
         rounds = max(len(found["values"]) for found in section["contenders"].values())
         busy = " (machine not idle)" if is_busy(section["machine"]) else ""
         for label, found in section["ratios"].items():
             values = (f"{found['min']:.2f}", f"**{found['median']:.2f}**", f"{found['max']:.2f}")
-            lines.append(f"| {' | '.join((title + busy, label, *values, str(rounds)))} |")
+            peaks = (section["contenders"][name]["peak_gb"] for name in found["pair"])
+            memory = " / ".join(f"{peak:.2f}" for peak in peaks)
+            lines.append(f"| {' | '.join((title + busy, label, *values, str(rounds), memory))} |")
     machines = {
         f"{m['processor']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}"
         for m in (section["machine"] for section in sections.values())

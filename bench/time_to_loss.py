@@ -189,7 +189,7 @@ def summarise_race(turns: dict[str, list[Turn]], peers: list[str]) -> Section:
             peak, faults = last.peak_bytes / 1e9, last.faults
             contenders[name] = {"values": [seconds], **spread([seconds]), "peak_gb": peak, "page_faults": faults}
             if name not in peers:
-                ratios[f"{name} / {best}"] = spread([seconds / plain_s])
+                ratios[f"{name} / {best}"] = {**spread([seconds / plain_s]), "pair": [name, best]}
     facts: dict[str, Any] = {"loss to reach, nats a token": target}
     facts |= {f"lowest loss, {name}": min(turn.note[1] for turn in found) for name, found in turns.items()}
     facts |= {f"time, {name}": found[-1].note[0] for name, found in turns.items()}

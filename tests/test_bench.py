@@ -274,7 +274,7 @@ def test_the_table_is_written_between_its_marks(run, tmp_path):
     add_section(results, "step", as_section(run, ratios={"peer / ours": ("peer", "ours")}))
     readme.write_text(f"before\n{START}old\n{END}\nafter\n")
     write_readme(readme, results)
-    assert "| step | peer / ours | 2.00 | **3.00** | 4.00 | 3 |" in readme.read_text()
+    assert "| step | peer / ours | 2.00 | **3.00** | 4.00 | 3 | 1.00 / 1.00 |" in readme.read_text()
     assert readme.read_text() == f"before\n{START}{render(results)}{END}\nafter\n"
 
 
