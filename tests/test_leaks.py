@@ -110,6 +110,10 @@ def test_dialogues_that_share_a_text_are_linked():
     assert tied(dialogues((PROMPT, "a"), (PROMPT, "b"), ("c", PROMPT))) == 1
 
 
+def test_every_reply_that_a_prompt_is_near_to_is_linked_to_it():
+    assert tied(dialogues(("a", PROMPT), ("b", PROMPT), (PROMPT.replace("larger", "bigger"), "c"))) == 1
+
+
 def test_dialogues_that_share_only_short_texts_are_not_linked():
     assert tied(dialogues(("What?", "Nothing."), ("What?", "Nothing at all."))) == 2
 
