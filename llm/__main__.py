@@ -1,6 +1,7 @@
 """`python -m llm COMMAND`: what a person asks of finished runs. Only this module prints."""
 
 import argparse
+import json
 import logging
 import sys
 import tempfile
@@ -11,10 +12,15 @@ from llm.curated import statistics_page
 from llm.evaluate import rounded
 from llm.export import export_finetuned, export_scratch
 from llm.files import write_json
+from llm.judge import Judge, load_judge
+from llm.judge_audit import audit_figures, read_audit
+from llm.lineup import NAMES
 from llm.rescore import mismatches, rescore, run_yardstick
-from llm.runs import WORKSPACE, Run, export_revision, read_run, stated_figures, train_texts
+from llm.runs import JUDGE, SETTINGS, WORKSPACE, Run, export_revision, read_run, stated_figures, train_texts
+from llm.settings import read_settings
 
 HERE = Path()
+logger = logging.getLogger(__name__)
 COMPARE = """\
 examples:
   python -m llm compare scratch mistral                    two models of the last run
@@ -52,12 +58,20 @@ def read_runs(revisions: list[str]) -> dict[str, Run]:
     return runs
 
 
+def find_judge() -> Judge | None:
+    """The judge of the working tree, one for both sides; without it the comparison goes on, and says what it lacks."""
+    if (HERE / JUDGE).is_dir():
+        return load_judge(HERE / JUDGE)
+    logger.warning("%s is missing, so what the judge says is not compared: run `dvc repro train_judge`", JUDGE)
+    return None
+
+
 def run_compare(arguments: argparse.Namespace) -> int:
     """0; the comparison is printed."""
     sides = [[split_run(text, arguments.model) for text in side.split(",")] for side in (arguments.a, arguments.b)]
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
-    rules = runs[sides[0][0][0]].settings.rules()
+    rules = runs[sides[0][0][0]].settings.rules(find_judge())
     print(table(compare(a, b, rules), arguments.a, arguments.b))
     return 0
 
@@ -65,7 +79,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 def run_rescore(arguments: argparse.Namespace) -> int:
     """0 when every figure comes out as it stands in metrics/, else 1; each that does not is printed."""
     run = read_run(HERE)
-    figures = rescore(run.models, run_yardstick(run.models, run.settings, train_texts(HERE)))
+    figures = rescore(run.models, run_yardstick(run.models, run.settings, train_texts(HERE), load_judge(HERE / JUDGE)))
     n_wrong = 0
     for name, found in figures.items():
         wrong = mismatches(found, *stated_figures(HERE, name))
@@ -94,6 +108,15 @@ def run_curated(_: argparse.Namespace) -> int:
     return 0
 
 
+def run_audit(arguments: argparse.Namespace) -> int:
+    """0; what the filled-in table says of the judge is printed as JSON."""
+    settings, judge = read_settings(HERE / SETTINGS), load_judge(HERE / JUDGE)
+    judged = read_audit(arguments.file, NAMES)
+    figures = audit_figures(judged, judge, settings.evaluate.bootstrap, settings.data_seed)
+    print(json.dumps(rounded(figures), indent=2))
+    return 0
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m llm", description="What to ask of finished runs.")
@@ -117,6 +140,10 @@ def make_parser() -> argparse.ArgumentParser:
     about = "describe the curated texts: counts, openings, vocabulary, reading grades, what surface alone gives away"
     four = commands.add_parser("curated", help=about, description=about)
     four.set_defaults(command=run_curated)
+    about = "what a person's judgements of answers say of the judge: a filled-in copy of metrics/judge_audit.csv"
+    five = commands.add_parser("judge-audit", help=about, description=about)
+    five.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
+    five.set_defaults(command=run_audit)
     return parser
 
 

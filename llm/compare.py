@@ -9,7 +9,8 @@ from typing import Any
 
 from llm.bootstrap import Estimate, difference, mean, mean_of
 from llm.choice import Grade, choice_estimates, grade
-from llm.hallucination import judge, truth_estimates
+from llm.hallucination import truth_estimates, verdicts_on
+from llm.judge import Judge
 from llm.metrics import best_f1, is_degenerate
 from llm.paired_text import MEASURES as CORPUS
 from llm.paired_text import corpus_estimate, paired_p
@@ -22,7 +23,7 @@ from llm.verdict import Evidence, bootstrap_p, decide, mcnemar
 
 PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
 CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
-LOWER_IS_BETTER = ("bpb", "degenerate")
+LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class SeedSd:
     degenerate: float
     answered: float
     contrast: float
+    false_rate: float
     nearer_correct: float
+    truthful: float
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -61,6 +64,7 @@ class Rules:
     n_resamples: int
     seed: int  # of the resamples
     min_dialogues: int  # of a source with an interval
+    judge: Judge | None  # one for all runs; None: what it says is not compared
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ def _said(run: Measured, rules: Rules) -> dict[str, Estimate]:
         named["text.token_f1"] = mean(f1, resampling)
         named["text.degenerate"] = mean([is_degenerate(text) for text in texts.greedy], resampling)
     if asked.truth:
-        verdicts = judge(asked.truth, texts.truth)
+        verdicts = verdicts_on(asked.truth, texts.truth, rules.judge)
         truth = truth_estimates(asked.truth, verdicts, rules.n_resamples, rules.seed)
         named |= {f"truth.{name}": one for name, one in truth.items()}
     return {name: one for name, one in named.items() if one is not None}

@@ -8,6 +8,8 @@ from typing import Any
 from llm.bootstrap import Estimate, Resampling, mean
 from llm.choice import MEASURES, choice_estimates, choice_examples, grade
 from llm.dedup import Hashes
+from llm.judge import Judge
+from llm.judge_check import check_judge
 from llm.metrics import (
     CorpusScore,
     best_f1,
@@ -98,12 +100,14 @@ class Yardstick:
     prompts: Resampling
     small: list[str]  # sources of too few test dialogues for an interval
     train_spans: Hashes  # of 13 words, of the training texts
+    judge: Judge
+    on_references: dict[str, Any] | None  # how the judge does on these very questions
     n_resamples: int
     seed: int
 
 
 def make_yardstick(
-    asked: Asked, train_spans: Hashes, config: EvaluateConfig, min_dialogues: int, seed: int
+    asked: Asked, train_spans: Hashes, judge: Judge, config: EvaluateConfig, min_dialogues: int, seed: int
 ) -> Yardstick:
     """Resamples drawn once; a source with fewer than `min_dialogues` scored dialogues is small."""
     return Yardstick(
@@ -112,6 +116,8 @@ def make_yardstick(
         prompts=resample_examples(asked.prompts, config.bootstrap, seed),
         small=small_sources(asked.examples, min_dialogues),
         train_spans=train_spans,
+        judge=judge,
+        on_references=check_judge(judge, asked.quiz + asked.truth, config.bootstrap, seed),
         n_resamples=config.bootstrap,
         seed=seed,
     )

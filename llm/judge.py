@@ -113,9 +113,11 @@ def save_judge(folder: Path, judge: Judge) -> None:
 def load_judge(folder: Path) -> Judge:
     """The judge of a folder.
 
-    Raises ValueError when it was fitted to other features than this code computes.
+    Raises ValueError when it was fitted to other features than this code computes, FileNotFoundError if it is missing.
     """
     path = folder / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro train_judge`")
     content = json.loads(path.read_text(encoding="utf-8"))
     if tuple(content["features"]) != FEATURES:
         raise ValueError(f"{path} judges by other features than this version computes: fit it anew (judge.data)")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llm.evaluate import Figures, Yardstick, make_yardstick, rounded
+from llm.judge import Judge
 from llm.metrics import spans_of
 from llm.records import Measured
 from llm.scorecard import all_figures
@@ -11,7 +12,9 @@ from llm.settings import Settings
 from llm.testset import Asked
 
 
-def run_yardstick(runs: Mapping[str, Measured], settings: Settings, train_texts: Iterable[str]) -> Yardstick:
+def run_yardstick(
+    runs: Mapping[str, Measured], settings: Settings, train_texts: Iterable[str], judge: Judge
+) -> Yardstick:
     """The yardstick of the run: its models were asked the same, a model that cannot reply fewer things."""
     every = [run.asked for run in runs.values()]
     asked = Asked(
@@ -21,7 +24,7 @@ def run_yardstick(runs: Mapping[str, Measured], settings: Settings, train_texts:
         truth=max((one.truth for one in every), key=len),
     )
     spans = spans_of(train_texts)
-    return make_yardstick(asked, spans, settings.evaluate, settings.min_dialogues, settings.data_seed)
+    return make_yardstick(asked, spans, judge, settings.evaluate, settings.min_dialogues, settings.data_seed)
 
 
 def rescore(runs: Mapping[str, Measured], stick: Yardstick) -> dict[str, Figures]:

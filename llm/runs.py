@@ -13,6 +13,7 @@ from llm.settings import Settings, read_settings
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
 METRICS, TEST, TRAIN, CURATED = "metrics", "data/clean/test.arrow", "data/clean/train.arrow", "data/curated"
+JUDGE = "models/judge"
 SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
 PREDICTIONS = f"{METRICS}/predictions.jsonl"
 QUESTIONS = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")

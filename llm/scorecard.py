@@ -31,8 +31,9 @@ from llm.lineup import Entrant
 from llm.memory import MEMORY_MEASURES, Planted, ask_memory, memory_figures
 from llm.records import Measured
 from llm.samples import PROMPTS
-from llm.scoring import Replier, Scorer
+from llm.scoring import Replier, Score, Scorer
 from llm.testset import Asked, EvaluateConfig
+from llm.uncertainty import UNCERTAINTY_MEASURES, ask_uncertainty, uncertainty_figures
 
 LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
 
@@ -59,6 +60,9 @@ def fill_card(entrant: Entrant, stick: Yardstick, planted: Planted, config: Eval
         remembered = ask_memory(model, planted) if "canaries" in entrant.tasks else None
     scored = time.monotonic()
     texts = ask_texts(model, asked, PROMPTS, config, stick.seed, advance) if isinstance(model, Replier) else None
+    own = None
+    if texts and isinstance(model, Scorer):
+        own = ask_uncertainty(model, asked.truth, texts.truth)
     replied = time.monotonic()
     del model
     _free_memory()
@@ -67,9 +71,10 @@ def fill_card(entrant: Entrant, stick: Yardstick, planted: Planted, config: Eval
     _log(entrant.name, figures.metrics["bpb"]["all"], [started, loaded, scored, replied])
     circumstances = _circumstances(entrant.real_name, config, stick.seed)
     memory, memory_detail = memory_figures(planted, remembered, stick.n_resamples, stick.seed)
+    unsure, unsure_detail = _uncertainty(texts, own, stick)
     return Card(
-        metrics={**figures.metrics, "memory": memory},
-        detail={**circumstances, **figures.detail, "memory": memory_detail},
+        metrics={**figures.metrics, "memory": memory, "uncertainty": unsure},
+        detail={**circumstances, **figures.detail, "memory": memory_detail, "uncertainty": unsure_detail},
         measured=measured,
     )
 
@@ -97,8 +102,8 @@ def n_items(entrant: Entrant, asked: Asked, config: EvaluateConfig) -> int:
 
 def absent_card(asked: Asked, reason: str) -> Card:
     """The card of a model that is not there: the schema without a number, and why."""
-    memory = dict.fromkeys(MEMORY_MEASURES)
-    metrics = {**empty_metrics(asked), **_no_texts(), "memory": memory, "enabled": False}
+    apart = {"memory": dict.fromkeys(MEMORY_MEASURES), "uncertainty": dict.fromkeys(UNCERTAINTY_MEASURES)}
+    metrics = {**empty_metrics(asked), **_no_texts(), **apart, "enabled": False}
     return Card(metrics, {"enabled": False, "reason": reason}, None)
 
 
@@ -107,8 +112,19 @@ def _said(texts: Texts | None, stick: Yardstick) -> tuple[dict[str, Any], dict[s
     if texts is None:
         return _no_texts(), {}
     text, text_detail = text_figures(texts, stick)
-    truth, truth_detail = truth_figures(stick.asked.truth, texts.truth, stick.n_resamples, stick.seed)
+    truth, truth_detail = truth_figures(
+        stick.asked.truth, texts.truth, stick.judge, stick.on_references, stick.n_resamples, stick.seed
+    )
     return {"text": text, "truth": truth}, {"text": text_detail, "truth": truth_detail}
+
+
+def _uncertainty(
+    texts: Texts | None, own: Sequence[Score] | None, stick: Yardstick
+) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """The section `uncertainty` and its detail; no number for a model that does not both reply and score."""
+    if texts is None or own is None:
+        return dict.fromkeys(UNCERTAINTY_MEASURES), {}
+    return uncertainty_figures(stick.asked.truth, texts.truth, own, stick.n_resamples, stick.seed)
 
 
 def _no_texts() -> dict[str, Any]:

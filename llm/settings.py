@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.compare import CompareConfig, Rules, SeedSd
+from llm.judge import Judge
 from llm.testset import EvaluateConfig
 
 
@@ -17,9 +18,9 @@ class Settings:
     data_seed: int
     min_dialogues: int  # of a source with an interval
 
-    def rules(self) -> Rules:
+    def rules(self, judge: Judge | None) -> Rules:
         """The rules by which this run is compared."""
-        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_dialogues)
+        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_dialogues, judge)
 
 
 def read_settings(path: Path) -> Settings:

@@ -15,6 +15,8 @@ from llm.compare import CompareConfig, in_short, standing
 from llm.dialogue import read_table
 from llm.evaluate import make_yardstick, rounded
 from llm.files import write_bytes, write_json
+from llm.judge import Judge, load_judge
+from llm.judge_audit import audit_table
 from llm.lineup import NAMES, Folders, line_up
 from llm.machine import pick_device, tune_cpu
 from llm.memory import Planted
@@ -31,6 +33,7 @@ from stages.logs import run_stage
 from stages.params import load, load_value
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
+JUDGE = Path("models/judge")
 TRAIN = CLEAN / "train.arrow"
 FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
 SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
@@ -52,7 +55,7 @@ def read_planted(seed: int) -> Planted:
     return Planted(canaries, draw_alternatives(canaries, load_value("canaries.alternatives", int), seed))
 
 
-def write(cards: dict[str, Card], settings: Settings, names: dict[str, str]) -> None:
+def write(cards: dict[str, Card], settings: Settings, judge: Judge, names: dict[str, str]) -> None:
     """Nothing; the stage's outputs are written."""
     for name, card in cards.items():
         write_json(OUT / f"{name}.json", rounded(card.metrics))
@@ -62,10 +65,11 @@ def write(cards: dict[str, Card], settings: Settings, names: dict[str, str]) -> 
     write_rows(OUT / "plots" / "choice.csv", CHOICE_COLUMNS, choice_rows(details))
     write_json(OUT / "detail" / "settings.json", asdict(settings))
     measured = {name: card.measured for name, card in cards.items() if card.measured}
-    compared = standing(measured, settings.rules())
+    compared = standing(measured, settings.rules(judge))
     write_json(OUT / "compare.json", rounded({pair: in_short(one) for pair, one in compared.items()}))
     write_json(OUT / "detail" / "compare.json", rounded({p: one and asdict(one) for p, one in compared.items()}))
     write_records(measured)
+    write_bytes(OUT / "judge_audit.csv", audit_table(measured, settings.data_seed))
     texts = {name: measured[name].texts for name in SHOWN if name in measured}
     shown = {name: said.shown for name, said in texts.items() if said}
     page = samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
@@ -87,7 +91,7 @@ def main() -> None:
     tune_cpu()
     asked = ask_what(config, seed)
     spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
-    stick = make_yardstick(asked, spans, config, min_dialogues, seed)
+    stick = make_yardstick(asked, spans, load_judge(JUDGE), config, min_dialogues, seed)
     planted = read_planted(seed)
     entrants = line_up(FOLDERS, device, load_value("seed", int), config.batch_tokens)
     total = sum(n_items(entrant, asked, config) for entrant in entrants)
@@ -102,7 +106,7 @@ def main() -> None:
         "the quiz by the surface of its answers alone: %(accuracy).3f right, chance %(chance).3f", surface["quiz"]
     )
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
-    write(cards, settings, {entrant.name: entrant.real_name for entrant in entrants})
+    write(cards, settings, stick.judge, {entrant.name: entrant.real_name for entrant in entrants})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ N_GROUPS, PER_GROUP, N_QUESTIONS = 40, 3, 40
 
 
 def rules(n_resamples=200, **spreads):
-    return Rules(SeedSd(**{**vars(SPREADS), **spreads}), n_resamples, seed=1, min_dialogues=2)
+    return Rules(SeedSd(**{**vars(SPREADS), **spreads}), n_resamples, seed=1, min_dialogues=2, judge=None)
 
 
 def make_asked(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from llm.evaluate import (
     rounded,
     text_figures,
 )
+from llm.judge import load_judge
 from llm.metrics import spans_of
 from llm.models import build_model
 from llm.questions import Question
@@ -44,11 +46,12 @@ def make_examples(source, n):
 
 
 EXAMPLES = make_examples("dialogue", 5) + make_examples("eli5", 3)
+JUDGE = load_judge(Path(__file__).resolve().parent.parent / "data/judge")
 ASKED = Asked(EXAMPLES, EXAMPLES[:2] + EXAMPLES[-2:], QUIZ, QUIZ[:2])
 
 
 def make_stick(min_dialogues=2):
-    return make_yardstick(ASKED, spans_of(["no copy"]), CONFIG, min_dialogues, seed=1)
+    return make_yardstick(ASKED, spans_of(["no copy"]), JUDGE, CONFIG, min_dialogues, seed=1)
 
 
 def make_model(zero_head=False):

@@ -1,5 +1,7 @@
 """The stage evaluate on tiny real models and files."""
 
+import csv
+import io
 import json
 import re
 from dataclasses import asdict, fields
@@ -17,8 +19,10 @@ from llm.compare import SeedSd
 from llm.data import TokenCorpus, write_corpus
 from llm.dialogue import Dialogue, read_table, write_table
 from llm.evaluate import make_yardstick
-from llm.files import write_json
+from llm.files import write_bytes, write_json
 from llm.finetune import FinetuneConfig, add_lora, save_adapter
+from llm.hallucination import TRUTH_MEASURES
+from llm.judge import FILE, load_judge
 from llm.lineup import NAMES, line_up
 from llm.metrics import spans_of
 from llm.models import build_model, describe_model
@@ -30,7 +34,8 @@ from llm.shape import ModelConfig
 from llm.testset import EvaluateConfig
 from llm.tokenizer import TokenizerConfig, train_tokenizer
 from llm.upstream import BaseConfig, fetch_base
-from stages.evaluate import FOLDERS, ask_what, main, read_planted
+from stages.evaluate import FOLDERS, JUDGE, ask_what, main, read_planted
+from tests.conftest import REPOSITORY
 
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
@@ -83,6 +88,7 @@ def write_models(tokenizer):
     config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "none", False, train=None)
     save_adapter(adapter, add_lora(load_base(base)[0], config))
     write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny Mistral, fine-tuned"})
+    write_bytes(JUDGE / FILE, (REPOSITORY / "data/judge" / FILE).read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +134,7 @@ def test_every_model_has_the_same_schema(project):
     ("name", "measured"),
     [
         ("scratch", {"bpb", "ppl", "choice", "memory", "text", "truth"}),
-        ("base", {"bpb", "ppl", "choice", "text", "truth"}),
+        ("base", {"bpb", "ppl", "choice", "text", "truth", "uncertainty"}),
         ("ngram5", {"bpb", "ppl", "choice", "memory"}),
         ("unigram", {"bpb", "ppl", "choice", "memory"}),
         ("compressor", {"bpb"}),
@@ -153,7 +159,7 @@ def test_the_progress_bar_counts_what_each_model_is_asked(project, monkeypatch):
     monkeypatch.chdir(project)
     asked, config = ask_what(EvaluateConfig(**EVALUATE), 1), EvaluateConfig(**EVALUATE)
     spans = spans_of(turn for dialogue in read_table(FOLDERS.train) for turn in dialogue.turns)
-    stick = make_yardstick(asked, spans, config, 3, 1)
+    stick = make_yardstick(asked, spans, load_judge(JUDGE), config, 3, 1)
     for entrant in line_up(FOLDERS, torch.device("cpu"), 1, config.batch_tokens):
         done = []
         fill_card(entrant, stick, read_planted(1), config, done.append)
@@ -178,6 +184,29 @@ def test_the_tables_for_plots_hold_the_figures_of_the_details(project):
     assert {row["source"] for row in rows if not row["low"]} == {"eli5", "macro"}  # the small source, and its mean
     areas = {row["area"] for row in read_rows(project / "metrics/plots/choice.csv")}
     assert areas == {"all", "area0", "area1"}
+
+
+def test_the_judge_s_figures_stand_beside_its_rates(project):
+    truth, detail = read(project, "scratch")["truth"], read(project, "detail/scratch")["truth"]
+    assert set(truth) == set(TRUTH_MEASURES)
+    assert detail["judge"]["judge_reliable"] is True
+    assert detail["judge"]["on_these_questions"] is None  # of one correct reference each
+    if truth["answered"]:
+        assert 0 <= detail["false_rate"]["low"] <= truth["false_rate"] <= detail["false_rate"]["high"] <= 1
+    assert read(project, "base")["uncertainty"]["own_answers"] > 0
+
+
+def test_answers_wait_for_a_person_and_the_filled_in_table_is_scored(project, tmp_path, monkeypatch, capsys):
+    text = (project / "metrics/judge_audit.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["human"] for row in rows} == {""}
+    with (tmp_path / "audit.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "human": "false"} for row in rows)
+    monkeypatch.chdir(project)
+    assert main_of_llm(["judge-audit", str(tmp_path / "audit.csv")]) == 0
+    assert json.loads(capsys.readouterr().out)["all"]["human_false_rate"]["value"] == 1.0
 
 
 def test_counts_are_what_was_asked(project):
@@ -230,7 +259,8 @@ def test_every_figure_follows_from_the_rows(project, monkeypatch, capsys):
     assert main_of_llm(["rescore", "--out", "again"]) == 0
     assert capsys.readouterr().out.count("every figure equal") == len(NAMES)
     for name in NAMES:
-        stated = {section: rows for section, rows in read(project, name).items() if section != "memory"}
+        every = read(project, name).items()
+        stated = {section: rows for section, rows in every if section not in ("memory", "uncertainty")}
         assert json.loads((project / f"again/{name}.json").read_text(encoding="utf-8")) == stated
 
 

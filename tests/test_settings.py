@@ -22,7 +22,7 @@ def test_settings_come_back_from_their_file(tmp_path):
 
 
 def test_a_run_is_compared_by_its_own_numbers():
-    rules = SETTINGS.rules()
+    rules = SETTINGS.rules(None)
     assert (rules.n_resamples, rules.seed, rules.min_dialogues, rules.seed_sd) == (100, 3, 30, SPREADS)
 
 
