@@ -1,6 +1,7 @@
 """GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each part, tanh GELU, head tied to the embedding."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,32 @@ class Attention(nn.Module):
         return self.dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)))
 
 
+ROWS = 1024  # tokens whose GELU is computed at once: at a width of 256 it is still in the cache when it is used
+
+
+class _GeluLinear(torch.autograd.Function):
+    """gelu(x) W^T + b without keeping gelu(x): computed again in the backward pass, it costs less than its memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(N, out) from (N, in)."""
+        ctx.save_for_backward(x, weight)
+        y = x.new_empty(len(x), len(weight))
+        for part in (slice(start, start + ROWS) for start in range(0, len(x), ROWS)):
+            torch.addmm(bias, F.gelu(x[part], approximate="tanh"), weight.T, out=y[part])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of x, weight and bias."""
+        x, weight = ctx.saved_tensors
+        d_x, d_weight = torch.empty_like(x), torch.zeros_like(weight)
+        for part in (slice(start, start + ROWS) for start in range(0, len(x), ROWS)):
+            d_weight.addmm_(grad[part].T, F.gelu(x[part], approximate="tanh"))
+            d_x[part] = torch.ops.aten.gelu_backward(grad[part] @ weight, x[part], approximate="tanh")
+        return d_x, d_weight, grad.sum(0)
+
+
 class MLP(nn.Module):
     """Two linear layers, four times as wide between them."""
 
@@ -47,7 +74,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) from (B, T, C)."""
-        return self.dropout(self.proj(F.gelu(self.fc(x), approximate="tanh")))
+        x = self.fc(x)
+        if x.device.type != "cpu":
+            return self.dropout(self.proj(F.gelu(x, approximate="tanh")))
+        y: Tensor = _GeluLinear.apply(x.flatten(0, 1), self.proj.weight, self.proj.bias)  # type: ignore[no-untyped-call]
+        return self.dropout(y.view(*x.shape[:2], -1))
 
 
 class Block(nn.Module):
