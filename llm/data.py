@@ -15,6 +15,8 @@ from llm.files import write_bytes
 Ints = NDArray[np.int64]
 
 PADDING = -1  # document number of padding
+LOOK_AHEAD = 256  # dialogues among which one is sought that fits into the rest of a row
+REPEATED = 8  # a row repeats an eighth of itself at most: the turn that its cut dialogue was in the middle of
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,30 @@ def _repeat_from(turns: Ints, cut: int, limit: int) -> int:
     return max(turn, cut - limit)
 
 
+def _take(waiting: list[int], lengths: Ints, room: int) -> int:
+    """The next dialogue, taken off the end of `waiting`, or the longest of the next LOOK_AHEAD that fits where it does not.
+
+    Short dialogues then fill a row almost to its end, and little has to be cut and repeated.
+    """
+    window = np.array(waiting[: -LOOK_AHEAD - 1 : -1])
+    fits = np.where(lengths[window] <= room, lengths[window], 0)
+    return waiting.pop(-1 - (0 if fits[0] else int(fits.argmax())))
+
+
 def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
     """Rows of `context_length` inputs filled by the dialogues in shuffled order; only the last row has padding.
 
     A dialogue of n tokens takes n - 1 inputs: its last token is only a target. One that meets the end of a row goes on
-    in the next, which first repeats the turn in progress (at most a quarter of the row) as context that is not
+    in the next, which first repeats the turn in progress (at most an eighth of the row) as context that is not
     learned again. Every token but a dialogue's first is a target exactly once.
     """
     offsets, turns = np.asarray(corpus.offsets), np.asarray(corpus.turns)
     segments: list[tuple[int, int, int, int, int]] = []
     row, column = 0, 0
-    for dialogue in np.random.default_rng(seed).permutation(len(offsets) - 1):
+    lengths = np.diff(offsets) - 1
+    waiting = np.random.default_rng(seed).permutation(len(lengths)).tolist()
+    while waiting:
+        dialogue = _take(waiting, lengths, context_length - column)
         start, last, repeated = int(offsets[dialogue]), int(offsets[dialogue + 1]) - 1, 0
         while start + repeated < last:
             if column == context_length:
@@ -95,7 +110,7 @@ def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
             stop = min(last, start + context_length - column)
             segments.append((row, column, start, stop, repeated))
             column += stop - start
-            start = _repeat_from(turns, stop, context_length // 4) if stop < last else stop
+            start = _repeat_from(turns, stop, context_length // REPEATED) if stop < last else stop
             repeated = stop - start
     table = np.array(segments, dtype=np.int64).reshape(-1, 5).T
     return Rows(row + 1 if segments else 0, *table)

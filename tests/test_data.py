@@ -117,24 +117,32 @@ def test_a_cut_dialogue_goes_on_with_the_turn_in_progress(corpus, width):
             assert n_repeated == 0
         else:
             turn = max(start for start in corpus.turns.tolist() if start < cut)
-            assert ids[0] == max(turn, cut - width // 4)
+            assert ids[0] == max(turn, cut - width // 8)
 
 
 def test_a_worked_example_of_a_cut():
-    # Turns of 6 and 9 tokens, in rows of 8: the first takes the inputs 0 ... 7; the cut falls into the second turn,
-    # which starts at 6, so the second row shows 6 and 7 again (a quarter of 8 at most), then goes on to the last, 13.
-    batch = whole(pack_corpus(corpus_of([[6, 9]]), 8, 1))
-    assert batch.ids.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [6, 7, 8, 9, 10, 11, 12, 13]]
-    assert batch.targets.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8], [-1, -1, 9, 10, 11, 12, 13, 14]]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]] * 2
-    assert batch.documents.tolist() == [[0] * 8, [0] * 8]
+    # Turns of 14 and 17 tokens, in rows of 16: the first takes the inputs 0 ... 15; the cut falls into the second turn,
+    # which starts at 14, so the second row shows 14 and 15 again (an eighth of 16), then goes on to the last, 29.
+    batch = whole(pack_corpus(corpus_of([[14, 17]]), 16, 1))
+    assert batch.ids.tolist() == [list(range(16)), list(range(14, 30))]
+    assert batch.targets.tolist() == [list(range(1, 17)), [-1, -1, *range(17, 31)]]
+    assert batch.positions.tolist() == [list(range(16))] * 2
+    assert batch.documents.tolist() == [[0] * 16, [0] * 16]
 
 
 def test_a_cut_at_a_turns_start_repeats_the_turn_before():
-    batch = whole(pack_corpus(corpus_of([[6, 2, 5]]), 8, 1))
-    assert batch.ids[1].tolist() == [6, 7, 8, 9, 10, 11, 0, 0]
-    assert batch.targets[1].tolist() == [-1, -1, 9, 10, 11, 12, -1, -1]
-    assert batch.documents[1].tolist() == [0, 0, 0, 0, 0, 0, PADDING, PADDING]
+    batch = whole(pack_corpus(corpus_of([[14, 2, 13]]), 16, 1))
+    assert batch.ids[1].tolist() == [*range(14, 28), 0, 0]
+    assert batch.targets[1].tolist() == [-1, -1, *range(17, 29), -1, -1]
+    assert batch.documents[1].tolist() == [0] * 14 + [PADDING] * 2
+
+
+def test_the_rest_of_a_row_goes_to_the_longest_dialogue_that_fits():
+    # Rows of 16; inputs are one fewer than tokens: 10, then 6 fills the row, though 9 and 5 may come before it.
+    rows = pack(corpus_of([[11], [10], [7], [6]]), 16, seed=1)
+    assert sorted((rows.stop - rows.start).tolist()) == [5, 6, 9, 10]  # nothing was cut
+    filled = np.bincount(rows.row, rows.stop - rows.start)
+    assert filled.tolist() in ([16.0, 14.0], [14.0, 16.0], [15.0, 15.0])
 
 
 @settings(deadline=None)
