@@ -79,8 +79,8 @@ def _repeat_from(turns: Ints, cut: int, limit: int) -> int:
     return max(turn, cut - limit)
 
 
-def _take(waiting: list[int], lengths: Ints, room: int) -> int:
-    """The next dialogue, taken off the end of `waiting`, or the longest of the next LOOK_AHEAD that fits where it does not.
+def take(waiting: list[int], lengths: Ints, room: int) -> int:
+    """The next dialogue, taken off the end of `waiting`; if it does not fit, the longest of the next LOOK_AHEAD that does.
 
     Short dialogues then fill a row almost to its end, and little has to be cut and repeated.
     """
@@ -102,7 +102,7 @@ def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
     lengths = np.diff(offsets) - 1
     waiting = np.random.default_rng(seed).permutation(len(lengths)).tolist()
     while waiting:
-        dialogue = _take(waiting, lengths, context_length - column)
+        dialogue = take(waiting, lengths, context_length - column)
         start, last, repeated = int(offsets[dialogue]), int(offsets[dialogue + 1]) - 1, 0
         while start + repeated < last:
             if column == context_length:

@@ -17,6 +17,7 @@ from llm.data import (
     pack,
     pack_corpus,
     pack_efficiency,
+    take,
     write_corpus,
 )
 from llm.loss import summed_loss
@@ -137,12 +138,11 @@ def test_a_cut_at_a_turns_start_repeats_the_turn_before():
     assert batch.documents[1].tolist() == [0] * 14 + [PADDING] * 2
 
 
-def test_the_rest_of_a_row_goes_to_the_longest_dialogue_that_fits():
-    # Rows of 16; inputs are one fewer than tokens: 10, then 6 fills the row, though 9 and 5 may come before it.
-    rows = pack(corpus_of([[11], [10], [7], [6]]), 16, seed=1)
-    assert sorted((rows.stop - rows.start).tolist()) == [5, 6, 9, 10]  # nothing was cut
-    filled = np.bincount(rows.row, rows.stop - rows.start)
-    assert filled.tolist() in ([16.0, 14.0], [14.0, 16.0], [15.0, 15.0])
+@pytest.mark.parametrize(("room", "taken"), [(9, 0), (6, 2), (3, 1), (1, 0)])
+def test_the_rest_of_a_row_goes_to_the_longest_dialogue_that_fits_or_else_to_the_next(room, taken):
+    waiting, lengths = [3, 2, 1, 0], np.array([9, 3, 5, 2])  # dialogue 0 is the next
+    assert take(waiting, lengths, room) == taken
+    assert sorted([*waiting, taken]) == [0, 1, 2, 3]
 
 
 @settings(deadline=None)
