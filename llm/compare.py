@@ -23,6 +23,7 @@ from llm.verdict import Evidence, bootstrap_p, decide, mcnemar
 
 PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
 CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
+LONGEST_NAME = 16  # characters of a column's head
 LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
 
 
@@ -212,7 +213,9 @@ def in_short(comparison: Comparison | None) -> dict[str, Any] | None:
 
 
 def table(comparison: Comparison, a: str, b: str) -> str:
-    """The comparison for a terminal, a figure a line."""
+    """The comparison for a terminal, a figure a line; sides of long names are called A and B there."""
+    names = f"A is {a}\nB is {b}\n\n" if max(len(a), len(b)) > LONGEST_NAME else ""
+    a, b = ("A", "B") if names else (a, b)
     head = ("", a, b, "difference", "95 % interval", "p", f"verdict on {a}")
     rows = [head, *(_cells(name, line) for name, line in comparison.lines.items())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -221,7 +224,7 @@ def table(comparison: Comparison, a: str, b: str) -> str:
     missed = ", ".join(f"{n} {kind}" for kind, n in comparison.left_out.items() if n)
     lines += ["", f"On {counted} that all runs share; left out, as only some have them: {missed or 'none'}."]
     lines += [f"Seeds: {comparison.n_seeds[0]} against {comparison.n_seeds[1]}. {_EXPLAINED}"]
-    return "\n".join(lines)
+    return names + "\n".join(lines)
 
 
 _EXPLAINED = (

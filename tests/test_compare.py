@@ -147,6 +147,9 @@ def test_the_table_tells_what_it_rests_on():
     assert page.splitlines()[0].split()[:3] == ["new", "old", "difference"]
     assert f"On {N} replies, 40 quiz that all runs share" in page
     assert "Seeds: 3 against 3." in page
+    long = table(compare(seeds(rng, 1), seeds(rng, 1), RULES), "seed1,seed2,seed3", "old")
+    assert long.splitlines()[:2] == ["A is seed1,seed2,seed3", "B is old"]
+    assert long.splitlines()[3].split()[:3] == ["A", "B", "difference"]
 
 
 def test_a_model_that_is_not_there_leaves_its_comparisons_empty():
