@@ -80,7 +80,7 @@ def _repeat_from(turns: Ints, cut: int, limit: int) -> int:
 
 
 def take(waiting: list[int], lengths: Ints, room: int) -> int:
-    """The next dialogue, taken off the end of `waiting`; if it does not fit, the longest of the next LOOK_AHEAD that does.
+    """The next dialogue, off the end of `waiting`; if it does not fit, the longest of the next LOOK_AHEAD that does.
 
     Short dialogues then fill a row almost to its end, and little has to be cut and repeated.
     """

@@ -28,7 +28,7 @@ from tests.test_schedule import CONFIG
 
 CPU = torch.device("cpu")
 TRAIN = replace(
-    CONFIG, optimizer="adamw", lr=2e-2, weight_decay=0.0, batch_size=4, micro_batch=2, max_steps=30, eval_every=10
+    CONFIG, optimizer="adamw", lr=2e-2, weight_decay=0.0, batch_size=4, micro_batch=2, max_steps=50, eval_every=10
 )
 FINETUNE = FinetuneConfig(
     enabled=True,
