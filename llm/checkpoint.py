@@ -26,6 +26,7 @@ from llm.shards import load_shards, save_shards
 logger = logging.getLogger(__name__)
 
 STATES_KEPT = 2
+DAMAGE = (OSError, ValueError, KeyError, SafetensorError)  # what reading a damaged state raises
 SHARDS = ".shards"  # folder of a state that several processes wrote
 
 
@@ -97,6 +98,14 @@ def state_root(start: Path | None = None) -> Path:
     return here / ".train_state"
 
 
+def _needed(manifest: Path) -> int | None:
+    """Step of the state that a state refers to; None when its manifest is damaged."""
+    try:
+        return int(json.loads(manifest.read_text(encoding="utf-8"))["needs"])
+    except DAMAGE:
+        return None
+
+
 def _read_shards(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and values of a state that several processes wrote; ValueError when a file of theirs is damaged."""
     if {path.name: file_sha256(path) for path in folder.iterdir()} != entry["sha256"]:
@@ -110,38 +119,56 @@ class State:
 
     folder: Path
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Nothing; the state of `step` stands beside the one before it, older ones are gone."""
-        path = self.folder / f"state_{step:08d}.safetensors"
+    def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], needs: int) -> None:
+        """Nothing; the state of `step` stands beside the one before it and those of the steps that the two need."""
+        path = self._path(step)
         if any(map(is_shard, tensors.values())):
-            self._save_shards(step, tensors, values)
+            self._save_shards(step, tensors, {"step": step, "needs": needs, "values": json.dumps(values)})
         elif is_first():
             save_tensors(path, tensors, {"values": json.dumps(values)})
-            write_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "step": step})
-        for old in self._manifests()[STATES_KEPT:] if is_first() else []:
-            old.unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
-            shutil.rmtree(old.with_suffix(SHARDS), ignore_errors=True)
+            write_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "step": step, "needs": needs})
+        if is_first():
+            self._thin()
         wait_for_all()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and values of the newest whole state, or None; a damaged one is named and passed over."""
         for manifest in self._manifests():
-            path = manifest.with_suffix(".safetensors")
             try:
-                entry = json.loads(manifest.read_text(encoding="utf-8"))
-                if "values" in entry:
-                    return _read_shards(manifest.with_suffix(SHARDS), entry)
-                if entry["sha256"] != file_sha256(path):
-                    raise ValueError("its checksum is wrong")
-                with safe_open(path, framework="pt") as file:
-                    values = json.loads(file.metadata()["values"])
-                return load_file(path), values
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                return self._read(manifest)
+            except DAMAGE as error:
+                path = manifest.with_suffix(".safetensors")
                 logger.warning("state %s is damaged (%s): going back to the one before it", path, error)
         return None
 
-    def _save_shards(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    def load_step(self, step: int) -> dict[str, Tensor]:
+        """Tensors of the state of that step; OSError when it is damaged."""
+        path = self._path(step)
+        try:
+            return self._read(path.with_suffix(".json"))[0]
+        except DAMAGE as error:
+            raise OSError(f"state {path} is damaged ({error}): delete {self.folder} to train anew") from None
+
+    def _read(self, manifest: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        path, entry = manifest.with_suffix(".safetensors"), json.loads(manifest.read_text(encoding="utf-8"))
+        if "values" in entry:
+            return _read_shards(manifest.with_suffix(SHARDS), entry)
+        if entry["sha256"] != file_sha256(path):
+            raise ValueError("its checksum is wrong")
+        with safe_open(path, framework="pt") as file:
+            values = json.loads(file.metadata()["values"])
+        return load_file(path), values
+
+    def _thin(self) -> None:
+        newest = self._manifests()[:STATES_KEPT]
+        needed = [self._path(step).with_suffix(".json") for step in map(_needed, newest) if step is not None]
+        for old in self._manifests():
+            if old not in (*newest, *needed):
+                old.unlink()
+                old.with_suffix(".safetensors").unlink(missing_ok=True)
+                shutil.rmtree(old.with_suffix(SHARDS), ignore_errors=True)
+
+    def _save_shards(self, step: int, tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> None:
         """Nothing; each process has written what it holds, into a folder that appears whole or not at all."""
         folder, temporary = self.folder / f"state_{step:08d}{SHARDS}", self.folder / f".state{SHARDS}.part"
         if is_first():
@@ -153,7 +180,10 @@ class State:
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
             hashes = {path.name: file_sha256(path) for path in folder.iterdir()}
-            write_json(folder.with_suffix(".json"), {"sha256": hashes, "step": step, "values": json.dumps(values)})
+            write_json(folder.with_suffix(".json"), {**entry, "sha256": hashes})
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"state_{step:08d}.safetensors"
 
     def _manifests(self) -> list[Path]:
         return sorted(self.folder.glob("state_*.json"), reverse=True)
@@ -177,4 +207,7 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
             raise OSError(
                 f"another process is training this very run ({folder}): wait for it or end it, then run again"
             ) from error
+        for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            if leftover.is_file():
+                leftover.unlink()
         yield State(folder)

@@ -61,6 +61,15 @@ def totals(*values: float) -> list[float]:
     return summed.tolist()
 
 
+def least(value: float) -> float:
+    """The least that any process has."""
+    if n_processes() == 1:
+        return value
+    smallest = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(smallest, dist.ReduceOp.MIN)
+    return smallest.item()
+
+
 def of_first(value: float) -> float:
     """The value that the first process has: a clock, for one, shows every process another time."""
     return totals(value if is_first() else 0.0)[0]

@@ -7,13 +7,21 @@ from pathlib import Path
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Nothing; the file appears whole or not at all, also when the power fails."""
+    """Nothing; the file appears whole or not at all, also when the power fails.
+
+    Raises OSError naming the file when the disk is full; what stood there before still does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        told = f"{path} cannot be written ({error.strerror}, {len(data):,} bytes)"
+        raise OSError(f"{told}: make room, then run the same command again") from error
     temporary.replace(path)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,36 +46,29 @@ def fit(
     """
     tune_cpu()
     run = Training(model, train, val, config, seed, device, state)
-    if run.resume():
-        logger.info("going on from step %d of %d (%s)", run.progress.step, run.plan.steps, state.folder)
-    else:
-        run.validate()
-    saved_at, started = time.monotonic(), time.monotonic() - run.progress.seconds
-    (state.folder / "checkpoints").mkdir(exist_ok=True)
-    bar = tqdm(
-        total=run.plan.steps,
-        initial=run.progress.step,
-        unit="step",
-        desc="train",
-        mininterval=1.0,
-        disable=not is_first(),
-    )
-    with _signals_wait() as signals, bar:
-        while run.progress.step < run.plan.steps:
-            run.step()
-            bar.update()
-            step, last = run.progress.step, run.progress.step == run.plan.steps
-            if step % run.plan.eval_every == 0 or last:
-                run.validate()
-                bar.set_postfix(val_loss=run.progress.history[-1]["val_loss"])
-            if step % run.plan.checkpoint_every == 0:
-                run.save_checkpoint()
-            run.progress.seconds = time.monotonic() - started
-            due = is_first() and time.monotonic() - saved_at >= config.state_every_s
-            stop, save = totals(len(signals), due)  # a signal to any process stops all, the first one's clock counts
-            if last or stop or save:
-                run.save_state()
-                saved_at = time.monotonic()
-            if stop:
-                raise KeyboardInterrupt(f"stopped at step {step}: run the same command again to go on from here")
+    (state.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    with _signals_wait() as signals:
+        if run.resume():
+            logger.info("going on from step %d (%s)", run.progress.step, state.folder)
+        else:
+            run.begin()
+        bar = tqdm(
+            total=run.plan.steps,
+            initial=run.progress.step,
+            unit="step",
+            desc="train",
+            mininterval=1.0,
+            disable=not is_first(),
+        )
+        with bar:
+            while not run.ended:
+                run.step()
+                stopping = totals(len(signals)) != [0.0]  # a signal to any process stops all
+                run.close_step(stopping)
+                bar.update()
+                bar.set_postfix(val_loss=run.progress.history[-1]["val_loss"], refresh=False)
+                if stopping:
+                    step = run.progress.step
+                    raise KeyboardInterrupt(f"stopped at step {step}: run the same command again to go on from here")
+    run.finish()
     return run.progress

@@ -25,10 +25,13 @@ CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral
 METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
 TRAJECTORY = [
     "llm.attention",
+    "llm.average",
+    "llm.clock",
     "llm.data",
     "llm.distributed",
     "llm.finetune",
     "llm.loss",
+    "llm.micro_batch",
     "llm.optim",
     "llm.pretrained",
     "llm.progress",

@@ -27,11 +27,14 @@ TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
 TRAJECTORY = [
     "llm.attention",
+    "llm.average",
+    "llm.clock",
     "llm.data",
     "llm.distributed",
     "llm.gpt",
     "llm.llama",
     "llm.loss",
+    "llm.micro_batch",
     "llm.optim",
     "llm.progress",
     "llm.run",
@@ -78,7 +81,8 @@ def train_model(device: torch.device) -> None:
         run = fit(model, train, val, config, seed, device, state)
         if not is_first():
             return
-        save(state, model, run, {"config": describe_model(model), "train": {"seed": seed, **asdict(config)}})
+        trained = {"seed": seed, **asdict(config), "micro_batch": run.micro_batch}
+        save(state, model, run, {"config": describe_model(model), "train": trained})
     summary = {"parameters": n_parameters(model), "pack_efficiency": round(pack_efficiency(train), 4)}
     write_json(METRICS, {**run.summary(), **summary})
 

@@ -9,7 +9,7 @@ from llm.files import write_bytes, write_json
 
 
 def test_a_state_comes_back_as_it_was_saved(tmp_path):
-    State(tmp_path).save(3, {"w": torch.arange(4.0)}, {"step": 3, "history": [{"loss": 0.1}]})
+    State(tmp_path).save(3, {"w": torch.arange(4.0)}, {"step": 3, "history": [{"loss": 0.1}]}, needs=3)
     tensors, values = State(tmp_path).load()
     assert torch.equal(tensors["w"], torch.arange(4.0))
     assert values == {"step": 3, "history": [{"loss": 0.1}]}
@@ -21,17 +21,41 @@ def test_no_state_is_none(tmp_path):
 
 def test_the_last_two_states_are_kept(tmp_path):
     for step in (1, 2, 3):
-        State(tmp_path).save(step, {"w": torch.ones(1)}, {"step": step})
+        State(tmp_path).save(step, {"w": torch.ones(1)}, {"step": step}, needs=step)
     assert sorted(p.name for p in tmp_path.glob("*.safetensors")) == [
         "state_00000002.safetensors",
         "state_00000003.safetensors",
     ]
 
 
+def test_a_state_that_a_kept_one_needs_is_kept(tmp_path):
+    for step, needs in ((1, 1), (2, 1), (3, 1), (4, 4)):
+        State(tmp_path).save(step, {"w": torch.full((1,), float(step))}, {"step": step}, needs)
+    assert sorted(p.stem for p in tmp_path.glob("*.json")) == ["state_00000001", "state_00000003", "state_00000004"]
+    assert State(tmp_path).load_step(1)["w"].item() == 1.0
+    State(tmp_path).save(5, {"w": torch.ones(1)}, {"step": 5}, 4)
+    assert sorted(p.stem for p in tmp_path.glob("*.json")) == ["state_00000004", "state_00000005"]
+
+
+def test_a_damaged_state_that_is_needed_is_named(tmp_path):
+    State(tmp_path).save(1, {"w": torch.ones(1)}, {}, 1)
+    (tmp_path / "state_00000001.safetensors").write_bytes(b"half")
+    with pytest.raises(OSError, match=r"state_00000001\.safetensors is damaged .*: delete .* to train anew"):
+        State(tmp_path).load_step(1)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    half = tmp_path / "scratch-abc" / "checkpoints" / ".step_00000004.optim.tmp"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    with open_state(tmp_path, "scratch", "abc"):
+        assert not half.exists()
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
 def test_a_damaged_state_is_named_and_the_one_before_it_taken(tmp_path, caplog, damage):
     for step in (1, 2):
-        State(tmp_path).save(step, {"w": torch.full((8,), float(step))}, {"step": step})
+        State(tmp_path).save(step, {"w": torch.full((8,), float(step))}, {"step": step}, needs=step)
     newest = tmp_path / "state_00000002.safetensors"
     whole = newest.read_bytes()
     if damage == "truncated":

@@ -6,8 +6,8 @@ from llm.schedule import TrainConfig, lr_factor, make_plan
 
 CONFIG = TrainConfig(
     optimizer="adamw", lr=1e-2, beta1=0.9, beta2=0.95, weight_decay=0.1, max_norm=1.0, batch_size=4, micro_batch=2,
-    epochs=None, max_steps=20, schedule_epochs=None, schedule="cosine", warmup=0.1, decay=0.5, final_lr=0.1,
-    eval_every=5, checkpoint_every=10, keep=1, state_every_s=0.0, val_rows=None,
+    epochs=None, max_steps=20, budget_s=None, schedule_epochs=None, schedule="cosine", warmup=0.1, decay=0.5,
+    final_lr=0.1, ema=0.0, eval_every=5, checkpoint_every=10, keep=1, state_every_s=0.0, val_rows=None,
 )  # fmt: skip
 
 
@@ -46,8 +46,8 @@ def test_warmup_is_a_share_of_the_horizon():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"epochs": 3}, "epochs is 3 and max_steps is 20: exactly one"),
-        ({"max_steps": None}, "epochs is None and max_steps is None"),
+        ({"epochs": 3}, "epochs is 3, max_steps is 20, budget_s is None: exactly one"),
+        ({"max_steps": None}, "epochs is None, max_steps is None, budget_s is None"),
         ({"batch_size": 5}, "batch_size 5 is not a multiple of micro_batch 2"),
         ({"lr": 0.0}, "lr is 0.0"),
         ({"lr": float("nan")}, "lr is nan"),

@@ -51,6 +51,11 @@ def train(packed, folder, config=CONFIG, shape=SHAPE):
     return weights(network), progress
 
 
+def content(path):
+    """Bytes of a file, or of every file in a folder."""
+    return path.read_bytes() if path.is_file() else {file.name: file.read_bytes() for file in path.iterdir()}
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_training_lowers_the_loss(packed, tmp_path, optimizer, architecture):
@@ -67,18 +72,19 @@ def test_equal_seeds_give_equal_weights_and_metrics(packed, tmp_path):
     assert run_one.history == run_two.history
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_run_stopped_at_any_step_and_resumed_is_bit_identical(packed, tmp_path, optimizer):
-    config = replace(CONFIG, optimizer=optimizer, max_steps=8, eval_every=3)
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adamw"}, {"optimizer": "muon"}, {"ema": 0.9}, {"micro_batch": None}], ids=str
+)
+def test_a_run_stopped_at_any_step_and_resumed_is_bit_identical(packed, tmp_path, changes):
+    config = replace(CONFIG, max_steps=8, eval_every=3, **changes)
     straight, run = train(packed, tmp_path / "straight", config)
     for stop in (1, 3, 7):
         folder = tmp_path / f"stop{stop}"
         first = Training(model(), packed, packed, config, 1, CPU, State(folder))
-        first.validate()
+        first.begin()
         for _ in range(stop):
             first.step()
-            if first.progress.step % 3 == 0:
-                first.validate()
+            first.close_step(stopping=False)
         first.save_state()
         torch.manual_seed(999)  # a new process has another random state
         network = build_model(SHAPE, 12, torch.Generator().manual_seed(7))
@@ -88,12 +94,15 @@ def test_a_run_stopped_at_any_step_and_resumed_is_bit_identical(packed, tmp_path
         assert (folder / "best.safetensors").read_bytes() == (tmp_path / "straight/best.safetensors").read_bytes()
 
 
-def test_accumulated_micro_batches_equal_one_large_batch(packed, tmp_path):
-    still = replace(SHAPE, dropout=0.0)
-    _, whole = train(packed, tmp_path / "4", replace(CONFIG, micro_batch=4), still)
-    _, split = train(packed, tmp_path / "1", replace(CONFIG, micro_batch=1), still)
-    assert split.best_loss == pytest.approx(whole.best_loss, abs=1e-6)
-    assert split.tokens == whole.tokens
+def test_every_split_of_the_batch_ends_at_the_same_losses(packed, tmp_path):
+    still, config = replace(SHAPE, dropout=0.0), replace(CONFIG, batch_size=12)
+    runs = {
+        size: train(packed, tmp_path / str(size), replace(config, micro_batch=size), still)[1]
+        for size in (1, 2, 3, 4, 6, 12)
+    }
+    for run in runs.values():
+        assert run.best_loss == pytest.approx(runs[12].best_loss, abs=1e-6)
+        assert run.tokens == runs[12].tokens
 
 
 def test_best_weights_are_those_of_the_lowest_validation_loss(packed, tmp_path):
@@ -115,12 +124,17 @@ def test_keep_0_keeps_no_periodic_checkpoint(packed, tmp_path):
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_a_longer_run_goes_on_from_a_shorter_one_with_the_same_horizon(packed, tmp_path):
-    config = replace(CONFIG, max_steps=None, epochs=1, schedule_epochs=2, eval_every=None)
-    straight, _ = train(packed, tmp_path / "straight", replace(config, epochs=2))
+@pytest.mark.parametrize("eval_every", [None, 7])  # 7: the shorter run ends between two validations
+def test_a_run_extended_from_30_to_40_epochs_equals_a_straight_one(packed, tmp_path, eval_every):
+    lengths = {"max_steps": None, "epochs": 30, "schedule_epochs": 40, "eval_every": eval_every}
+    config = replace(CONFIG, batch_size=20, micro_batch=20, **lengths)
+    straight, run = train(packed, tmp_path / "straight", replace(config, epochs=40))
     train(packed, tmp_path / "extended", config)
-    extended, _ = train(packed, tmp_path / "extended", replace(config, epochs=2))
+    extended, run_extended = train(packed, tmp_path / "extended", replace(config, epochs=40))
     assert all(torch.equal(straight[name], extended[name]) for name in straight)
+    assert run_extended.history == run.history
+    for name in ("best.safetensors", "checkpoints"):
+        assert content(tmp_path / "straight" / name) == content(tmp_path / "extended" / name)
 
 
 def test_only_parameters_that_require_a_gradient_move(packed, tmp_path):
