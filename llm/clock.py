@@ -35,13 +35,13 @@ class Clock:
     @property
     def over(self) -> bool:
         """Whether no further step fits into the budget."""
-        return self.seconds + self.step_s >= self.limit_s
+        return self.seconds + self.step_s > self.limit_s
 
     @property
     def share(self) -> float:
         """Share of the time for steps that is over when the next step ends; 1 when none fits behind it."""
         ends = self.seconds + self.step_s
-        return 1.0 if ends + self.step_s >= self.limit_s else ends / self.limit_s
+        return 1.0 if ends + self.step_s > self.limit_s else ends / self.limit_s
 
     @contextmanager
     def step(self) -> Iterator[None]:

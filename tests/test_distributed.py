@@ -19,7 +19,8 @@ from llm.step import validation_loss
 from llm.train import fit
 from tests.processes import run_processes
 from tests.test_finetune import DIALOGUES, FINETUNE, TRAIN, base, network
-from tests.test_train import CONFIG, CPU, SHAPE, counting_rows
+from tests.test_schedule import CONFIG
+from tests.tiny_runs import CPU, SHAPE, counting_rows
 
 __all__ = ["base"]  # a fixture
 

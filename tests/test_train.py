@@ -3,57 +3,23 @@ import os
 import signal
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from llm.checkpoint import State, open_state
-from llm.data import TokenCorpus, pack_corpus
 from llm.history import write_curve
 from llm.models import build_model
 from llm.run import Training
-from llm.shape import ModelConfig
 from llm.step import validation_loss
 from llm.train import fit
 from tests.test_schedule import CONFIG
-
-SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.1, attn_dropout=0.0)
-CPU = torch.device("cpu")
-
-
-def counting_rows():
-    """Sixty dialogues of counting tokens, in rows of 16."""
-    generator = np.random.default_rng(1)
-    lengths = generator.integers(4, 30, 60)
-    ids = np.concatenate([np.arange(n) % 7 + start % 5 for start, n in enumerate(lengths)]).astype(np.uint16)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return pack_corpus(TokenCorpus(ids, offsets, offsets[:-1], None), 16, seed=1)
+from tests.tiny_runs import CPU, SHAPE, content, counting_rows, model, train, weights
 
 
 @pytest.fixture
 def packed():
     return counting_rows()
-
-
-def model(shape=SHAPE):
-    torch.manual_seed(1)
-    return build_model(shape, 12, torch.Generator().manual_seed(1))
-
-
-def weights(network):
-    return {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-
-
-def train(packed, folder, config=CONFIG, shape=SHAPE):
-    network = model(shape)
-    progress = fit(network, packed, packed, config, 1, CPU, State(folder))
-    return weights(network), progress
-
-
-def content(path):
-    """Bytes of a file, or of every file in a folder."""
-    return path.read_bytes() if path.is_file() else {file.name: file.read_bytes() for file in path.iterdir()}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
