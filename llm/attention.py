@@ -51,7 +51,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float 
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and T > 1)
     if mask is None:
         mask = q.new_zeros(1, 1, T, S) if T == 1 else _causal_mask(T, q)
-    return _ChunkedAttention.apply(q, k, v, mask.expand(q.size(0), -1, -1, -1))  # type: ignore[no-untyped-call]
+    return _ChunkedAttention.apply(q, k, v, mask.to(q.dtype).expand(q.size(0), -1, -1, -1))  # type: ignore[no-untyped-call]
 
 
 def _causal_mask(length: int, like: Tensor) -> Tensor:

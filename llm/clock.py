@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from llm.distributed import of_first
-
 
 class Clock:
     """How long a run has taken, and how much of its budget is left for steps."""
