@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from llm.distributed import of_first
+
 
 class Clock:
     """How long a run has taken, and how much of its budget is left for steps."""
@@ -32,14 +34,14 @@ class Clock:
 
     @property
     def over(self) -> bool:
-        """Whether no further step fits into the budget."""
-        return self.seconds + self.step_s > self.limit_s
+        """Whether no further step fits into the budget; several processes go by the first one's clock."""
+        return bool(of_first(self.seconds + self.step_s > self.limit_s))
 
     @property
     def share(self) -> float:
         """Share of the time for steps that is over when the next step ends; 1 when none fits behind it."""
         ends = self.seconds + self.step_s
-        return 1.0 if ends + self.step_s > self.limit_s else ends / self.limit_s
+        return of_first(1.0 if ends + self.step_s > self.limit_s else ends / self.limit_s)
 
     @contextmanager
     def step(self) -> Iterator[None]:
