@@ -11,7 +11,8 @@ from llm.machine import give_back_memory
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SHARE = 0.8  # of the free memory: the heap is fragmented, and other programs grow too
 NO_LIMIT = 2**60  # bytes; cgroups of version 1 write a number of this size for "none"
-SIGNS = ("out of memory", "DefaultCPUAllocator", "bad_alloc")  # in torch's RuntimeErrors of CUDA, MPS and CPU
+# In torch's RuntimeErrors of CUDA and MPS, of its own allocator on a CPU, of C++ and of oneDNN, which gives no reason.
+SIGNS = ("out of memory", "DefaultCPUAllocator", "bad_alloc", "could not create a primitive")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
