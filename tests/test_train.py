@@ -1,6 +1,7 @@
 import math
 import os
 import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -136,3 +137,35 @@ def test_the_curve_is_a_csv_with_a_row_per_validation(packed, tmp_path):
     lines = (tmp_path / "curve.csv").read_text().splitlines()
     assert lines[0] == "step,epoch,tokens,lr,train_loss,val_loss,val_ppl"
     assert [line.split(",")[0] for line in lines[1:]] == ["0", "5", "10", "15", "20"]
+
+
+BUDGET = replace(CONFIG, max_steps=None, budget_s=4.0, state_every_s=0.5, eval_every=40, warmup=0.0, final_lr=0.0)
+
+
+def test_a_time_boxed_run_ends_annealed_within_5_percent_of_its_budget(packed, tmp_path):
+    started = time.monotonic()
+    _, run = train(packed, tmp_path, BUDGET)
+    assert time.monotonic() - started == pytest.approx(4.0, rel=0.05)
+    assert run.lr == pytest.approx(0.0, abs=1e-9)  # cosine, down to final_lr at the last step
+    assert run.step > 20 and run.history[-1]["step"] == run.step
+    again = train(packed, tmp_path, BUDGET)[1]
+    assert (again.step, again.history) == (run.step, run.history)  # its time is over: nothing is added
+
+
+def test_a_time_boxed_run_goes_on_with_the_time_that_is_left(packed, tmp_path):
+    first = Training(model(), packed, packed, BUDGET, 1, CPU, State(tmp_path))
+    first.begin()
+    while first.clock.seconds < 2.5:
+        first.step()
+    first.save_state()
+    started = time.monotonic()
+    _, run = train(packed, tmp_path, BUDGET)
+    assert time.monotonic() - started == pytest.approx(1.5, abs=0.05 * 4.0)
+    assert run.step > first.progress.step and run.lr == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_budget_that_a_single_validation_uses_up_is_refused(packed, tmp_path):
+    run = Training(model(), packed, packed, BUDGET, 1, CPU, State(tmp_path))
+    run.clock.closing_s = 4.5
+    with pytest.raises(ValueError, match=r"budget_s 4\.0 does not suffice for a step"):
+        run.begin()
