@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from llm.machine import give_back_memory
+from llm.machine import TOP_PAD_BYTES, give_back_memory
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SHARE = 0.8  # of the free memory: the heap is fragmented, and other programs grow too
@@ -83,7 +83,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         allowed = resource.getrlimit(limit)[0]
         if allowed != resource.RLIM_INFINITY:
-            left.append(allowed - status[used] * 1024)
+            left.append(allowed - status[used] * 1024 - TOP_PAD_BYTES)  # malloc asks for so much more each time
     return max(0, min(left))
 
 

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 TOP_PAD_BYTES = 64 * 1024 * 1024
+PAD_BYTES = 128 * 1024  # glibc's default
 
 
 def tune_cpu() -> None:
@@ -29,6 +30,16 @@ def keep_freed_memory() -> bool:
     Every large activation is otherwise mapped and faulted in anew (1 us per 4 KB page), half of a training step's
     time on a CPU. Nothing happens where the C library is another one.
     """
+    return _set_malloc((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD_BYTES))
+
+
+def stop_padding() -> bool:
+    """Whether glibc takes no more than it needs from now on: near a limit its padding is what is not left."""
+    return _set_malloc((M_TOP_PAD, PAD_BYTES))
+
+
+def _set_malloc(*settings: tuple[int, int]) -> bool:
+    """Whether glibc has taken all the settings."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -36,7 +47,6 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         logger.info("no glibc: the allocator keeps its own settings")
         return False
-    settings = [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD_BYTES)]
     return all(mallopt(key, value) == 1 for key, value in settings)
 
 

@@ -1,6 +1,7 @@
 """The rows of one forward pass: as many as fit into memory, with the same batch and the same mathematics."""
 
 import logging
+import mmap
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -9,9 +10,13 @@ from torch import Tensor
 
 from llm.distributed import least, n_processes, random_states, restore_random_states
 from llm.headroom import NO_LIMIT, fitting_rows, free_memory, is_out_of_memory, largest_divisor, peak_growth
-from llm.machine import give_back_memory
+from llm.machine import give_back_memory, stop_padding
 
 logger = logging.getLogger(__name__)
+
+# Address space kept free until memory runs out under a limit of `ulimit`: the heap does not shrink there, and the code
+# that oneDNN makes for another number of rows has to go somewhere. Untouched, it takes no memory.
+RESERVE_BYTES = 64 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -24,6 +29,7 @@ class MicroBatch:
     ) -> None:
         self.configured, self.batch_size, self.trained, self.device = configured, batch_size, trained, device
         self.rows = configured or batch_size
+        self.reserve = mmap.mmap(-1, RESERVE_BYTES, mmap.MAP_PRIVATE) if device.type == "cpu" else None
 
     def find(self, one_row: Callable[[], object]) -> None:
         """Nothing; where no number is configured, `rows` is the largest divisor of the batch that is expected to fit.
@@ -65,6 +71,9 @@ class MicroBatch:
                 if not is_out_of_memory(error):
                     raise
             self._drop_gradients()  # here the error is gone, and with it the activations that it held on to
+            if self.reserve is not None:
+                self.reserve.close()
+            stop_padding()
             give_back_memory()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
