@@ -85,7 +85,7 @@ def compare(base: Path, dialogues: int, questions: int, rounds: int) -> Section:
     """Tokens a second of both."""
     items = draw_items(base, dialogues, questions)
     contenders = [
-        Contender(OURS, ours, {"items": items}, keeps_memory=True),
+        Contender(OURS, ours, {"items": items}, keeps_memory=True, multiplies_fast=True),
         Contender(PEER, theirs, {"items": items}, keeps_memory=False),
         Contender(TUNED, theirs, {"items": items}, keeps_memory=True),
     ]

@@ -66,7 +66,7 @@ def check_replies(ready: dict[str, Any]) -> None:
 def compare(task: Task, rounds: int) -> Section:
     """Tokens a second of both."""
     entered = [
-        Contender(OURS, ours, {"task": task}, keeps_memory=True),
+        Contender(OURS, ours, {"task": task}, keeps_memory=True, multiplies_fast=True),
         Contender(PEER, theirs, {"task": task}, keeps_memory=False),
         Contender(TUNED, theirs, {"task": task}, keeps_memory=True),
     ]

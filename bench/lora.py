@@ -138,7 +138,7 @@ def compare(base: Path, config: FinetuneConfig, n_dialogues: int, rounds: int) -
     with TemporaryDirectory() as folder:
         job, facts = make_job(Path(folder), base, config, n_dialogues)
         contenders = [
-            Contender(OURS, ours, {"job": job}, keeps_memory=True),
+            Contender(OURS, ours, {"job": job}, keeps_memory=True, multiplies_fast=True),
             Contender(PEER, theirs, {"job": job}, keeps_memory=False),
             Contender(TUNED, theirs, {"job": job}, keeps_memory=True),
         ]

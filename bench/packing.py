@@ -123,6 +123,7 @@ def compare(shape: Shape, n_exchanges: int, steps: int, rounds: int) -> Section:
                 train_on,
                 {"kind": kind, "folder": Path(folder), "shape": shape, "steps": steps},
                 keeps_memory=True,
+                multiplies_fast=True,
             )
             for kind in ("packed", "padded", "bucketed")
         ]

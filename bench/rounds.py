@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from llm.machine import keep_freed_memory
+from llm.machine import fast_products, keep_freed_memory
 
 PRELOAD = ["torch"]  # imported once, in the server that all contenders are forked from
 MAX_WARM_UP, MAX_WARM_UP_S = 8, 60.0  # turns, seconds
@@ -36,6 +36,7 @@ class Contender:
     run: Callable[..., None]  # run(lap, **arguments): prepares, then calls lap() before each piece of work, for ever
     arguments: dict[str, Any]
     keeps_memory: bool  # with our allocator setting, which holds for a whole process and for good
+    multiplies_fast: bool = False  # with our setting of matrix products, which holds for a whole process too
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def _work(pipe: Connection, contender: Contender) -> None:
     try:
         if contender.keeps_memory:
             keep_freed_memory()
+        if contender.multiplies_fast:
+            fast_products()
         contender.run(Lap(pipe), **contender.arguments)
     except Finished:
         pass

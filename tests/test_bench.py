@@ -166,9 +166,11 @@ def test_a_row_of_the_batch_is_learned_but_for_its_first_token():
 
 def test_a_step_of_all_peers_runs_from_the_same_weights_to_the_same_loss():
     section = step.compare(TINY.with_dropout(0.1, 0.1), (step.PLAIN, step.LOOP, step.TRAINER), rounds=2)
-    assert len(section["contenders"]) == 8
-    assert set(section["ratios"]) == {"step / matrix products"} | {
-        f"{peer}{tuned} / ours" for peer in (step.PLAIN, step.LOOP, step.TRAINER) for tuned in ("", step.TUNED)
+    assert len(section["contenders"]) == 10
+    peers = {peer + tuned for peer in (step.PLAIN, step.LOOP, step.TRAINER) for tuned in ("", step.TUNED)}
+    assert set(section["ratios"]) == {
+        *("step / matrix products", f"step / {step.STOCK_PRODUCTS}"),
+        *(f"{peer} / ours" for peer in peers | {step.PLAIN + step.MULTIPLIED}),
     }
     assert all(len(found["values"]) == 2 for found in section["contenders"].values())
 
