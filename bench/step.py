@@ -61,10 +61,11 @@ def describe(shape: Shape) -> str:
 def measure(rounds: int, full: bool) -> Iterator[tuple[str, Section]]:
     """SMALL with and without dropout; `full`: with attention dropout too, and FULL, its peers in runs of their own.
 
-    At FULL all of them together would not fit into 23 GB.
+    All of them together would not fit into 23 GB.
     """
     rows: list[tuple[str, Shape, tuple[str, ...]]] = [
-        ("", SMALL, (PLAIN, LOOP, TRAINER)),
+        ("", SMALL, (PLAIN, TRAINER)),
+        (", transformers loop", SMALL, (LOOP,)),
         ("", SMALL.with_dropout(0.1, 0.0), (PLAIN, TRAINER)),
     ]
     if full:
