@@ -8,7 +8,8 @@ from pathlib import Path
 
 from llm.questions import Question
 
-COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
+TEXT_COLUMNS = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
+COLUMNS = ("Category", *TEXT_COLUMNS)
 LABELS = {" yes": False, " no": True}  # "True: yes" says that the answer is not false
 
 
@@ -26,12 +27,26 @@ def read_truthfulqa(path: Path) -> list[Question]:
 
     Raises ValueError when the columns are others.
     """
+    return [_question(f"truthfulqa/{number}", row) for number, row in enumerate(_rows(path, COLUMNS), 1)]
+
+
+def truth_texts(path: Path) -> list[str]:
+    """Every question and answer of TruthfulQA.csv as they stand there, for the leak gate.
+
+    Raises ValueError when the columns are others.
+    """
+    fields = [row[name] or "" for row in _rows(path, TEXT_COLUMNS) for name in TEXT_COLUMNS]
+    return [text for field in fields for text in field.split("; ") if text]
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that has these columns."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        missing = [name for name in columns if name not in (rows.fieldnames or ())]
         if missing:
             raise ValueError(f"{path} has no column {', '.join(missing)}: it is not TruthfulQA.csv")
-        return [_question(f"truthfulqa/{number}", row) for number, row in enumerate(rows, 1)]
+        return list(rows)
 
 
 def _question(name: str, row: dict[str, str]) -> Question:

@@ -7,8 +7,8 @@ from pathlib import Path
 from llm.clean import CleanConfig, clean
 from llm.dialogue import read_dialogues, write_table
 from llm.files import write_json
-from llm.held_out import truth_texts
 from llm.questions import read_questions
+from llm.truthfulqa import truth_texts
 from stages.logs import run_stage
 from stages.params import load, load_value
 

@@ -13,8 +13,8 @@ import yaml
 from llm.clean import CleanConfig, clean
 from llm.clean_report import RULES
 from llm.dialogue import Dialogue, read_table, write_dialogues
-from llm.held_out import truth_texts
 from llm.leak_check import leaking
+from llm.truthfulqa import truth_texts
 
 PLAIN = CleanConfig(
     max_turn_chars=500,

@@ -8,11 +8,11 @@ import pytest
 
 from llm.dialogue import Dialogue
 from llm.download import HttpConfig
-from llm.held_out import truth_texts
 from llm.normalise import normalise_turns, split_words
 from llm.questions import read_questions
 from llm.sources.chitchat import read_chitchat
 from llm.sources.cornell import read_cornell
+from llm.truthfulqa import truth_texts
 from tests.test_leaks import found
 
 STRANGE = ("Tell me something.", "I would rather not say.")  # the other half of a planted exchange
