@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llm.attention import KVCache, attend, document_mask
+from llm.dropout import dropout
 from llm.shape import ModelConfig
 
 
@@ -21,7 +22,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
         self.proj = nn.Linear(config.n_embd, config.n_embd)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
 
     def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:
         """Mixed values (B, T, C)."""
@@ -34,7 +35,7 @@ class Attention(nn.Module):
             k, v = cache.extend(layer, k, v)
         p = self.attn_dropout if self.training else 0.0
         y = attend(q, k, v, mask, p)
-        return self.dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)))
+        return dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)), self.dropout, self.training)
 
 
 ROWS = 1024  # tokens whose GELU is computed at once: at a width of 256 it is still in the cache when it is used
@@ -70,15 +71,15 @@ class MLP(nn.Module):
         super().__init__()
         self.fc = nn.Linear(config.n_embd, 4 * config.n_embd)
         self.proj = nn.Linear(4 * config.n_embd, config.n_embd)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) from (B, T, C)."""
         x = self.fc(x)
         if x.device.type != "cpu":
-            return self.dropout(self.proj(F.gelu(x, approximate="tanh")))
+            return dropout(self.proj(F.gelu(x, approximate="tanh")), self.dropout, self.training)
         y: Tensor = _GeluLinear.apply(x.flatten(0, 1), self.proj.weight, self.proj.bias)  # type: ignore[no-untyped-call]
-        return self.dropout(y.view(*x.shape[:2], -1))
+        return dropout(y.view(*x.shape[:2], -1), self.dropout, self.training)
 
 
 class Block(nn.Module):
@@ -111,7 +112,7 @@ class GPT(nn.Module):
         self.vocab_size = vocab_size
         self.tokens = nn.Embedding(vocab_size, config.n_embd)
         self.positions = nn.Embedding(config.context_length, config.n_embd)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd)
         self._init_weights(generator)
@@ -138,7 +139,7 @@ class GPT(nn.Module):
             positions = torch.arange(ids.size(1), device=ids.device)
         if documents is not None:
             mask = document_mask(documents)
-        x = self.dropout(self.tokens(ids) + self.positions(positions))  # (B, T, n_embd)
+        x = dropout(self.tokens(ids) + self.positions(positions), self.dropout, self.training)  # (B, T, n_embd)
         for layer, block in enumerate(self.blocks):
             x = block(x, mask, layer, cache)
         return self.ln_f(x)

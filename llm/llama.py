@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llm.attention import KVCache, attend, document_mask
+from llm.dropout import dropout
 from llm.shape import ModelConfig
 
 ROPE_BASE = 10_000.0  # Su et al. 2021, section 3.3
@@ -101,7 +102,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, layer: int, cache: KVCache | None
@@ -117,7 +118,7 @@ class Attention(nn.Module):
             k, v = cache.extend(layer, k, v)
         p = self.attn_dropout if self.training else 0.0
         y = attend(q, k, v, mask, p)
-        return self.dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)))
+        return dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)), self.dropout, self.training)
 
 
 class MLP(nn.Module):
@@ -129,11 +130,11 @@ class MLP(nn.Module):
         self.gate = nn.Linear(config.n_embd, width, bias=False)
         self.up = nn.Linear(config.n_embd, width, bias=False)
         self.proj = nn.Linear(width, config.n_embd, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) from (B, T, C)."""
-        return self.dropout(self.proj(F.silu(self.gate(x)) * self.up(x)))
+        return dropout(self.proj(F.silu(self.gate(x)) * self.up(x)), self.dropout, self.training)
 
 
 class Block(nn.Module):
@@ -162,7 +163,7 @@ class Llama(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.tokens = nn.Embedding(vocab_size, config.n_embd)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm_f = RMSNorm(config.n_embd)
         table = rotation_table(config.context_length, config.n_embd // config.n_head)
@@ -188,7 +189,7 @@ class Llama(nn.Module):
             positions = torch.arange(ids.size(1), device=ids.device)[None]
         if documents is not None:
             mask = document_mask(documents)
-        x = self.dropout(self.tokens(ids))  # (B, T, n_embd)
+        x = dropout(self.tokens(ids), self.dropout, self.training)  # (B, T, n_embd)
         cos, sin = self.rotation[:, positions, :].to(x.dtype)[:, :, None]  # (B, 1, T, head_dim) each
         for layer, block in enumerate(self.blocks):
             x = block(x, (cos, sin), mask, layer, cache)

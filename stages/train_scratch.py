@@ -31,6 +31,7 @@ TRAJECTORY = [
     "llm.clock",
     "llm.data",
     "llm.distributed",
+    "llm.dropout",
     "llm.gpt",
     "llm.llama",
     "llm.loss",
