@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm.files import write_bytes
-
 BPB_COLUMNS = ("model", "source", "value", "low", "high")
 CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance")
 
@@ -31,13 +29,13 @@ def choice_rows(details: Details) -> Iterator[Row]:
                 yield model, area, found["value"], found["low"], found["high"], figures["chance"]["value"]
 
 
-def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
-    """Nothing; the table as csv, an empty cell where there is no number."""
+def table_bytes(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
+    """The table as csv, an empty cell where there is no number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

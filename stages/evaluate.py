@@ -7,6 +7,7 @@ import logging
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,14 +15,14 @@ from llm.canaries import draw_alternatives, read_canaries
 from llm.compare import CompareConfig, in_short, standing
 from llm.dialogue import read_table
 from llm.evaluate import make_yardstick, rounded
-from llm.files import write_bytes, write_json
+from llm.files import json_bytes, write_together
 from llm.judge import Judge, load_judge
 from llm.judge_audit import audit_table
 from llm.lineup import NAMES, Folders, line_up
 from llm.machine import pick_device, tune_cpu
 from llm.memory import Planted
 from llm.metrics import spans_of
-from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, write_rows
+from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, table_bytes
 from llm.questions import draw_questions, read_questions
 from llm.records import Measured, score_rows, text_rows, to_lines
 from llm.samples import PROMPTS, samples_markdown
@@ -33,6 +34,10 @@ from stages.logs import run_stage
 from stages.params import load, load_value
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
+DETAIL = OUT / "detail"
+SEAL = (
+    DETAIL / "settings.json"
+)  # written last: without it the others may be of two runs, and `python -m llm` reads none
 JUDGE = Path("models/judge")
 TRAIN = CLEAN / "train.arrow"
 FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
@@ -55,33 +60,43 @@ def read_planted(seed: int) -> Planted:
     return Planted(canaries, draw_alternatives(canaries, load_value("canaries.alternatives", int), seed))
 
 
-def write(cards: dict[str, Card], settings: Settings, judge: Judge, names: dict[str, str]) -> None:
-    """Nothing; the stage's outputs are written."""
-    for name, card in cards.items():
-        write_json(OUT / f"{name}.json", rounded(card.metrics))
-        write_json(OUT / "detail" / f"{name}.json", rounded(card.detail))
+def outputs(
+    cards: dict[str, Card], settings: Settings, judge: Judge, names: dict[str, str], surface: dict[str, Any]
+) -> dict[Path, bytes]:
+    """Every file of the stage."""
+    files = {OUT / f"{name}.json": json_bytes(rounded(card.metrics)) for name, card in cards.items()}
     details = {name: rounded(card.detail) for name, card in cards.items()}
-    write_rows(OUT / "plots" / "bpb.csv", BPB_COLUMNS, bpb_rows(details))
-    write_rows(OUT / "plots" / "choice.csv", CHOICE_COLUMNS, choice_rows(details))
-    write_json(OUT / "detail" / "settings.json", asdict(settings))
     measured = {name: card.measured for name, card in cards.items() if card.measured}
     compared = standing(measured, settings.rules(judge))
-    write_json(OUT / "compare.json", rounded({pair: in_short(one) for pair, one in compared.items()}))
-    write_json(OUT / "detail" / "compare.json", rounded({p: one and asdict(one) for p, one in compared.items()}))
-    write_records(measured)
-    write_bytes(OUT / "judge_audit.csv", audit_table(measured, settings.data_seed))
-    texts = {name: measured[name].texts for name in SHOWN if name in measured}
-    shown = {name: said.shown for name, said in texts.items() if said}
-    page = samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
-    write_bytes(OUT / "samples.md", page.encode())
+    in_detail = {
+        **details,
+        "compare": rounded({pair: one and asdict(one) for pair, one in compared.items()}),
+        "settings": asdict(settings),
+        "surface": rounded(surface),
+    }
+    files |= {DETAIL / f"{name}.json": json_bytes(values) for name, values in in_detail.items()}
+    files[OUT / "compare.json"] = json_bytes(rounded({pair: in_short(one) for pair, one in compared.items()}))
+    files[OUT / "plots" / "bpb.csv"] = table_bytes(BPB_COLUMNS, bpb_rows(details))
+    files[OUT / "plots" / "choice.csv"] = table_bytes(CHOICE_COLUMNS, choice_rows(details))
+    files[OUT / "judge_audit.csv"] = audit_table(measured, settings.data_seed)
+    return files | records(measured) | {OUT / "samples.md": samples_page(measured, names).encode()}
 
 
-def write_records(measured: dict[str, Measured]) -> None:
-    """Nothing; everything the models found likely and said is written, the figures are computed again from it."""
+def records(measured: dict[str, Measured]) -> dict[Path, bytes]:
+    """Everything the models found likely and said, from which the figures are computed again."""
     likely = [score_rows(name, one.asked, one.likelihoods) for name, one in measured.items() if one.likelihoods]
     said = [text_rows(name, one.asked, PROMPTS, one.texts) for name, one in measured.items() if one.texts]
-    write_bytes(OUT / "scores.jsonl", to_lines(chain.from_iterable(likely)))
-    write_bytes(OUT / "predictions.jsonl", to_lines(chain.from_iterable(said)))
+    return {
+        OUT / "scores.jsonl": to_lines(chain.from_iterable(likely)),
+        OUT / "predictions.jsonl": to_lines(chain.from_iterable(said)),
+    }
+
+
+def samples_page(measured: dict[str, Measured], names: dict[str, str]) -> str:
+    """Prompts with the replies of the models SHOWN side by side, as Markdown."""
+    texts = {name: measured[name].texts for name in SHOWN if name in measured}
+    shown = {name: said.shown for name, said in texts.items() if said}
+    return samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
 
 
 def main() -> None:
@@ -101,12 +116,12 @@ def main() -> None:
     for name in set(NAMES) - set(cards):
         cards[name] = absent_card(asked, "finetune.enabled is false")
     surface = surface_report({"quiz": asked.quiz}, seed)
-    write_json(OUT / "detail" / "surface.json", rounded(surface))
     logger.info(
         "the quiz by the surface of its answers alone: %(accuracy).3f right, chance %(chance).3f", surface["quiz"]
     )
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
-    write(cards, settings, stick.judge, {entrant.name: entrant.real_name for entrant in entrants})
+    names = {entrant.name: entrant.real_name for entrant in entrants}
+    write_together(outputs(cards, settings, stick.judge, names, surface), SEAL)
 
 
 if __name__ == "__main__":

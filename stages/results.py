@@ -61,6 +61,7 @@ def row(name: str, bar: float, folder: Path) -> tuple[str, ...]:
 
 def render(folder: Path = METRICS) -> str:
     """The table and the three comparisons below it, as Markdown."""
+    read_json(folder / "detail" / "settings.json")  # written last: without it the files may be of two evaluations
     bar = read_json(folder / f"{BAR}.json")["bpb"]["all"]
     cells = [COLUMNS, ("---",) * len(COLUMNS), *(row(name, bar, folder) for name in MODELS)]
     lines = [f"| {' | '.join(line)} |" for line in cells]

@@ -1,6 +1,6 @@
 import pytest
 
-from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, read_rows, write_rows
+from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, read_rows, table_bytes
 
 FIGURE = {"value": 1.5, "low": 1.4, "high": 1.6}
 SMALL = {"value": 2.0, "low": None, "high": None}
@@ -13,9 +13,8 @@ DETAILS = {
 }
 
 
-def test_a_row_for_every_source_of_every_model_that_has_bits_per_byte(tmp_path):
-    write_rows(tmp_path / "bpb.csv", BPB_COLUMNS, bpb_rows(DETAILS))
-    assert (tmp_path / "bpb.csv").read_text(encoding="utf-8").splitlines() == [
+def test_a_row_for_every_source_of_every_model_that_has_bits_per_byte():
+    assert table_bytes(BPB_COLUMNS, bpb_rows(DETAILS)).decode().splitlines() == [
         "model,source,value,low,high",
         "scratch,all,1.5,1.4,1.6",
         "scratch,eli5,2.0,,",  # too few dialogues for an interval
@@ -24,7 +23,7 @@ def test_a_row_for_every_source_of_every_model_that_has_bits_per_byte(tmp_path):
 
 
 def test_a_row_for_every_area_of_every_model_that_chose(tmp_path):
-    write_rows(tmp_path / "choice.csv", CHOICE_COLUMNS, choice_rows(DETAILS))
+    (tmp_path / "choice.csv").write_bytes(table_bytes(CHOICE_COLUMNS, choice_rows(DETAILS)))
     assert read_rows(tmp_path / "choice.csv") == [
         {"model": "scratch", "area": "all", "accuracy": "0.3", "low": "0.2", "high": "0.4", "chance": "0.25"}
     ]

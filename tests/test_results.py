@@ -46,6 +46,7 @@ def measured(tmp_path):
     line = {"difference": -1.0, "low": -1.5, "high": -0.5, "verdict": "better on these items; one seed"}
     compared = {"scratch - ngram5": {"lines": {"bpb.all": line}}, "mistral - base": None, "mistral - scratch": None}
     write_json(tmp_path / METRICS / "detail" / "compare.json", compared)
+    write_json(tmp_path / METRICS / "detail" / "settings.json", {})
     return tmp_path
 
 

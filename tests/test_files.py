@@ -1,0 +1,62 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from llm.files import copy_file, write_bytes, write_together
+
+
+@pytest.fixture
+def old(tmp_path):
+    """Three files of an earlier run, the last of them the seal."""
+    paths = [tmp_path / name for name in ("a.json", "in/b.json", "in/seal.json")]
+    for path in paths:
+        write_bytes(path, b"old")
+    return paths
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_all_files_are_the_new_ones_and_nothing_is_left_beside_them(old, tmp_path):
+    write_together(dict.fromkeys(old, b"new"), old[2])
+    assert contents(tmp_path) == dict.fromkeys(("a.json", "b.json", "seal.json"), b"new")
+
+
+def test_an_end_between_two_files_leaves_no_seal(old, monkeypatch):
+    rename = Path.replace
+
+    def stop(self, target):
+        if target == old[1]:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_together(dict.fromkeys(old, b"new"), old[2])
+    assert (old[0].read_bytes(), old[1].read_bytes()) == (b"new", b"old")
+    assert not old[2].exists()
+
+
+def test_a_disk_that_fills_halfway_changes_no_file(old, tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def full(descriptor):
+        if os.fstat(descriptor).st_size > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"b\.json cannot be written \(No space left on device, 5 bytes\): make room"):
+        write_together({old[0]: b"new", old[1]: b"large", old[2]: b"new"}, old[2])
+    assert contents(tmp_path) == dict.fromkeys(("a.json", "b.json", "seal.json"), b"old")
+
+
+def test_a_copy_has_the_bytes_of_its_source(tmp_path):
+    data = os.urandom(100_000)
+    (tmp_path / "a").write_bytes(data)
+    copy_file(tmp_path / "a", tmp_path / "in" / "b")
+    assert (tmp_path / "in/b").read_bytes() == data
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["b"]
