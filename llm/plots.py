@@ -50,7 +50,7 @@ def _draw_curve(axes: "Axes", rows: Rows) -> None:
         axes.set_axis_off()
         return
     unit, scale = ("million", 1e6) if float(rows[-1]["tokens"]) >= 1e6 else ("thousand", 1e3)
-    trained = [row for row in rows if int(row["step"]) > 0]  # before the first step nothing was trained on
+    trained = [row for row in rows if row["train_loss"]]  # empty before the first step: nothing was trained on
     for name, part, colour, marker in (("training", trained, SKY, "s"), ("validation", rows, BLUE, "o")):
         x = [float(row["tokens"]) / scale for row in part]
         y = [float(row[{"training": "train_loss", "validation": "val_loss"}[name]]) for row in part]

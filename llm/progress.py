@@ -24,9 +24,9 @@ class Progress:
     rollbacks: int = 0  # returns to the weights of `good_step`
     good_step: int = 0  # of the last finite validation
     lr_scale: float = 1.0  # lowered by each rollback
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float | None]] = field(default_factory=list)  # None: trained on nothing since the last row
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, float | None]:
         """The closing numbers, without times."""
         return {
             **self.history[-1],

@@ -27,7 +27,7 @@ from llm.distributed import (
     wait_for_all,
     whole,
 )
-from llm.files import write_bytes
+from llm.files import copy_file
 from llm.micro_batch import MicroBatch
 from llm.progress import Progress
 from llm.schedule import TIMED_HORIZON, TrainConfig, lr_factor, make_plan
@@ -172,7 +172,7 @@ class Training:
             "epoch": round(progress.step / self.plan.steps_per_epoch, 4),
             "tokens": progress.tokens,
             "lr": round(progress.lr, 8),
-            "train_loss": round(progress.loss_sum / max(1, progress.loss_tokens), 4),
+            "train_loss": round(progress.loss_sum / progress.loss_tokens, 4) if progress.loss_tokens else None,
             "val_loss": round(val_loss, 4),
             "val_ppl": round(math.exp(min(val_loss, 50.0)), 4),
         }
@@ -184,9 +184,9 @@ class Training:
             with self.average.in_model():
                 _save_whole(self._best(progress.step), self.trained)
         logger.info(
-            "step %d%s, epoch %.2f: train loss %.4f, val loss %.4f, val ppl %.2f, lr %.2e",
+            "step %d%s, epoch %.2f: train loss %s, val loss %.4f, val ppl %.2f, lr %.2e",
             *(row["step"], f" of {self.plan.steps}" if self.plan.steps else "", row["epoch"]),
-            *(row["train_loss"], val_loss, row["val_ppl"], row["lr"]),
+            *("-" if row["train_loss"] is None else f"{row['train_loss']:.4f}", val_loss, row["val_ppl"], row["lr"]),
         )
 
     def _best(self, step: int) -> Path:
@@ -202,7 +202,7 @@ class Training:
         if self.progress.history[-1]["step"] != self.progress.step:
             self.validate()
         if is_first():
-            write_bytes(self.state.folder / "best.safetensors", self._best(self.progress.best_step).read_bytes())
+            copy_file(self._best(self.progress.best_step), self.state.folder / "best.safetensors")
         wait_for_all()
         self.average.swap()
 

@@ -25,7 +25,7 @@ CHOICE = [
     for area in ("what_ai_is", "how_it_works", "all")
 ]
 CURVE = [
-    {"step": "0", "tokens": "0", "train_loss": "0.0", "val_loss": "8.3"},
+    {"step": "0", "tokens": "0", "train_loss": "", "val_loss": "8.3"},
     {"step": "10", "tokens": "2000000", "train_loss": "6.0", "val_loss": "5.32"},
 ]
 JUDGE = {
