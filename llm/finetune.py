@@ -4,7 +4,6 @@ The training loop is the GPT's own, llm/train.py.
 """
 
 import dataclasses
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable
@@ -200,10 +199,9 @@ def save_adapter(folder: Path, peft_model: "PeftModel") -> None:
     if not is_first():
         return
     save_tensors(folder / "adapter_model.safetensors", adapters, {"format": "pt"})
-    peft_model.peft_config["default"].save_pretrained(str(folder))
-    path = folder / "adapter_config.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, {**values, "inference_mode": True, "target_modules": sorted(values["target_modules"])})
+    values = {**peft_model.peft_config["default"].to_dict(), "inference_mode": True}
+    in_order = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
+    write_json(folder / "adapter_config.json", in_order)
 
 
 def describe(base: dict[str, Any], config: FinetuneConfig) -> dict[str, Any]:

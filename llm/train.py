@@ -17,6 +17,12 @@ from llm.progress import Progress
 from llm.run import Training
 from llm.schedule import TrainConfig
 
+# The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
+ENGINE = (
+    *("llm.attention", "llm.average", "llm.clock", "llm.data", "llm.distributed", "llm.loss", "llm.micro_batch"),
+    *("llm.optim", "llm.progress", "llm.run", "llm.schedule", "llm.step", "llm.train"),
+)
+
 logger = logging.getLogger(__name__)
 
 

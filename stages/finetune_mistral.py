@@ -17,29 +17,13 @@ from llm.history import write_curve
 from llm.launch import LaunchConfig, start_processes
 from llm.machine import pick_device
 from llm.pretrained import CPU, INFO, load_base, read_info, weights_dtype
-from llm.train import fit
+from llm.train import ENGINE, fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
 METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
-TRAJECTORY = [
-    "llm.attention",
-    "llm.average",
-    "llm.clock",
-    "llm.data",
-    "llm.distributed",
-    "llm.finetune",
-    "llm.loss",
-    "llm.micro_batch",
-    "llm.optim",
-    "llm.pretrained",
-    "llm.progress",
-    "llm.run",
-    "llm.schedule",
-    "llm.step",
-    "llm.train",
-]
+TRAJECTORY = (*ENGINE, "llm.finetune", "llm.pretrained")  # code that a saved state depends on
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """Stage train_scratch: data/tokens -> models/scratch, metrics/train_scratch.{json,csv}."""
 
 import logging
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from llm.checkpoint import State, open_state, run_key, save_tensors, state_root
 from llm.data import open_corpus, pack_corpus, pack_efficiency
 from llm.distributed import is_first, process_group
-from llm.files import file_sha256, write_json
+from llm.files import copy_file, file_sha256, write_json
 from llm.history import write_curve
 from llm.launch import LaunchConfig, start_processes
 from llm.machine import pick_device
@@ -19,40 +18,24 @@ from llm.progress import Progress
 from llm.schedule import TrainConfig
 from llm.shape import ModelConfig
 from llm.tokenizer import load_tokenizer
-from llm.train import fit
+from llm.train import ENGINE, fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
-TRAJECTORY = [
-    "llm.attention",
-    "llm.average",
-    "llm.clock",
-    "llm.data",
-    "llm.distributed",
-    "llm.dropout",
-    "llm.gpt",
-    "llm.llama",
-    "llm.loss",
-    "llm.micro_batch",
-    "llm.optim",
-    "llm.progress",
-    "llm.run",
-    "llm.schedule",
-    "llm.step",
-    "llm.train",
-]
+TRAJECTORY = (*ENGINE, "llm.dropout", "llm.gpt", "llm.llama")  # code that a saved state depends on
 
 logger = logging.getLogger(__name__)
 
 
 def save(state: State, model: torch.nn.Module, run: Progress, described: dict[str, dict[str, object]]) -> None:
     """Nothing; weights, optimizer states, tokenizer, configuration and metrics stand in models/scratch."""
-    shutil.copytree(state.folder / "checkpoints", OUT / "checkpoints", dirs_exist_ok=True)
-    shutil.copyfile(state.folder / "best.safetensors", OUT / "best.safetensors")
+    for path in sorted((state.folder / "checkpoints").iterdir()):
+        copy_file(path, OUT / "checkpoints" / path.name)
+    copy_file(state.folder / "best.safetensors", OUT / "best.safetensors")
     save_tensors(OUT / "final.safetensors", dict(model.named_parameters()))
-    shutil.copyfile(TOKENS / "tokenizer.json", OUT / "tokenizer.json")
+    copy_file(TOKENS / "tokenizer.json", OUT / "tokenizer.json")
     for name, values in described.items():
         write_json(OUT / f"{name}.json", values)
     write_json(OUT / "metrics.json", run.history)

@@ -116,11 +116,25 @@ each_stage = pytest.mark.parametrize("name", STAGES)
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HEAVY = {"datasets", "transformers", "peft", "sklearn", "sacrebleu", "matplotlib"}  # 0.4 to 6 s each
 
+BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key holds the results of
+    *("checkpoint", "files", "history", "launch", "shards", "headroom", "machine", "ranges"),
+    *("dialogue", "models", "shape", "smollm2", "tokenizer"),
+)
+
 
 @each_stage
 def test_a_stage_depends_on_exactly_the_code_it_imports(name):
     code = {path for path in paths(STAGES[name], "deps") if path.split("/")[0] in PACKAGES}
     assert sorted(code) == import_closure(module_of(STAGES[name]))
+
+
+@pytest.mark.parametrize("name", ["train_scratch", "finetune_mistral"])
+def test_code_of_a_training_stage_is_part_of_its_states_key_or_known_to_compute_nothing_of_it(name):
+    module = importlib.import_module(f"stages.{name}")
+    shaping = {source_of(part).as_posix() for part in module.TRAJECTORY}
+    code = {path for path in import_closure(module.__name__) if path.startswith("llm/")}
+    assert shaping <= code
+    assert code - shaping <= {f"llm/{part}.py" for part in BESIDE_THE_TRAJECTORY}
 
 
 @each_stage
