@@ -1,10 +1,13 @@
 """Logging of a stage, and how it ends: exit code 0, 1 for a refusal in one line, 130 for an interruption."""
 
+import fcntl
 import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -35,6 +38,33 @@ def set_up_logging(name: str, folder: Path = LOGS) -> None:
         logging.getLogger(ours).setLevel(logging.DEBUG)
 
 
+@contextmanager
+def alone(name: str, folder: Path = LOGS) -> Iterator[None]:
+    """No other process runs the stage in this folder meanwhile; of those that torchrun started, the first counts.
+
+    Raises OSError where one does: DVC, when it is killed, leaves its stage running, and two would mix their outputs.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with (folder / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError("another process runs this stage here: wait for it or end it, then run again") from None
+        yield
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, by which Slurm and other programs end a process, raises KeyboardInterrupt as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_stage(name: str, main: Callable[[], None]) -> None:
     """Nothing when the stage succeeds; else SystemExit 1 after a line saying what to do, 130 when interrupted.
 
@@ -43,10 +73,10 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
     set_up_logging(name)
     started = time.monotonic()
     try:
-        with logging_redirect_tqdm():
+        with alone(name), sigterm_interrupts(), logging_redirect_tqdm():
             main()
-    except KeyboardInterrupt:
-        logger.warning("%s interrupted: run the same command again to go on", name)
+    except KeyboardInterrupt as interruption:
+        logger.warning("%s interrupted: %s", name, str(interruption) or "run the same command again")
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError) as error:
         logger.debug("where it happened", exc_info=True)

@@ -1,10 +1,12 @@
 import logging
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from stages.logs import run_stage
+from stages.logs import alone, run_stage
 
 logger = logging.getLogger("llm.something")
 
@@ -51,6 +53,29 @@ def test_an_interruption_is_exit_code_130(capsys):
         run_stage("clean", lambda: fail(KeyboardInterrupt()))
     assert ended.value.code == 130
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_what_an_interruption_says_is_told(capsys):
+    with pytest.raises(SystemExit):
+        run_stage("clean", lambda: fail(KeyboardInterrupt("stopped at step 3: go on")))
+    assert capsys.readouterr().err.endswith("clean interrupted: stopped at step 3: go on\n")
+
+
+def test_sigterm_is_an_interruption_and_afterwards_what_it_was(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        run_stage("clean", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert ended.value.code == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_stage_that_runs_already_is_not_started_again(tmp_path, capsys):
+    (tmp_path / "logs").mkdir()
+    with alone("clean"), pytest.raises(SystemExit) as ended:
+        run_stage("clean", lambda: None)
+    assert ended.value.code == 1
+    assert "clean failed: another process runs this stage here" in capsys.readouterr().err
+    run_stage("clean", lambda: None)
 
 
 def test_another_error_keeps_its_traceback():
