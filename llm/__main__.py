@@ -80,14 +80,18 @@ def run_rescore(arguments: argparse.Namespace) -> int:
     """0 when every figure comes out as it stands in metrics/, else 1; each that does not is printed."""
     run = read_run(HERE)
     figures = rescore(run.models, run_yardstick(run.models, run.settings, train_texts(HERE), load_judge(HERE / JUDGE)))
-    n_wrong = 0
+    n_wrong, kept = 0, set[str]()
     for name, found in figures.items():
-        wrong = mismatches(found, *stated_figures(HERE, name))
+        metrics, detail = stated_figures(HERE, name)
+        wrong = mismatches(found, metrics, detail)
         n_wrong += len(wrong)
+        kept |= metrics.keys() - found.metrics.keys()
         print(f"{name}: {'every figure equal' if not wrong else f'{len(wrong)} figures differ'}")
         print("".join(f"  {line}\n" for line in wrong), end="")
         if arguments.out:
-            write_json(arguments.out / f"{name}.json", rounded(found.metrics))
+            write_json(arguments.out / f"{name}.json", metrics | rounded(found.metrics))
+    if kept:
+        print(f"{' and '.join(sorted(kept))}: not computed again but kept as they were, for that needs the models")
     return 1 if n_wrong else 0
 
 
