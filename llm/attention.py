@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm.dropout import keep_mask, keep_share
 from llm.shape import ModelConfig
 
 SCORES = 512 * 1024  # attention scores computed at once on a CPU: 2 MB in fp32, the size of its second-level cache
@@ -47,11 +48,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float 
     own kernel does the same with many small products, which cost twice as much where `fast_products` applies.
     """
     T, S = q.size(2), k.size(2)
-    if q.device.type != "cpu" or dropout:
+    if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and T > 1)
     if mask is None:
         mask = q.new_zeros(1, 1, T, S) if T == 1 else _causal_mask(T, q)
-    return _ChunkedAttention.apply(q, k, v, mask.to(q.dtype).expand(q.size(0), -1, -1, -1))  # type: ignore[no-untyped-call]
+    mask = mask.to(q.dtype).expand(q.size(0), -1, -1, -1)
+    return _ChunkedAttention.apply(q, k, v, mask, dropout)  # type: ignore[no-untyped-call]
 
 
 def _causal_mask(length: int, like: Tensor) -> Tensor:
@@ -72,33 +74,44 @@ def _chunks(mask: Tensor, n_head: int) -> list[tuple[slice, Tensor]]:
 
 
 class _ChunkedAttention(torch.autograd.Function):
-    """Exact attention without ever holding all scores."""
+    """Exact attention without ever holding all scores; of dropout a byte a weight is kept."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float) -> Tensor:
         """Mixed values; the mask is (B, 1, T, S)."""
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         y = torch.empty_like(q)
+        kept = []  # which weights of each chunk, (n, T, S)
         for part, mask_part in _chunks(mask, q.size(1)):
             q_part, k_part, v_part, y_part = (t[part].flatten(0, 1) for t in (q, k, v, y))
-            torch.bmm(_weights(q_part, k_part, mask_part), v_part, out=y_part)
-        ctx.save_for_backward(q, k, v, mask, y)
+            weights = _weights(q_part, k_part, mask_part)
+            if dropout:
+                kept.append(keep_mask(weights.numel(), dropout).view(weights.shape))
+                weights.mul_(kept[-1])
+            torch.bmm(weights, v_part, out=y_part)
+        ctx.scale = 1.0 / keep_share(dropout)
+        if dropout:
+            y.mul_(ctx.scale)
+        ctx.save_for_backward(q, k, v, mask, y, *kept)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """Gradients of queries, keys and values; with P the weights, dS = P * (dP - sum(dy * y))."""
-        q, k, v, mask, y = ctx.saved_tensors
-        dy = dy.contiguous()
+        q, k, v, mask, y, *kept = ctx.saved_tensors
         inner = (dy * y).sum(-1, keepdim=True)  # (B, H, T, 1)
+        dy = (dy * ctx.scale if kept else dy).contiguous()
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for part, mask_part in _chunks(mask, q.size(1)):
+        for i, (part, mask_part) in enumerate(_chunks(mask, q.size(1))):
             q_, k_, v_, dy_, dq_, dk_, dv_, inner_ = (
                 t[part].flatten(0, 1) for t in (q, k, v, dy, dq, dk, dv, inner)
             )  # views of the rows, (n, T, D)
             weights = _weights(q_, k_, mask_part)
-            torch.bmm(weights.mT, dy_, out=dv_)
-            d_scores = torch.bmm(dy_, v_.mT).sub_(inner_).mul_(weights).mul_(q.size(-1) ** -0.5)
+            d_weights = torch.bmm(dy_, v_.mT)
+            if kept:
+                d_weights.mul_(kept[i])
+            torch.bmm((weights * kept[i] if kept else weights).mT, dy_, out=dv_)
+            d_scores = d_weights.sub_(inner_).mul_(weights).mul_(q.size(-1) ** -0.5)
             torch.bmm(d_scores, k_, out=dq_)
             torch.bmm(d_scores.mT, q_, out=dk_)
-        return dq, dk, dv, None
+        return dq, dk, dv, None, None

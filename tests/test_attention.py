@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 import llm.attention
 from llm.attention import attend, document_mask
+from llm.dropout import keep_mask, keep_share
 
 
 def draw(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -37,7 +38,34 @@ def test_a_single_query_without_a_mask_sees_every_key():
     torch.testing.assert_close(attend(q, k, v, None), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_attention_dropout_drops_weights():
-    q, k, v = (draw(2, 3, 6, 4, seed=i) for i in range(3))
+def plainly_dropped(q, k, v, mask, p, rows):
+    """Attention by its formula, with the masks that chunks of this many rows of the batch draw."""
+    B, H, T, _ = q.shape
+    sizes = [len(part) for part in torch.arange(B).split(rows)]
+    kept = torch.cat([keep_mask(n * H * T * T, p).view(n, H, T, T) for n in sizes])
+    weights = (q @ k.mT / math.sqrt(q.size(-1)) + mask).softmax(-1)
+    return (weights * kept / keep_share(p)) @ v
+
+
+@pytest.mark.parametrize(("rows", "scores"), [(1, 1), (2, 2 * 3 * 10 * 10), (5, 10**6)])
+def test_dropped_weights_give_the_values_and_gradients_of_the_formula(monkeypatch, rows, scores):
+    monkeypatch.setattr(llm.attention, "SCORES", scores)
+    q, k, v = (draw(5, 3, 10, 4, seed=i) for i in range(3))
+    mask = document_mask(torch.arange(50).view(5, 10) // 7).double()
+    upstream = torch.randn(q.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
     torch.manual_seed(1)
-    assert not torch.allclose(attend(q, k, v, None, dropout=0.5), attend(q, k, v, None))
+    theirs = plainly_dropped(q, k, v, mask, 0.3, rows)
+    torch.manual_seed(1)
+    ours = attend(q, k, v, mask, dropout=0.3)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    expected = torch.autograd.grad(theirs, (q, k, v), upstream)
+    torch.testing.assert_close(torch.autograd.grad(ours, (q, k, v), upstream), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_attention_dropout_keeps_the_mean():
+    q, k = torch.zeros(64, 4, 32, 8), torch.zeros(64, 4, 32, 8)  # equal weights: each value is a mean of kept ones
+    torch.manual_seed(1)
+    y = attend(q, k, torch.ones(64, 4, 32, 8), torch.zeros(1, 1, 32, 32), dropout=0.2)
+    deviation = math.sqrt(0.2 / 0.8 / (64 * 4 * 32 * 32))  # of the mean over all weights
+    assert abs(float(y.mean()) - 1.0) < 4 * deviation
+    assert not torch.allclose(y, torch.ones_like(y))

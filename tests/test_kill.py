@@ -25,7 +25,7 @@ from tests.test_schedule import CONFIG
 from tests.tiny_runs import content
 
 # The preset smoke's numbers, with a state after every step and an average to keep.
-SMOKE = ModelConfig("llama", n_layer=2, n_head=2, n_embd=32, context_length=64, dropout=0.1, attn_dropout=0.0)
+SMOKE = ModelConfig("llama", n_layer=2, n_head=2, n_embd=32, context_length=64, dropout=0.1, attn_dropout=0.1)
 CONFIG = replace(
     CONFIG, optimizer="muon", batch_size=8, micro_batch=8, max_steps=30, eval_every=10, checkpoint_every=20, ema=0.9
 )
