@@ -1,6 +1,7 @@
 """What every attention layer here shares: attention itself, the mask of packed dialogues, the cache of generation."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from llm.dropout import keep_mask, keep_share
 from llm.shape import ModelConfig
 
 SCORES = 512 * 1024  # attention scores computed at once on a CPU: 2 MB in fp32, the size of its second-level cache
+SPLIT = 64  # queries from which it pays to leave out the keys that their first half cannot see
 
 
 class KVCache:
@@ -53,65 +55,94 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float 
     if mask is None:
         mask = q.new_zeros(1, 1, T, S) if T == 1 else _causal_mask(T, q)
     mask = mask.to(q.dtype).expand(q.size(0), -1, -1, -1)
-    return _ChunkedAttention.apply(q, k, v, mask, dropout)  # type: ignore[no-untyped-call]
+    return _PiecewiseAttention.apply(q, k, v, mask, dropout)  # type: ignore[no-untyped-call]
 
 
 def _causal_mask(length: int, like: Tensor) -> Tensor:
     return like.new_full((length, length), -math.inf).triu(1)[None, None]
 
 
-def _weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
-    """Attention weights (n, T, S) of n heads."""
-    return torch.baddbmm(mask, q, k.mT, alpha=q.size(-1) ** -0.5).softmax(-1)
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of a batch, some of their queries, and the keys that these may see."""
+
+    rows: slice
+    queries: slice
+    keys: slice
+
+    def at(self, t: Tensor, part: slice) -> Tensor:
+        """The part of these rows, (rows x H, length, D), from (B, H, T, D)."""
+        return t[self.rows, :, part].flatten(0, 1)
+
+    def weights(self, q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
+        """Attention weights (rows x H, T, S) of queries that are scaled already; the mask is the batch's."""
+        scores = q @ k.mT
+        one = mask[self.rows, :, self.queries, self.keys]  # the same for all heads
+        scores.view(len(one), -1, *scores.shape[1:]).add_(one)
+        return scores.softmax(-1)
 
 
-def _chunks(mask: Tensor, n_head: int) -> list[tuple[slice, Tensor]]:
-    """Rows whose scores fit into SCORES, and their mask repeated for every head, (rows x n_head, T, S)."""
+def _pieces(mask: Tensor, n_head: int) -> list[_Piece]:
+    """Pieces whose scores fit into SCORES; the first half of the queries apart where it sees no key of the second.
+
+    The queries that see all keys come first.
+    """
     B, _, T, S = mask.shape
-    n = max(1, SCORES // (n_head * T * S))
-    rows = [slice(start, min(start + n, B)) for start in range(0, B, n)]
-    return [(part, mask[part].expand(-1, n_head, -1, -1).reshape(-1, T, S)) for part in rows]
+    half = T // 2
+    blocks = [(slice(0, T), slice(0, S))]
+    if S == T >= SPLIT and bool((mask[:, :, :half, half:] == -math.inf).all()):
+        blocks = [(slice(half, T), slice(0, S)), (slice(0, half), slice(0, half))]
+    pieces = []
+    for queries, keys in blocks:
+        n = max(1, SCORES // (n_head * (queries.stop - queries.start) * keys.stop))
+        pieces += [_Piece(slice(start, min(start + n, B)), queries, keys) for start in range(0, B, n)]
+    return pieces
 
 
-class _ChunkedAttention(torch.autograd.Function):
+def _like(t: Tensor) -> Tensor:
+    """Room for (B, H, T, D) whose transpose (B, T, H, D) is contiguous, as the projections want it."""
+    return t.new_empty(t.transpose(1, 2).shape).transpose(1, 2)
+
+
+class _PiecewiseAttention(torch.autograd.Function):
     """Exact attention without ever holding all scores; of dropout a byte a weight is kept."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float) -> Tensor:
         """Mixed values; the mask is (B, 1, T, S)."""
-        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-        y = torch.empty_like(q)
-        kept = []  # which weights of each chunk, (n, T, S)
-        for part, mask_part in _chunks(mask, q.size(1)):
-            q_part, k_part, v_part, y_part = (t[part].flatten(0, 1) for t in (q, k, v, y))
-            weights = _weights(q_part, k_part, mask_part)
+        ctx.scale, ctx.keep_scale = q.size(-1) ** -0.5, 1.0 / keep_share(dropout)
+        ctx.pieces = _pieces(mask, q.size(1))
+        kept = []  # which weights of each piece
+        y = _like(q)
+        for piece in ctx.pieces:
+            weights = piece.weights(piece.at(q, piece.queries) * ctx.scale, piece.at(k, piece.keys), mask)
             if dropout:
                 kept.append(keep_mask(weights.numel(), dropout).view(weights.shape))
-                weights.mul_(kept[-1])
-            torch.bmm(weights, v_part, out=y_part)
-        ctx.scale = 1.0 / keep_share(dropout)
-        if dropout:
-            y.mul_(ctx.scale)
+                weights.mul_(kept[-1]).mul_(ctx.keep_scale)
+            mixed = y[piece.rows, :, piece.queries]
+            mixed.copy_((weights @ piece.at(v, piece.keys)).view_as(mixed))
         ctx.save_for_backward(q, k, v, mask, y, *kept)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """Gradients of queries, keys and values; with P the weights, dS = P * (dP - sum(dy * y))."""
         q, k, v, mask, y, *kept = ctx.saved_tensors
-        inner = (dy * y).sum(-1, keepdim=True)  # (B, H, T, 1)
-        dy = (dy * ctx.scale if kept else dy).contiguous()
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for i, (part, mask_part) in enumerate(_chunks(mask, q.size(1))):
-            q_, k_, v_, dy_, dq_, dk_, dv_, inner_ = (
-                t[part].flatten(0, 1) for t in (q, k, v, dy, dq, dk, dv, inner)
-            )  # views of the rows, (n, T, D)
-            weights = _weights(q_, k_, mask_part)
-            d_weights = torch.bmm(dy_, v_.mT)
+        d_q, d_k, d_v = _like(q), _like(k), _like(v)
+        for i, piece in enumerate(ctx.pieces):
+            q_, y_, d_y_ = (piece.at(t, piece.queries) for t in (q, y, d_y))
+            k_, v_ = (piece.at(t, piece.keys) for t in (k, v))
+            q_ = q_ * ctx.scale
+            weights = used = piece.weights(q_, k_, mask)
+            d_weights, pull = d_y_ @ v_.mT, (d_y_ * y_).sum(-1, keepdim=True)
             if kept:
-                d_weights.mul_(kept[i])
-            torch.bmm((weights * kept[i] if kept else weights).mT, dy_, out=dv_)
-            d_scores = d_weights.sub_(inner_).mul_(weights).mul_(q.size(-1) ** -0.5)
-            torch.bmm(d_scores, k_, out=dq_)
-            torch.bmm(d_scores.mT, q_, out=dk_)
-        return dq, dk, dv, None, None
+                used = (weights * kept[i]).mul_(ctx.keep_scale)
+                d_weights.mul_(kept[i]).mul_(ctx.keep_scale)
+            d_scores = d_weights.sub_(pull).mul_(weights)
+            into = d_q[piece.rows, :, piece.queries]
+            into.copy_((d_scores @ k_).mul_(ctx.scale).view_as(into))
+            for total, part in ((d_k, d_scores.mT @ q_), (d_v, used.mT @ d_y_)):
+                into = total[piece.rows, :, piece.keys]
+                move = into.copy_ if piece.keys.stop == k.size(2) else into.add_  # all keys come first
+                move(part.view_as(into))
+        return d_q, d_k, d_v, None, None

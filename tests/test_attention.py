@@ -69,3 +69,33 @@ def test_attention_dropout_keeps_the_mean():
     deviation = math.sqrt(0.2 / 0.8 / (64 * 4 * 32 * 32))  # of the mean over all weights
     assert abs(float(y.mean()) - 1.0) < 4 * deviation
     assert not torch.allclose(y, torch.ones_like(y))
+
+
+def test_long_rows_leave_out_what_their_first_half_cannot_see(monkeypatch):
+    monkeypatch.setattr(llm.attention, "SCORES", 2 * 2 * 67 * 67)
+    q, k, v = (draw(5, 2, 67, 4, seed=i) for i in range(3))
+    mask = document_mask(torch.arange(335).view(5, 67) // 40).double()
+    theirs = F.scaled_dot_product_attention(q, k, v, mask)
+    upstream = torch.randn(theirs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    expected = torch.autograd.grad(theirs, (q, k, v), upstream)
+    ours = attend(q, k, v, mask)
+    assert {piece.keys.stop for piece in llm.attention._pieces(mask, 2)} == {33, 67}
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.autograd.grad(ours, (q, k, v), upstream), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_halves_with_dropped_weights_have_the_gradient_of_their_values():
+    q, k, v = (draw(2, 1, 64, 2, seed=i) for i in range(3))
+
+    def dropped(*tensors: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return attend(*tensors, None, dropout=0.3)
+
+    torch.autograd.gradcheck(dropped, (q, k, v), fast_mode=True)
+
+
+def test_a_mask_that_shows_later_keys_is_respected():
+    q, k, v = (draw(2, 3, 64, 4, seed=i) for i in range(3))
+    mask = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
+    expected = F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(attend(q, k, v, mask), expected, rtol=1e-12, atol=1e-12)
