@@ -186,7 +186,7 @@ def test_a_memory_limit_makes_the_micro_batch_smaller_and_leaves_the_figures(sta
         set_params(folder, lambda params: params["model"].update(wide))
         set_training(folder, batch_size=16, micro_batch=None, max_steps=2, eval_every=2, checkpoint_every=2)
     assert start(run, free, "train_scratch").exitcode == 0
-    assert start(run_with_little_memory, limited, "train_scratch", 430_000_000).exitcode == 0
+    assert start(run_with_little_memory, limited, "train_scratch", 180_000_000).exitcode == 0
     rows = [json.loads((f / "models/scratch/train.json").read_text())["micro_batch"] for f in (free, limited)]
     assert rows[0] == 16 and 1 <= rows[1] < 16
     assert figures(limited) == pytest.approx(figures(free), rel=1e-4)  # rounded to 4 digits
