@@ -190,7 +190,7 @@ def _attend_grouped(
         mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, torch.finfo(q.dtype).min)
     if T == 1:  # the queries of a group stand one below the other, so that keys and values need no copy
         mask = q.new_zeros(1, 1, 1, k.size(2)) if mask is None else mask
-        y = attend(q.view(B, -1, groups, D), k, v, mask.expand(-1, -1, groups, -1)).view(B, H, 1, D)
+        y = attend(q.view(B, -1, groups, D), k, v, mask.expand(-1, -1, groups, -1)).reshape(B, H, 1, D)
     else:
         y = attend(q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), mask, dropout)
     return y.transpose(1, 2).contiguous(), None
