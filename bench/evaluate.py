@@ -44,7 +44,7 @@ def draw_items(base: Path, dialogues: int, questions: int) -> Items:
     parts = [read_curated(CURATED / f"{name}.jsonl", name).dialogues for name in ("eli5", "technical")]
     test = read_table(TEST) if TEST.is_file() else iter([*parts[0], *parts[1]])
     quiz = draw_questions(read_questions(CURATED / "quiz.jsonl"), questions, SEED)
-    return Items(base, Asked(draw_examples(test, config, SEED), [], quiz, []), config.batch_tokens)
+    return Items(base, Asked(draw_examples(test, config, SEED), [], quiz, [], []), config.batch_tokens)
 
 
 def ours(lap: Lap, items: Items) -> None:
@@ -53,7 +53,7 @@ def ours(lap: Lap, items: Items) -> None:
     note = None
     while True:
         found = ask_likelihoods(model, items.asked, lambda _: None)
-        scores = [*found.replies, *found.answers]
+        scores = [*found.replies, *found.answers["choice"]]
         n_tokens = sum(score.n_tokens + 1 for score in scores)
         note = sum(score.logprob + score.end_logprob for score in scores) / n_tokens
         lap(n_tokens, note)

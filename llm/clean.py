@@ -46,7 +46,8 @@ class CleanConfig:
     val_share: float
     test_share: float
     min_test_dialogues: int
-    truth_data: str | None  # path of TruthfulQA.csv
+    truth_data: str | None  # path or URL of TruthfulQA.csv
+    truth_data_sha256: str | None
 
     def __post_init__(self) -> None:
         check_range("max_turn_chars", self.max_turn_chars, 1, 1_000_000)
@@ -60,6 +61,8 @@ class CleanConfig:
         check_range("val_share", self.val_share, 0.001, 0.4)
         check_range("test_share", self.test_share, 0.001, 0.4)
         check_range("min_test_dialogues", self.min_test_dialogues, 1, 100_000)
+        if self.truth_data is None and self.truth_data_sha256 is not None:
+            raise ValueError("truth_data_sha256 is given, truth_data is null: name TruthfulQA.csv there, path or URL")
 
     @property
     def leak_rules(self) -> LeakRules:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llm.bootstrap import Estimate, difference, mean, mean_of
-from llm.choice import Grade, choice_estimates, grade
+from llm.choice import Grade, grade
+from llm.evaluate import choice_tables
 from llm.hallucination import truth_estimates, verdicts_on
 from llm.judge import Judge
 from llm.metrics import best_f1, is_degenerate
@@ -134,9 +135,9 @@ def _line(name: str, a: Sequence[Estimate], b: Sequence[Estimate], rules: Rules,
 
 def _test(name: str, a: Sequence[Measured], b: Sequence[Measured], gap: Estimate, rules: Rules) -> tuple[float, str]:
     """The p-value over items, and the test it is of: one for pairs of models where there is one."""
-    measure = measure_of(name)
+    section, measure = name.partition(".")[0], measure_of(name)
     if len(a) == len(b) == 1 and measure in CHOICES:
-        right = [[getattr(g, measure) == 1 for g in _grades(side[0])] for side in (a, b)]
+        right = [[getattr(g, measure) == 1 for g in _grades(side[0], section)] for side in (a, b)]
         return mcnemar(*right), "McNemar, exact"
     if len(a) == len(b) == 1 and measure in CORPUS:
         said = [side[0].texts.greedy for side in (a, b) if side[0].texts]
@@ -155,9 +156,9 @@ def measure_of(name: str) -> str:
     return section if section == "bpb" else measure
 
 
-def _grades(run: Measured) -> list[Grade]:
+def _grades(run: Measured, section: str) -> list[Grade]:
     assert run.likelihoods
-    return grade(run.asked.quiz, run.likelihoods.answers)
+    return grade(run.asked.choices[section], run.likelihoods.answers[section])
 
 
 def estimates(run: Measured, rules: Rules) -> dict[str, Estimate]:
@@ -174,9 +175,8 @@ def _likely(run: Measured, rules: Rules) -> dict[str, Estimate]:
         resampling = resample_examples(asked.examples, rules.n_resamples, rules.seed)
         bpb = bits_per_byte(asked.examples, found.replies, resampling)
         named |= {f"bpb.{name}": bpb[name] for name in ("all", "macro", *sorted({e.source for e in asked.examples}))}
-    if asked.quiz:
-        choice = choice_estimates(asked.quiz, grade(asked.quiz, found.answers), rules.n_resamples, rules.seed)
-        named |= {f"choice.{name}": choice["all"][name] for name in (*CHOICES, "mc2")}
+    for section, table in choice_tables(asked, found, rules.n_resamples, rules.seed).items():
+        named |= {f"{section}.{name}": table["all"][name] for name in (*CHOICES, "mc2")}
     return named
 
 

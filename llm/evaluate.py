@@ -1,8 +1,10 @@
 """One model's figures on the test set: every metric from the same two calls."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from llm.bootstrap import Estimate, Resampling, mean
@@ -25,6 +27,7 @@ from llm.perplexity import bits_per_byte, perplexity, resample_examples
 from llm.scoring import Replier, Score, Scorer
 from llm.testset import Asked, EvaluateConfig, small_sources
 
+CHOICE_SECTIONS = ("choice", "truthfulqa")  # the quiz's, and TruthfulQA's
 CHUNK = 128  # examples between two moves of the progress bar
 TEXT_MEASURES = (
     *("bleu", "chrf", "copied", "degenerate", "distinct_1", "distinct_2"),
@@ -39,7 +42,7 @@ class Likelihoods:
     """What a model finds likely."""
 
     replies: list[Score]  # of Asked.examples
-    answers: list[Score]  # of choice_examples(Asked.quiz); none from a model that was not asked
+    answers: dict[str, list[Score]]  # by section, of choice_examples(Asked.choices[section]); of what was asked
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Texts:
 
 def n_likelihoods(asked: Asked) -> int:
     """How many replies and answers a model scores."""
-    return len(asked.examples) + sum(len(question.correct) + len(question.incorrect) for question in asked.quiz)
+    return len(asked.examples) + sum(len(choice_examples(questions)) for questions in asked.choices.values())
 
 
 def n_texts(asked: Asked, config: EvaluateConfig, n_shown: int) -> int:
@@ -63,8 +66,9 @@ def n_texts(asked: Asked, config: EvaluateConfig, n_shown: int) -> int:
 
 
 def ask_likelihoods(model: Scorer, asked: Asked, advance: Advance) -> Likelihoods:
-    """The model's scores of the test replies and of the quiz's answers."""
-    items = asked.examples + choice_examples(asked.quiz)
+    """The model's scores of the test replies and of the answers to choose from."""
+    answers = {section: choice_examples(questions) for section, questions in asked.choices.items()}
+    items = list(chain(asked.examples, *answers.values()))
     # Items with one history stay together and share its work; the longest come first: memory runs out at once or never.
     order = sorted(range(len(items)), key=lambda i: (-sum(map(len, items[i].history)), items[i].history))
     scores: dict[int, Score] = {}
@@ -72,8 +76,9 @@ def ask_likelihoods(model: Scorer, asked: Asked, advance: Advance) -> Likelihood
         chunk = order[start : start + CHUNK]
         scores |= zip(chunk, model.loglik([items[i] for i in chunk]), strict=True)
         advance(len(chunk))
-    ordered = [scores[i] for i in range(len(items))]
-    return Likelihoods(ordered[: len(asked.examples)], ordered[len(asked.examples) :])
+    ordered = (scores[i] for i in range(len(items)))
+    replies = list(islice(ordered, len(asked.examples)))
+    return Likelihoods(replies, {section: list(islice(ordered, len(part))) for section, part in answers.items()})
 
 
 def ask_texts(
@@ -99,6 +104,7 @@ class Yardstick:
     replies: Resampling  # of the examples, the same draws for all models
     prompts: Resampling
     small: list[str]  # sources of too few test dialogues for an interval
+    min_items: int  # of a source or of a questions' area with an interval
     train_spans: Hashes  # of 13 words, of the training texts
     judge: Judge
     on_references: dict[str, Any] | None  # how the judge does on these very questions
@@ -115,6 +121,7 @@ def make_yardstick(
         replies=resample_examples(asked.examples, config.bootstrap, seed),
         prompts=resample_examples(asked.prompts, config.bootstrap, seed),
         small=small_sources(asked.examples, min_dialogues),
+        min_items=min_dialogues,
         train_spans=train_spans,
         judge=judge,
         on_references=check_judge(judge, asked.quiz + asked.truth, config.bootstrap, seed),
@@ -137,28 +144,44 @@ def likelihood_figures(found: Likelihoods, stick: Yardstick) -> Figures:
     bpb = bits_per_byte(examples, found.replies, stick.replies)
     has_tokens = any(score.n_tokens for score in found.replies)
     ppl = perplexity(examples, found.replies, stick.replies) if has_tokens else {}
-    choice = _choice(found.answers, stick) if found.answers else {}
-    every = found.replies + found.answers
+    choices = choice_tables(stick.asked, found, stick.n_resamples, stick.seed)
+    every = list(chain(found.replies, *found.answers.values()))
     detail = {
         "bpb": {name: _with_interval(bpb[name], not _is_small(name, stick)) for name in bpb},
         "ppl": {name: _with_interval(ppl[name], not _is_small(name, stick)) for name in ppl},
-        "choice": {area: {k: _with_interval(v, True) for k, v in row.items()} for area, row in choice.items()},
+        **{section: _choice_detail(section, choices.get(section, {}), stick) for section in CHOICE_SECTIONS},
         "small_sources": stick.small,
         "windows": {
             "replies_in_several": sum(score.n_windows > 1 for score in every),
             "history_tokens_cut": sum(score.n_cut for score in every),
         },
     }
+    rows = {"bpb": bpb, "ppl": ppl, **{section: choices.get(section, {}).get("all", {}) for section in CHOICE_SECTIONS}}
     metrics = {
-        name: {**empty[name], **{key: estimate.value for key, estimate in row.items()}}
-        for name, row in (("bpb", bpb), ("ppl", ppl), ("choice", choice.get("all", {})))
+        name: {**empty[name], **{key: estimate.value for key, estimate in row.items()}} for name, row in rows.items()
     }
     return Figures(metrics, detail)
 
 
-def _choice(answers: Sequence[Score], stick: Yardstick) -> dict[str, dict[str, Estimate]]:
-    quiz = stick.asked.quiz
-    return choice_estimates(quiz, grade(quiz, answers), stick.n_resamples, stick.seed)
+def choice_tables(
+    asked: Asked, found: Likelihoods, n_resamples: int, seed: int
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    """Of each section that the model was asked the measures over all and in each area."""
+    return {
+        section: choice_estimates(asked.choices[section], grade(asked.choices[section], answers), n_resamples, seed)
+        for section, answers in found.answers.items()
+    }
+
+
+def _choice_detail(
+    section: str, table: Mapping[str, Mapping[str, Estimate]], stick: Yardstick
+) -> dict[str, dict[str, Any]]:
+    """The measures by area; those of a few questions (TruthfulQA has areas of four) without an interval."""
+    sizes = Counter(question.area for question in stick.asked.choices.get(section, []))
+    return {
+        area: {name: _with_interval(one, area == "all" or sizes[area] >= stick.min_items) for name, one in row.items()}
+        for area, row in table.items()
+    }
 
 
 def text_figures(found: Texts, stick: Yardstick) -> tuple[dict[str, float | None], dict[str, Any]]:
@@ -206,13 +229,14 @@ def count_items(asked: Asked) -> dict[str, int]:
         "prompts": len(asked.prompts),
         "quiz": len(asked.quiz),
         "truth": len(asked.truth),
+        "truthfulqa": len(asked.truthfulqa),
     }
 
 
 def empty_metrics(asked: Asked) -> dict[str, Any]:
     """The likelihood figures and counts of a model that is not there: every name, no number."""
     names = ("all", "macro", *sorted({example.source for example in asked.examples}))
-    rows = {"bpb": names, "ppl": names, "choice": MEASURES, "n": tuple(count_items(asked))}
+    rows = {"bpb": names, "ppl": names, **dict.fromkeys(CHOICE_SECTIONS, MEASURES), "n": tuple(count_items(asked))}
     return {section: dict.fromkeys(keys) for section, keys in rows.items()}
 
 

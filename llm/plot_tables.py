@@ -21,9 +21,10 @@ def bpb_rows(details: Details) -> Iterator[Row]:
 
 
 def choice_rows(details: Details) -> Iterator[Row]:
-    """Share of the quiz's best answers chosen, with its interval and that of blind choice, in all and per area."""
+    """Share of best answers chosen, with interval and blind choice: of the quiz by area, of TruthfulQA in all."""
     for model, detail in details.items():
-        for area, figures in detail.get("choice", {}).items():
+        truthfulqa = {"TruthfulQA": detail.get("truthfulqa", {}).get("all", {})}
+        for area, figures in {**detail.get("choice", {}), **truthfulqa}.items():
             if "mc1" in figures:
                 found = figures["mc1"]
                 yield model, area, found["value"], found["low"], found["high"], figures["chance"]["value"]

@@ -80,8 +80,12 @@ def _bar_values(rows: Rows) -> dict[str, float]:
 
 
 def draw_choice(rows: Rows) -> bytes:
-    """Each model's share of quiz questions answered best, a panel for all and each area, with blind choice, as SVG."""
-    title = "AI-literacy quiz by likelihood, with 95 % intervals: higher is better"
+    """Each model's share of quiz questions answered best, a panel for all and each area, with blind choice, as SVG.
+
+    TruthfulQA has a panel of its own where it was asked.
+    """
+    also = " and TruthfulQA" if any(row["area"] == "TruthfulQA" for row in rows) else ""
+    title = f"AI-literacy quiz{also} by likelihood, with 95 % intervals: higher is better"
     chance = {row["area"]: float(row["chance"]) for row in rows}
     with _style():
         return _svg(_dot_panels(rows, "area", "accuracy", title, "share of questions", 3, chance, "blind choice"))

@@ -48,7 +48,11 @@ def read_questions(path: Path) -> list[Question]:
     return questions
 
 
-def draw_questions(questions: Sequence[Question], n: int, seed: int) -> list[Question]:
-    """`n` questions with two or more incorrect answers, by hash: the same ones whatever stands beside them."""
-    usable = [question for question in questions if len(question.incorrect) >= 2]
-    return sorted(usable, key=lambda question: position(question.id, seed))[:n]
+def draw_questions(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:
+    """`n` questions by hash, the same ones whatever stands beside them; all for None."""
+    return sorted(questions, key=lambda question: position(question.id, seed))[:n]
+
+
+def judgeable(questions: Sequence[Question]) -> list[Question]:
+    """Those with two or more incorrect answers: enough to hold an answer in words against."""
+    return [question for question in questions if len(question.incorrect) >= 2]

@@ -19,6 +19,9 @@ from llm.testset import Asked
 
 Row = dict[str, Any]
 
+# Kinds of rows of each section: an answer's score, a question's grade.
+KINDS = {"choice": ("answer", "question"), "truthfulqa": ("truthfulqa_answer", "truthfulqa_question")}
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -40,20 +43,22 @@ def example_digest(example: Example) -> str:
 
 
 def score_rows(model: str, asked: Asked, found: Likelihoods) -> list[Row]:
-    """How likely the model found each reply and each answer of the quiz (nats), and its grade on each question."""
-    rows = [
+    """How likely the model found each reply and each answer to choose from (nats), and its grade on each question."""
+    parts = [("reply", asked.examples, found.replies)]
+    rows: list[Row] = []
+    for section, answers in found.answers.items():
+        questions, (kind, graded) = asked.choices[section], KINDS[section]
+        parts.append((kind, choice_examples(questions), answers))
+        rows += [
+            {"model": model, "kind": graded, "id": question.id, "source": question.area, **asdict(one)}
+            for question, one in zip(questions, grade(questions, answers), strict=True)
+        ]
+    scored = [
         {"model": model, "kind": kind, **_score_row(example, score)}
-        for kind, examples, scores in (
-            ("reply", asked.examples, found.replies),
-            ("answer", choice_examples(asked.quiz), found.answers),
-        )
+        for kind, examples, scores in parts
         for example, score in zip(examples, scores, strict=True)
     ]
-    grades = zip(asked.quiz, grade(asked.quiz, found.answers), strict=True)
-    return rows + [
-        {"model": model, "kind": "question", "id": question.id, "source": question.area, **asdict(one)}
-        for question, one in grades
-    ]
+    return scored + rows
 
 
 def _score_row(example: Example, score: Score) -> Row:
@@ -123,7 +128,7 @@ class Items:
     def question(self, name: str) -> Question:
         """A question; ValueError when the data do not have it."""
         if name not in self.questions:
-            raise ValueError(f"the curated data have no question {name}: they are not those that were evaluated")
+            raise ValueError(f"the data have no question {name}: they are not those that were evaluated")
         return self.questions[name]
 
 
@@ -140,16 +145,23 @@ def restore(
 
     Raises ValueError when the data are others than those the model saw.
     """
+    answers = {section: rows for section, (kind, _) in KINDS.items() if (rows := scores.get(kind, []))}
+    choices = {
+        section: [items.question(name) for name in dict.fromkeys(row["group"] for row in rows)]
+        for section, rows in answers.items()
+    }
     asked = Asked(
         examples=[items.example(row["id"], history_chars) for row in scores.get("reply", [])],
         prompts=[items.example(row["id"], history_chars) for row in said.get("greedy", [])],
-        quiz=[items.question(name) for name in dict.fromkeys(row["group"] for row in scores.get("answer", []))],
+        quiz=choices.get("choice", []),
         truth=[items.question(row["id"]) for row in said.get("truth", [])],
+        truthfulqa=choices.get("truthfulqa", []),
     )
     likelihoods = None
     if scores:
         replies = _scores(asked.examples, scores.get("reply", []))
-        likelihoods = Likelihoods(replies, _scores(choice_examples(asked.quiz), scores.get("answer", [])))
+        found = {section: _scores(choice_examples(choices[section]), rows) for section, rows in answers.items()}
+        likelihoods = Likelihoods(replies, found)
     texts = [[row["text"] for row in said.get(kind, [])] for kind in ("greedy", "sampled", "truth", "shown")]
     return Measured(asked, likelihoods, Texts(*texts) if said else None)
 

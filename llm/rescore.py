@@ -22,6 +22,7 @@ def run_yardstick(
         prompts=max((one.prompts for one in every), key=len),
         quiz=max((one.quiz for one in every), key=len),
         truth=max((one.truth for one in every), key=len),
+        truthfulqa=max((one.truthfulqa for one in every), key=len),
     )
     spans = spans_of(train_texts)
     return make_yardstick(asked, spans, judge, settings.evaluate, settings.min_dialogues, settings.data_seed)

@@ -10,9 +10,11 @@ from llm.dialogue import read_table
 from llm.questions import read_questions
 from llm.records import Items, Measured, index_items, read_rows, restore
 from llm.settings import Settings, read_settings
+from llm.truthfulqa import read_truthfulqa
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
 METRICS, TEST, TRAIN, CURATED = "metrics", "data/clean/test.arrow", "data/clean/train.arrow", "data/curated"
+TRUTHFULQA = "data/clean/TruthfulQA.csv"  # of runs that are graded on it
 JUDGE = "models/judge"
 SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
 PREDICTIONS = f"{METRICS}/predictions.jsonl"
@@ -47,10 +49,13 @@ def read_run(folder: Path) -> Run:
 
 
 def read_items(folder: Path) -> Items:
-    """The test replies and curated questions by id."""
+    """The test replies and the questions by id."""
     if not (folder / TEST).is_file():
         raise FileNotFoundError(f"{TEST} is missing: run `dvc repro clean`, or `dvc checkout` where it ran before")
-    return index_items(read_table(folder / TEST), [q for path in QUESTIONS for q in read_questions(folder / path)])
+    questions = [question for path in QUESTIONS for question in read_questions(folder / path)]
+    if (folder / TRUTHFULQA).is_file():
+        questions += read_truthfulqa(folder / TRUTHFULQA)
+    return index_items(read_table(folder / TEST), questions)
 
 
 def train_texts(folder: Path) -> Iterator[str]:
@@ -75,10 +80,11 @@ def export_revision(revision: str, folder: Path, repository: Path) -> None:
     from dvc.scm import RevError
 
     files = DVCFileSystem(str(repository), rev=revision)
-    for path in NEEDED:
+    for path in (*NEEDED, TRUTHFULQA):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            files.get_file(path, str(folder / path))
+            if path != TRUTHFULQA or files.exists(path):
+                files.get_file(path, str(folder / path))
         except RevError as error:
             raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
         except (DvcException, OSError) as error:

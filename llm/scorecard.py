@@ -91,7 +91,7 @@ def all_figures(measured: Measured, stick: Yardstick) -> Figures:
 
 def asked_of(entrant: Entrant, asked: Asked) -> Asked:
     """What this model is asked."""
-    return asked if "quiz" in entrant.tasks else replace(asked, quiz=[])
+    return asked if "quiz" in entrant.tasks else replace(asked, quiz=[], truthfulqa=[])
 
 
 def n_items(entrant: Entrant, asked: Asked, config: EvaluateConfig) -> int:

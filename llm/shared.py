@@ -3,11 +3,11 @@
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
-from llm.choice import choice_examples
 from llm.dialogue import Example
 from llm.evaluate import Likelihoods, Texts
 from llm.questions import Question
 from llm.records import Measured, digest, example_digest
+from llm.scoring import Score
 from llm.testset import Asked
 
 T = TypeVar("T")
@@ -43,8 +43,10 @@ def intersect(runs: Sequence[Measured]) -> tuple[Asked, dict[str, int]]:
     prompts = _common([run.asked.prompts for run in runs] if said else [], example_key)
     quiz = _common([run.asked.quiz for run in runs] if likely else [], question_key)
     truth = _common([run.asked.truth for run in runs] if said else [], question_key)
-    left_out = {"replies": examples[1], "prompts": prompts[1], "quiz": quiz[1], "truth": truth[1]}
-    return Asked(examples[0], prompts[0], quiz[0], truth[0]), left_out
+    truthfulqa = _common([run.asked.truthfulqa for run in runs] if likely else [], question_key)
+    parts = {"replies": examples, "prompts": prompts, "quiz": quiz, "truth": truth, "truthfulqa": truthfulqa}
+    left_out = {kind: n for kind, (_, n) in parts.items()}
+    return Asked(examples[0], prompts[0], quiz[0], truth[0], truthfulqa[0]), left_out
 
 
 def count_kinds(asked: Asked) -> dict[str, int]:
@@ -54,6 +56,7 @@ def count_kinds(asked: Asked) -> dict[str, int]:
         "prompts": len(asked.prompts),
         "quiz": len(asked.quiz),
         "truth": len(asked.truth),
+        "truthfulqa": len(asked.truthfulqa),
     }
 
 
@@ -70,15 +73,22 @@ def restrict(run: Measured, shared: Asked) -> Measured:
     asked, found, texts = run.asked, run.likelihoods, run.texts
     if found:
         replies = _pick(asked.examples, found.replies, shared.examples, example_key)
-        per_answer = iter(found.answers)
-        answers = [[next(per_answer) for _ in q.correct + q.incorrect] for q in asked.quiz]
-        picked = _pick(asked.quiz, answers, shared.quiz, question_key)
-        found = Likelihoods(replies, [score for scores in picked for score in scores])
-        assert len(found.answers) == len(choice_examples(shared.quiz))
+        answers = {
+            section: _pick_answers(asked.choices[section], found.answers[section], questions)
+            for section, questions in shared.choices.items()
+        }
+        found = Likelihoods(replies, answers)
     if texts:
         greedy = _pick(asked.prompts, texts.greedy, shared.prompts, example_key)
         texts = Texts(greedy, [], _pick(asked.truth, texts.truth, shared.truth, question_key), [])
     return Measured(shared, found, texts)
+
+
+def _pick_answers(asked: Sequence[Question], scores: Sequence[Score], wanted: Sequence[Question]) -> list[Score]:
+    """The scores of the wanted questions' answers."""
+    in_turn = iter(scores)
+    of_each = [[next(in_turn) for _ in question.correct + question.incorrect] for question in asked]
+    return [score for one in _pick(asked, of_each, wanted, question_key) for score in one]
 
 
 def _pick(items: Sequence[T], values: Sequence[V], wanted: Sequence[T], key: Callable[[T], Hashable]) -> list[V]:

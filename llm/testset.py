@@ -25,6 +25,7 @@ class EvaluateConfig:
     top_p: float
     max_new_tokens: int
     truth_questions: int
+    truthfulqa_questions: int | None  # of TruthfulQA where the data hold it; None: all
     batch_tokens: int  # of a forward pass; of keys and values when replies are generated
     bootstrap: int  # resamples of a confidence interval
 
@@ -36,6 +37,8 @@ class EvaluateConfig:
         for name in ("generations", "truth_questions", "batch_tokens"):
             check_range(name, getattr(self, name), 1, 10**9)
         check_range("sampled", self.sampled, 0, 10**9)
+        if self.truthfulqa_questions is not None:
+            check_range("truthfulqa_questions", self.truthfulqa_questions, 0, 10**9)
         check_range("temperature", self.temperature, 0.01, 100.0)
         check_range("top_p", self.top_p, 1e-6, 1.0)
         check_range("max_new_tokens", self.max_new_tokens, 1, 1_000_000)
@@ -58,6 +61,13 @@ class Asked:
     prompts: list[Example]  # histories that are replied to, with the real reply
     quiz: list[Question]  # answered by choosing
     truth: list[Question]  # answered in words
+    truthfulqa: list[Question]  # answered by choosing; empty where the data do not hold it
+
+    @property
+    def choices(self) -> dict[str, list[Question]]:
+        """What is answered by choosing, by section of the metrics files; a section without questions is missing."""
+        sections = {"choice": self.quiz, "truthfulqa": self.truthfulqa}
+        return {section: questions for section, questions in sections.items() if questions}
 
 
 def evenly_spaced(examples: Sequence[Example], n: int | None) -> list[Example]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from llm.questions import Question
 
-TEXT_COLUMNS = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
-COLUMNS = ("Category", *TEXT_COLUMNS)
+COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 LABELS = {" yes": False, " no": True}  # "True: yes" says that the answer is not false
 
 
@@ -25,28 +24,28 @@ class Judged:
 def read_truthfulqa(path: Path) -> list[Question]:
     """The questions of TruthfulQA.csv, the best answer first among the correct ones; areas are its categories.
 
-    Raises ValueError when the columns are others.
+    Raises ValueError for another table, and for one that breaks off.
     """
-    return [_question(f"truthfulqa/{number}", row) for number, row in enumerate(_rows(path, COLUMNS), 1)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = _rows(csv.DictReader(file, strict=True))
+        return [_question(f"truthfulqa/{number}", row) for number, row in enumerate(rows, 1)]
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path} is not a whole TruthfulQA.csv: {error}; get it again") from error
 
 
-def truth_texts(path: Path) -> list[str]:
-    """Every question and answer of TruthfulQA.csv as they stand there, for the leak gate.
-
-    Raises ValueError when the columns are others.
-    """
-    fields = [row[name] or "" for row in _rows(path, TEXT_COLUMNS) for name in TEXT_COLUMNS]
-    return [text for field in fields for text in field.split("; ") if text]
-
-
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table that has these columns."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        missing = [name for name in columns if name not in (rows.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path} has no column {', '.join(missing)}: it is not TruthfulQA.csv")
-        return list(rows)
+def _rows(table: "csv.DictReader[str]") -> list[dict[str, str]]:
+    """The rows of a table that has the COLUMNS, each with a cell for every column."""
+    missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+    if missing:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    rows = list(table)
+    if not rows:
+        raise ValueError("it has no question")
+    for number, row in enumerate(rows, 1):
+        if None in row.values():
+            raise ValueError(f"it breaks off in question {number}")
+    return rows
 
 
 def _question(name: str, row: dict[str, str]) -> Question:

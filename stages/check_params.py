@@ -77,6 +77,12 @@ class Params:
             )
         if self.finetune.quantize == "nf4" and self.device in ("cpu", "mps"):
             raise ValueError(f"finetune.quantize nf4 needs CUDA, device is {self.device}: set quantize to none")
+        n_asked = self.evaluate.truthfulqa_questions
+        if n_asked and self.clean.truth_data is None:
+            raise ValueError(
+                f"evaluate.truthfulqa_questions is {n_asked}, clean.truth_data is null: name TruthfulQA.csv there, "
+                "path or URL; what is asked is first held out of the training data"
+            )
         self._check_launch()
 
     def _check_launch(self) -> None:

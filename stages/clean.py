@@ -1,4 +1,8 @@
-"""Stage clean: data/raw, data/curated -> data/clean/{train,val,test}.arrow, data/clean/report.json."""
+"""Stage clean: data/raw, data/curated -> data/clean/{train,val,test}.arrow, data/clean/report.json.
+
+Where clean.truth_data names TruthfulQA.csv it is held out too, and only then copied to data/clean: evaluate takes it
+from there, so that no model is graded on questions that it may have been trained on here.
+"""
 
 import json
 import logging
@@ -6,33 +10,51 @@ from pathlib import Path
 
 from llm.clean import CleanConfig, clean
 from llm.dialogue import read_dialogues, write_table
-from llm.files import write_json
+from llm.download import HttpConfig, fetch
+from llm.files import write_bytes, write_json
 from llm.questions import read_questions
-from llm.truthfulqa import truth_texts
+from llm.truthfulqa import read_truthfulqa
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 RAW, CURATED, OUT = Path("data/raw"), Path("data/curated"), Path("data/clean")
+TRUTHFULQA = OUT / "TruthfulQA.csv"
+DOWNLOADS = OUT.with_name("clean.downloads")  # no output: a partial file outlives a failed run
 SOURCES = ("dialogue", "eli5", "technical")
 
 logger = logging.getLogger(__name__)
 
 
-def read_held_out(truth_data: str | None) -> dict[str, list[str]]:
+def find_truthfulqa(config: CleanConfig) -> Path | None:
+    """TruthfulQA.csv on this machine; None where the parameters name none."""
+    if config.truth_data is None:
+        return None
+    http = load("download.http", HttpConfig)
+    return fetch(config.truth_data, DOWNLOADS / TRUTHFULQA.name, config.truth_data_sha256, http)
+
+
+def read_held_out(truthfulqa: Path | None) -> dict[str, list[str]]:
     """The texts of each held-out question set."""
-    curated = {name: read_questions(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise")}
-    sets = {name: [text for one in questions for text in one.texts] for name, questions in curated.items()}
-    return sets if truth_data is None else {**sets, "truth": truth_texts(Path(truth_data))}
+    sets = {name: read_questions(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise")}
+    if truthfulqa:
+        sets["truth"] = read_truthfulqa(truthfulqa)
+        logger.info("TruthfulQA: %d questions are held out", len(sets["truth"]))
+    return {name: [text for one in questions for text in one.texts] for name, questions in sets.items()}
 
 
 def main() -> None:
     """Nothing; the stage's outputs are written."""
     config, seed = load("clean", CleanConfig), load_value("data_seed", int)
-    held_out = read_held_out(config.truth_data)
+    truthfulqa = find_truthfulqa(config)
+    held_out = read_held_out(truthfulqa)
     raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in SOURCES}
     cleaned = clean(raw, [text for texts in held_out.values() for text in texts], config, seed)
     for split, dialogues in cleaned.splits.items():
         logger.info("%s: %s dialogues", split, f"{write_table(OUT / f'{split}.arrow', dialogues):,}")
+    if truthfulqa:
+        write_bytes(TRUTHFULQA, truthfulqa.read_bytes())
+    else:
+        TRUTHFULQA.unlink(missing_ok=True)
     provenance = {
         source: json.loads((RAW / f"{source}.provenance.json").read_text(encoding="utf-8")) for source in SOURCES
     }

@@ -23,13 +23,14 @@ from llm.machine import pick_device, tune_cpu
 from llm.memory import Planted
 from llm.metrics import spans_of
 from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, table_bytes
-from llm.questions import draw_questions, read_questions
+from llm.questions import Question, draw_questions, judgeable, read_questions
 from llm.records import Measured, score_rows, text_rows, to_lines
 from llm.samples import PROMPTS, samples_markdown
 from llm.scorecard import Card, absent_card, fill_card, n_items
 from llm.settings import Settings
 from llm.surface import surface_report
 from llm.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
+from llm.truthfulqa import read_truthfulqa
 from stages.logs import run_stage
 from stages.params import load, load_value
 
@@ -39,7 +40,7 @@ SEAL = (
     DETAIL / "settings.json"
 )  # written last: without it the others may be of two runs, and `python -m llm` reads none
 JUDGE = Path("models/judge")
-TRAIN = CLEAN / "train.arrow"
+TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
 FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
 SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
 
@@ -50,8 +51,18 @@ def ask_what(config: EvaluateConfig, seed: int) -> Asked:
     """The questions of this run."""
     examples = draw_examples(read_table(CLEAN / "test.arrow"), config, seed)
     quiz, premises = (read_questions(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise"))
-    prompts = draw_prompts(examples, config.generations, seed)
-    return Asked(examples, prompts, quiz, draw_questions([*quiz, *premises], config.truth_questions, seed))
+    return Asked(
+        examples=examples,
+        prompts=draw_prompts(examples, config.generations, seed),
+        quiz=quiz,
+        truth=draw_questions(judgeable([*quiz, *premises]), config.truth_questions, seed),
+        truthfulqa=read_held_out_truthfulqa(config.truthfulqa_questions, seed),
+    )
+
+
+def read_held_out_truthfulqa(n: int | None, seed: int) -> list[Question]:
+    """`n` questions of TruthfulQA (None: all), none where the stage clean did not hold it out."""
+    return draw_questions(read_truthfulqa(TRUTHFULQA), n, seed) if TRUTHFULQA.is_file() else []
 
 
 def read_planted(seed: int) -> Planted:
@@ -99,6 +110,16 @@ def samples_page(measured: dict[str, Measured], names: dict[str, str]) -> str:
     return samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
 
 
+def report_surface(asked: Asked, seed: int) -> dict[str, dict[str, float] | None]:
+    """What the surface of the answers alone gives away of each question set, logged too; None where none was asked."""
+    sets = {"quiz": asked.quiz, "truthfulqa": asked.truthfulqa}
+    report = surface_report({name: questions for name, questions in sets.items() if len(questions) > 1}, seed)
+    for name, found in report.items():
+        figures = found["accuracy"], found["chance"]
+        logger.info("%s by the surface of its answers alone: %.3f right, chance %.3f", name, *figures)
+    return {name: report.get(name) for name in sets}
+
+
 def main() -> None:
     """Nothing; the stage's outputs are written."""
     seed, device = load_value("data_seed", int), pick_device(load_value("device", str))
@@ -115,10 +136,7 @@ def main() -> None:
         cards = {entrant.name: fill_card(entrant, stick, planted, config, bar.update) for entrant in entrants}
     for name in set(NAMES) - set(cards):
         cards[name] = absent_card(asked, "finetune.enabled is false")
-    surface = surface_report({"quiz": asked.quiz}, seed)
-    logger.info(
-        "the quiz by the surface of its answers alone: %(accuracy).3f right, chance %(chance).3f", surface["quiz"]
-    )
+    surface = report_surface(asked, seed)
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
     names = {entrant.name: entrant.real_name for entrant in entrants}
     write_together(outputs(cards, settings, stick.judge, names, surface), SEAL)

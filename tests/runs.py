@@ -29,7 +29,7 @@ def make_asked(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):
     quiz = [
         Question(f"q{i}", f"area{i % 2}", f"what is {i}?", (f"it is {i}",), ("no", "never")) for i in range(n_questions)
     ]
-    return Asked(examples, examples[::per_group], quiz, quiz[:20])
+    return Asked(examples, examples[::per_group], quiz, quiz[:20], [])
 
 
 ASKED = make_asked()
@@ -42,7 +42,9 @@ def with_bpb(per_item, right=None, asked=ASKED):
     nats = -np.asarray(per_item) * np.log(2) * n_bytes
     right = np.zeros(len(asked.quiz), bool) if right is None else right
     answers = [Score(-1.0 if best == hit else -2.0, -1.0, 3) for hit in right for best in (True, False, False)]
-    return Measured(asked, Likelihoods([Score(float(x), -1.0, 5) for x in nats], answers), None)
+    return Measured(
+        asked, Likelihoods([Score(float(x), -1.0, 5) for x in nats], {"choice": answers} if answers else {}), None
+    )
 
 
 def that_says(greedy, truth=None):

@@ -1,8 +1,8 @@
-import csv
 import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,8 +13,12 @@ import yaml
 from llm.clean import CleanConfig, clean
 from llm.clean_report import RULES
 from llm.dialogue import Dialogue, read_table, write_dialogues
+from llm.files import file_sha256
 from llm.leak_check import leaking
-from llm.truthfulqa import truth_texts
+from llm.truthfulqa import read_truthfulqa
+from tests.test_download import server as server  # a fixture
+from tests.truthful_answers import ROWS
+from tests.truthful_answers import write_table as write_truthfulqa
 
 PLAIN = CleanConfig(
     max_turn_chars=500,
@@ -29,6 +33,7 @@ PLAIN = CleanConfig(
     test_share=0.1,
     min_test_dialogues=10,
     truth_data=None,
+    truth_data_sha256=None,
 )
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -210,22 +215,6 @@ QUESTION = {
 }  # fmt: skip
 
 
-def test_truth_answers_are_taken_apart(tmp_path):
-    path = tmp_path / "truth.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(
-            [["Type", "Question", "Best Answer", "Correct Answers", "Incorrect Answers"], ["x", "q", "a", "a; b", "c"]]
-        )
-    assert truth_texts(path) == ["q", "a", "a", "b", "c"]
-
-
-def test_another_csv_is_refused(tmp_path):
-    path = tmp_path / "truth.csv"
-    path.write_text("Question,Answer\nq,a\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="has no column Best Answer, Correct Answers, Incorrect Answers"):
-        truth_texts(path)
-
-
 def prepare(folder, repository):
     """A folder in which the stage can run."""
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
@@ -273,7 +262,69 @@ def test_the_stage_names_a_missing_question_set(tmp_path, repository):
 def test_real_questions_and_answers_survive_cleaning(real_data):
     rows = [json.loads(line) for line in (real_data / "eli5_sample.jsonl").read_text(encoding="utf-8").splitlines()]
     source = [Dialogue(f"e{i}", "eli5", f"e{i}", (row["question"], row["answer"])) for i, row in enumerate(rows)]
-    truth = truth_texts(real_data / "truth/TruthfulQA.csv")
+    truth = [text for one in read_truthfulqa(real_data / "truth/TruthfulQA.csv") for text in one.texts]
     report = clean({"eli5": source}, truth, replace(PLAIN, max_turn_chars=4000), 1).report["sources"]["eli5"]
     assert report["dropped"]["long_turn"]["dialogues"] == sum(len(row["answer"]) > 4000 for row in rows)
     assert report["kept"]["dialogues"] == 500 - report["dropped"]["long_turn"]["dialogues"]  # distinct, and no leak
+
+
+PROMPTS = (
+    f"Tell me: {ROWS[0][2].lower()}",
+    "Do you hear the bird of the night whose voice has no meaning at all?",
+)
+
+
+def with_truthfulqa(folder, repository, location, **changes):
+    """The done process of the stage where TruthfulQA is given; one of two more dialogues asks a question of it."""
+    prepare(folder, repository)
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params["clean"] |= {"truth_data": location, **changes}
+    params["download"] = {"http": {"timeout_s": 2, "retries": 1, "backoff_s": 0}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    more = [Dialogue(f"more{i}", "eli5", f"more{i}", (prompt, "Who knows.")) for i, prompt in enumerate(PROMPTS)]
+    write_dialogues(folder / "data/raw/eli5.jsonl", talk("eli5", 60) + more)
+    return run_stage(folder, repository)
+
+
+def train_ids(folder):
+    return {dialogue.id for dialogue in read_table(folder / "data/clean/train.arrow")}
+
+
+def test_truthfulqa_is_held_out_and_kept_for_evaluation(tmp_path, repository):
+    path = write_truthfulqa(tmp_path / "my tables/TruthfulQA.csv")
+    done = with_truthfulqa(tmp_path, repository, str(path), min_test_dialogues=1, truth_data_sha256=file_sha256(path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data/clean/TruthfulQA.csv").read_bytes() == path.read_bytes()
+    report = json.loads((tmp_path / "data/clean/report.json").read_text(encoding="utf-8"))
+    assert report["held_out_texts"] == {"quiz": 5, "false_premise": 5, "truth": 4 + 20}
+    assert {"more0", "more1"} - train_ids(tmp_path) == {"more0"}
+    shutil.rmtree(tmp_path / "data/curated")
+    assert with_truthfulqa(tmp_path, repository, None).returncode == 0
+    assert not (tmp_path / "data/clean/TruthfulQA.csv").exists()
+
+
+def test_truthfulqa_comes_from_a_url_and_a_broken_download_is_one_line(tmp_path, repository, server):
+    server.content = write_truthfulqa(tmp_path / "served.csv").read_bytes()
+    server.plan = ["broken", "broken"]
+    done = with_truthfulqa(tmp_path, repository, server.url)
+    (line,) = [line for line in done.stderr.splitlines() if "failed" in line]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the connection broke off" in line and "give its local path" in line
+    done = run_stage(tmp_path, repository)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data/clean/TruthfulQA.csv").read_bytes() == server.content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no file none.csv; correct the path, or give the URL instead"),
+        ("Question,Answer\nq,a\n", "none.csv is not a whole TruthfulQA.csv: it has no column Category, Best Answer"),
+    ],
+)
+def test_another_file_than_truthfulqa_is_refused_in_one_line(tmp_path, repository, content, message):
+    if content:
+        (tmp_path / "none.csv").write_text(content, encoding="utf-8")
+    done = with_truthfulqa(tmp_path, repository, "none.csv")
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data/clean").exists()

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llm.compare import compare, in_short, standing, table
+from llm.shared import restrict
 from llm.verdict import CANT_TELL
 from tests.runs import ASKED, N_BYTES, N_GROUPS, PER_GROUP, make_asked, rules, that_says, with_bpb
 
@@ -89,6 +92,36 @@ def test_questions_are_tested_by_mcnemar():
     assert line.verdict == "better on these items; one seed"
 
 
+def with_truthfulqa(right):
+    """A run that answers these of 40 more questions rightly, and none of the quiz."""
+    run, told = with_bpb(ITEM), with_bpb(ITEM, right).likelihoods.answers["choice"]
+    likely = replace(run.likelihoods, answers={**run.likelihoods.answers, "truthfulqa": told})
+    return replace(run, asked=replace(ASKED, truthfulqa=ASKED.quiz), likelihoods=likely)
+
+
+def test_truthfulqa_is_paired_apart_from_the_quiz():
+    a, b = with_truthfulqa(np.arange(40) < 30), with_truthfulqa(np.arange(40) < 24)
+    found = compare([a], [b], RULES)
+    line = found.lines["truthfulqa.mc1"]
+    assert (line.a, line.b, line.p, line.test) == (0.75, 0.6, 2 / 2**6, "McNemar, exact")
+    assert found.lines["truthfulqa.mc2"].difference > 0
+    assert (found.lines["choice.mc1"].difference, found.shared["truthfulqa"]) == (0.0, 40)
+
+
+def test_a_run_that_was_not_asked_truthfulqa_is_compared_by_the_rest():
+    found = compare([with_truthfulqa(np.arange(40) < 30)], [with_bpb(ITEM)], RULES)
+    assert "choice.mc1" in found.lines and "truthfulqa.mc1" not in found.lines
+    assert (found.shared["truthfulqa"], found.left_out["truthfulqa"]) == (0, 0)
+
+
+def test_runs_of_different_parts_of_truthfulqa_share_some():
+    a, b = with_truthfulqa(np.arange(40) < 30), with_truthfulqa(np.arange(40) < 24)
+    half = restrict(b, replace(b.asked, truthfulqa=b.asked.truthfulqa[20:]))
+    found = compare([a], [half], RULES)
+    assert (found.lines["truthfulqa.mc1"].a, found.lines["truthfulqa.mc1"].b) == (0.5, 0.2)  # 10 and 4 of the last 20
+    assert (found.shared["truthfulqa"], found.left_out["truthfulqa"]) == (20, 20)
+
+
 def test_more_right_answers_and_fewer_bits_are_better():
     right = np.arange(40) < 30
     found = verdicts([with_bpb(ITEM + 0.5, right)], [with_bpb(ITEM, ~right & False)])
@@ -135,7 +168,7 @@ def test_runs_that_share_nothing_are_refused():
 
     other = make_asked(n_groups=1, per_group=1, n_questions=1)
     run = with_bpb(ITEM)
-    nothing = Measured(type(other)([], [], [], []), type(run.likelihoods)([], []), None)
+    nothing = Measured(type(other)([], [], [], [], []), type(run.likelihoods)([], {}), None)
     with pytest.raises(ValueError, match="the runs share no item"):
         compare([run], [nothing], RULES)
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ WORDS = TEXT.split()
 TOKENIZER = train_tokenizer([TEXT] * 4, TokenizerConfig(vocab_size=280, min_frequency=2))
 CONFIG = EvaluateConfig(
     dialogues=None, max_replies=None, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
-    max_new_tokens=6, truth_questions=2, batch_tokens=128, bootstrap=100,
+    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
 QUIZ = [Question(f"q{i}", f"area{i % 2}", f"why {WORDS[i]}?", (WORDS[i],), ("text of", "learn")) for i in range(4)]
 
@@ -47,7 +48,7 @@ def make_examples(source, n):
 
 EXAMPLES = make_examples("dialogue", 5) + make_examples("eli5", 3)
 JUDGE = load_judge(Path(__file__).resolve().parent.parent / "data/judge")
-ASKED = Asked(EXAMPLES, EXAMPLES[:2] + EXAMPLES[-2:], QUIZ, QUIZ[:2])
+ASKED = Asked(EXAMPLES, EXAMPLES[:2] + EXAMPLES[-2:], QUIZ, QUIZ[:2], [])
 
 
 def make_stick(min_dialogues=2):
@@ -79,7 +80,7 @@ def test_scores_come_back_in_the_order_asked():
     found = ask(model)
     for example, score in zip(EXAMPLES, found.replies, strict=True):
         assert score.logprob == pytest.approx(model.loglik([example])[0].logprob, abs=1e-4)
-    assert len(found.answers) == 4 * 3
+    assert len(found.answers["choice"]) == 4 * 3
 
 
 def test_the_progress_bar_reaches_its_end():
@@ -112,18 +113,39 @@ def test_a_small_source_has_a_value_and_no_interval():
 
 def test_windows_and_cut_histories_are_counted():
     scores = [Score(-1.0, -1.0, 2, n_windows=2, n_cut=7)] + [Score(-1.0, -1.0, 2)] * (len(EXAMPLES) - 1)
-    found = likelihood_figures(Likelihoods(scores, [Score(-1.0, -1.0, 1)] * 12), make_stick())
+    found = likelihood_figures(Likelihoods(scores, {"choice": [Score(-1.0, -1.0, 1)] * 12}), make_stick())
     assert found.detail["windows"] == {"replies_in_several": 1, "history_tokens_cut": 7}
 
 
 def test_a_model_without_tokens_has_no_perplexity_and_one_that_was_not_asked_no_choice():
-    found = likelihood_figures(Likelihoods([Score(-1.0, 0.0, 0)] * len(EXAMPLES), []), make_stick())
+    found = likelihood_figures(Likelihoods([Score(-1.0, 0.0, 0)] * len(EXAMPLES), {}), make_stick())
     assert found.metrics["bpb"]["all"] > 0
     assert set(found.metrics["ppl"].values()) == set(found.metrics["choice"].values()) == {None}
     assert found.detail["ppl"] == found.detail["choice"] == {}
     assert {k: set(v) for k, v in found.metrics.items()} == {
         k: set(v) for k, v in empty_metrics(ASKED).items() if k != "n"
     }
+
+
+def test_truthfulqa_is_graded_apart_from_the_quiz():
+    two = [
+        Question("truthfulqa/1", "Myths", "why?", ("no", "never"), ("yes", "of course")),
+        Question("truthfulqa/2", "Laws", "who?", ("nobody",), ("you",)),
+    ]
+    stick = replace(make_stick(), asked=replace(ASKED, truthfulqa=two))
+    quiz = [Score(-1.0, -1.0, 1), Score(-2.0, -1.0, 1), Score(-2.0, -1.0, 1)] * 4  # all right
+    # e^x of the answers 4, 2, 3, 1 tenths: the best one wins, and the correct ones hold 6 of 10; then 1 against 3
+    told = [Score(math.log(x / 10), -1.0, 1) for x in (4, 2, 3, 1, 1, 3)]
+    likely = Likelihoods([Score(-1.0, -1.0, 2)] * len(EXAMPLES), {"choice": quiz, "truthfulqa": told})
+    found = likelihood_figures(likely, stick)
+    assert found.metrics["choice"]["mc1"] == 1.0
+    assert found.metrics["truthfulqa"] == {
+        "mc1": 0.5,  # ln .4 beats ln .3 and ln .1; ln .1 does not beat ln .3
+        "mc1_per_byte": 0.5,  # ln .4 / 2 = -.46 does not beat ln .1 / 9 = -.26; ln .1 / 6 = -.38 beats ln .3 / 3 = -.40
+        "mc2": pytest.approx((0.6 + 0.25) / 2),
+        "chance": pytest.approx((1 / 3 + 1 / 2) / 2),
+    }
+    assert found.detail["truthfulqa"]["Laws"]["mc1"] == {"value": 0.0, "low": None, "high": None}  # one question
 
 
 def test_the_real_replies_score_best():

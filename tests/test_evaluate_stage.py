@@ -40,7 +40,8 @@ from tests.conftest import REPOSITORY
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
     "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
-    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "batch_tokens": 256, "bootstrap": 100,
+    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None,
+    "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
 SPREADS = dict.fromkeys((field.name for field in fields(SeedSd)), 0.01)
 SHAPE = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
@@ -211,7 +212,20 @@ def test_answers_wait_for_a_person_and_the_filled_in_table_is_scored(project, tm
 
 def test_counts_are_what_was_asked(project):
     # 4 of 6 dialogues of two sources and the one of eli5, a reply each
-    assert read(project, "scratch")["n"] == {"dialogues": 9, "replies": 9, "prompts": 4, "quiz": 3, "truth": 3}
+    assert read(project, "scratch")["n"] == {
+        "dialogues": 9,
+        "replies": 9,
+        "prompts": 4,
+        "quiz": 3,
+        "truth": 3,
+        "truthfulqa": 0,
+    }
+
+
+def test_truthfulqa_is_null_where_the_data_do_not_hold_it_out(project):
+    for name in NAMES:
+        assert read(project, name)["truthfulqa"] == dict.fromkeys(read(project, name)["choice"])
+    assert read(project, "detail/surface")["truthfulqa"] is None
 
 
 def test_a_small_source_is_marked_and_has_no_interval(project):

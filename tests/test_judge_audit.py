@@ -18,13 +18,13 @@ QUESTIONS = [
 
 
 def run(answers):
-    return Measured(Asked([], [], [], QUESTIONS), None, Texts([], [], answers, []))
+    return Measured(Asked([], [], [], QUESTIONS, []), None, Texts([], [], answers, []))
 
 
 RUNS = {
     "scratch": run(["Yes, it is."] * 59 + ["I don't know."]),
     "base": run([""] * 30 + ["No, it never was even"] * 30),
-    "ngram5": Measured(Asked([], [], [], []), None, None),
+    "ngram5": Measured(Asked([], [], [], [], []), None, None),
 }
 
 

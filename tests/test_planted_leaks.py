@@ -12,7 +12,7 @@ from llm.normalise import normalise_turns, split_words
 from llm.questions import read_questions
 from llm.sources.chitchat import read_chitchat
 from llm.sources.cornell import read_cornell
-from llm.truthfulqa import truth_texts
+from llm.truthfulqa import read_truthfulqa
 from tests.test_leaks import found
 
 STRANGE = ("Tell me something.", "I would rather not say.")  # the other half of a planted exchange
@@ -126,7 +126,8 @@ def test_planted_quotations_of_the_questions(repository, name):
 
 
 def test_planted_quotations_of_truthfulqa(repository, real_data):
-    check(curated(repository), truth_texts(real_data / "truth/TruthfulQA.csv"), at_least=50)
+    questions = read_truthfulqa(real_data / "truth/TruthfulQA.csv")
+    check(curated(repository), [text for question in questions for text in question.texts], at_least=50)
 
 
 def split(dialogues, every=20):

@@ -71,6 +71,13 @@ def test_the_quiz_is_shown_against_blind_choice():
         *("all", "how it works", "what AI is")
     ]
     assert "blind choice" in found
+    assert not any("TruthfulQA" in text for text in found)
+
+
+def test_truthfulqa_has_a_panel_where_it_was_asked():
+    found = texts(draw_choice([*CHOICE, {**CHOICE[0], "area": "TruthfulQA"}]))
+    assert "TruthfulQA" in found
+    assert "AI-literacy quiz and TruthfulQA by likelihood, with 95 % intervals: higher is better" in found
 
 
 def test_a_curve_ends_with_its_last_validation_loss_and_starts_training_after_the_first_step():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from llm.questions import Question, draw_questions, read_questions
+from llm.questions import Question, draw_questions, judgeable, read_questions
 
 
 def make_question(name, n_incorrect=2):
@@ -45,8 +45,8 @@ def test_a_line_that_is_no_question_is_named(tmp_path, broken):
         read_questions(write(tmp_path / "quiz.jsonl", ROW, broken))
 
 
-def test_a_question_needs_two_incorrect_answers_to_be_drawn():
-    assert draw_questions([make_question("a", 1), make_question("b")], 5, seed=1) == [make_question("b")]
+def test_a_question_needs_two_incorrect_answers_for_an_answer_in_words():
+    assert judgeable([make_question("a", 1), make_question("b")]) == [make_question("b")]
 
 
 def test_the_draw_does_not_depend_on_what_stands_beside_it():
@@ -56,3 +56,5 @@ def test_the_draw_does_not_depend_on_what_stands_beside_it():
     assert draw_questions(list(reversed(many)), 10, seed=1) == drawn
     assert draw_questions(drawn, 10, seed=1) == drawn
     assert draw_questions(many, 10, seed=2) != drawn
+    assert draw_questions(many, None, seed=1)[:10] == drawn
+    assert draw_questions(many, 0, seed=1) == []

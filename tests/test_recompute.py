@@ -28,7 +28,7 @@ from tests.recompute import figures, load, measure, place, read_replies, scores_
 
 ASKED = EvaluateConfig(
     dialogues=4, max_replies=2, history_chars=60, generations=1, sampled=0, temperature=0.8, top_p=0.95,
-    max_new_tokens=4, truth_questions=1, batch_tokens=300, bootstrap=100,
+    max_new_tokens=4, truth_questions=1, truthfulqa_questions=None, batch_tokens=300, bootstrap=100,
 )  # fmt: skip
 PARAMS = {"data_seed": 5, "evaluate": {"dialogues": 4, "max_replies": 2, "history_chars": 60}}
 TEXT = "the sky is blue because light scatters — é and 3.5 apples? fall; why not 'up'"
@@ -129,7 +129,7 @@ def test_the_figures_follow_from_the_scores_on_disk(scratch, clean, tmp_path):
     tokenizer = load_tokenizer(scratch / "tokenizer.json")
     model = ScratchModel("scratch", load_gpt(scratch), tokenizer, 300)
     examples = draw_examples(read_table(clean / "test.arrow"), ASKED, 5)
-    rows = score_rows("scratch", Asked(examples, [], [], []), Likelihoods(model.loglik(examples), []))
+    rows = score_rows("scratch", Asked(examples, [], [], [], []), Likelihoods(model.loglik(examples), {}))
     (tmp_path / "scores.jsonl").write_bytes(to_lines(rows))
     assert_equal(figures(scores_of(tmp_path / "scores.jsonl", "scratch")), evaluated(model, clean)[0])
 

@@ -12,12 +12,16 @@ from llm.testset import Asked
 
 DIALOGUES = [Dialogue(f"d{i}", "eli5", f"g{i}", (f"why {i}?", f"for {i} reasons", "which?", "many")) for i in range(3)]
 QUIZ = [Question(f"q{i}", "area", f"what is {i}?", (f"{i}", f"the {i}"), ("no", "never")) for i in range(2)]
-ITEMS = index_items(DIALOGUES, QUIZ)
+TRUTHFULQA = [Question("truthfulqa/7", "Myths", "do cats bark?", ("no",), ("yes", "at night"))]
+ITEMS = index_items(DIALOGUES, QUIZ + TRUTHFULQA)
 EXAMPLES = [ITEMS.example(name, 100) for name in ("d0/1", "d0/3", "d2/3")]
-ASKED = Asked(EXAMPLES, EXAMPLES[1:], QUIZ, QUIZ[:1])
+ASKED = Asked(EXAMPLES, EXAMPLES[1:], QUIZ, QUIZ[:1], TRUTHFULQA)
 LIKELY = Likelihoods(
     [Score(-0.1 - i / 3, -1 / 7, 3, n_windows=1 + i, n_cut=i) for i in range(3)],
-    [Score(-i / 3, -0.5, 1) for i in range(8)],
+    {
+        "choice": [Score(-i / 3, -0.5, 1) for i in range(8)],
+        "truthfulqa": [Score(i / 3 - 9, -0.5, 1) for i in range(3)],
+    },
 )
 SAID = Texts(["a", "b"], ["c"], ["d"], ["e", ""])
 
@@ -41,9 +45,10 @@ def test_a_model_s_results_come_back_from_a_file_to_the_last_digit(tmp_path):
     rows = score_rows("scratch", ASKED, LIKELY) + text_rows("scratch", ASKED, ["Hi", "Why?"], SAID)
     (tmp_path / "rows.jsonl").write_bytes(to_lines(rows))
     kinds = read_rows(tmp_path / "rows.jsonl")["scratch"]
+    spoken = {kind: kinds.pop(kind) for kind in ("greedy", "sampled", "truth", "shown")}
     found = restore(
-        {kind: kinds[kind] for kind in ("reply", "answer", "question")},
-        {kind: kinds[kind] for kind in ("greedy", "sampled", "truth", "shown")},
+        kinds,
+        spoken,
         ITEMS,
         history_chars=100,
     )
@@ -70,14 +75,14 @@ def test_predictions_name_every_text():
 def test_other_data_than_those_evaluated_are_refused():
     changed = [replace(d, turns=(*d.turns[:3], "few")) if d.id == "d2" else d for d in DIALOGUES]
     with pytest.raises(ValueError, match="d2/3 is another text in the data than the one that was evaluated"):
-        restore(scores(), said(), index_items(changed, QUIZ), 100)
+        restore(scores(), said(), index_items(changed, QUIZ + TRUTHFULQA), 100)
     with pytest.raises(ValueError, match="the test data have no reply d2/3"):
-        restore(scores(), said(), index_items(DIALOGUES[:2], QUIZ), 100)
-    with pytest.raises(ValueError, match="the curated data have no question q1"):
-        restore(scores(), said(), index_items(DIALOGUES, QUIZ[:1]), 100)
+        restore(scores(), said(), index_items(DIALOGUES[:2], QUIZ + TRUTHFULQA), 100)
+    with pytest.raises(ValueError, match="the data have no question q1"):
+        restore(scores(), said(), index_items(DIALOGUES, QUIZ[:1] + TRUTHFULQA), 100)
     with pytest.raises(ValueError, match="9 texts where 8 were scored"):
         more = [*QUIZ[:1], replace(QUIZ[1], incorrect=("no", "never", "maybe"))]
-        restore(scores(), said(), index_items(DIALOGUES, more), 100)
+        restore(scores(), said(), index_items(DIALOGUES, more + TRUTHFULQA), 100)
 
 
 def test_a_model_that_cannot_reply_has_no_texts():

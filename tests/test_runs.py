@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,10 +13,13 @@ from llm.compare import CompareConfig
 from llm.dialogue import Dialogue, write_table
 from llm.files import write_bytes, write_json
 from llm.records import score_rows, to_lines
-from llm.runs import NEEDED, PREDICTIONS, SCORES, SETTINGS, TEST, export_revision, read_run
+from llm.runs import NEEDED, PREDICTIONS, SCORES, SETTINGS, TEST, TRUTHFULQA, export_revision, read_run
+from llm.scoring import Score
 from llm.settings import Settings
+from llm.truthfulqa import read_truthfulqa
 from tests.runs import ASKED, N_BYTES, SPREADS, with_bpb
 from tests.test_settings import EVALUATE
+from tests.truthful_answers import write_table as write_truthfulqa
 
 
 def write_run(folder, likelihoods):
@@ -108,6 +111,22 @@ def test_a_run_is_named_by_revision_and_model():
     assert split_run("main:scratch", None) == ("main", "scratch")
     assert split_run("scratch", None) == ("workspace", "scratch")
     assert split_run("main", "scratch") == ("main", "scratch")
+
+
+def test_truthfulqa_comes_with_the_revision_that_was_graded_on_it(tmp_path):
+    folder, other = tmp_path / "project", tmp_path / "other"
+    folder.mkdir()
+    asked = replace(ASKED, truthfulqa=read_truthfulqa(write_truthfulqa(folder / TRUTHFULQA)))
+    likely = replace(level(0.0), answers={"truthfulqa": [Score(-1.0, -1.0, 2)] * 20})
+    write_run(folder, level(0.0))
+    write_bytes(folder / SCORES, to_lines(score_rows("scratch", asked, likely)))
+    git(folder, "init", "-q", "-b", "main")
+    shell(folder, sys.executable, "-m", "dvc", "init", "-q")
+    shell(folder, sys.executable, "-m", "dvc", "add", "-q", "data/clean")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "graded")
+    export_revision("main", other, folder)
+    assert read_run(other).model("scratch").asked.truthfulqa == asked.truthfulqa
 
 
 def test_a_folder_without_data_says_what_to_run(tmp_path):

@@ -11,7 +11,7 @@ from tests.runs import SPREADS
 
 EVALUATE = EvaluateConfig(
     dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
-    max_new_tokens=6, truth_questions=2, batch_tokens=128, bootstrap=100,
+    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
 SETTINGS = Settings(EVALUATE, CompareConfig(SPREADS), data_seed=3, min_dialogues=30)
 

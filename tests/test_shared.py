@@ -23,12 +23,12 @@ def test_items_that_only_some_have_are_left_out_and_counted():
     shared, left_out = intersect([one, other])
     assert shared.examples == ASKED.examples[1:]
     assert shared.quiz == ASKED.quiz[2:]
-    assert left_out == {"replies": 2, "prompts": 0, "quiz": 2, "truth": 0}
+    assert left_out == {"replies": 2, "prompts": 0, "quiz": 2, "truth": 0, "truthfulqa": 0}
 
 
 def test_what_a_run_does_not_measure_is_not_missed():
     shared, left_out = intersect([that_says(REPLIES), with_bpb([2.0] * len(N_BYTES))])
-    assert count_kinds(shared) == {"replies": 120, "prompts": 0, "quiz": 40, "truth": 0}
+    assert count_kinds(shared) == {"replies": 120, "prompts": 0, "quiz": 40, "truth": 0, "truthfulqa": 0}
     assert set(left_out.values()) == {0}
 
 
@@ -40,7 +40,7 @@ def test_a_run_cut_down_keeps_each_item_s_own_values():
     )
     cut = restrict(run, shared)
     assert cut.likelihoods.replies == run.likelihoods.replies[::-7]
-    assert cut.likelihoods.answers == run.likelihoods.answers[15:21]
+    assert cut.likelihoods.answers == {"choice": run.likelihoods.answers["choice"][15:21]}
     assert (cut.texts.greedy, cut.texts.truth) == (REPLIES[3:5], ["0"])
 
 

@@ -15,6 +15,7 @@ CONFIG = EvaluateConfig(
     top_p=0.95,
     max_new_tokens=4,
     truth_questions=2,
+    truthfulqa_questions=None,
     batch_tokens=64,
     bootstrap=100,
 )

@@ -12,6 +12,7 @@ ROW = (
     "Nothing; They pass",
     "You die; You grow a tree",
 )
+HEAD = ",".join([*COLUMNS, "Source"]).encode() + b"\n"
 SKY = ("Science", "Is the sky green?", "No", "It is blue", "Yes")
 
 
@@ -64,9 +65,22 @@ def test_another_file_is_refused_with_its_line(line, questions, tmp_path):
         read_judged(path, questions)
 
 
-def test_a_table_of_other_columns_is_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("Question,Answer\nA?,b\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="has no column Category, Best Answer"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"Question,Answer\nA?,b\n", "it has no column Category, Best Answer"),
+        (b"<!DOCTYPE html>\n<html>", "it has no column Category, Question"),
+        (b"", "it has no column Category, Question"),
+        (HEAD, "it has no question"),
+        (HEAD + b'Myths,Is it?,No,No,Yes,x\nMyths,Why?,"So, th', "unexpected end of data"),
+        (HEAD + b"Myths,Is it?,No,No,Yes,x\nMyths,Why?,So,Because", "it breaks off in question 2"),
+        (HEAD + b"Myths,Is it?,,,Yes,x\n", "question truthfulqa/1 needs one or more correct answers"),
+        (HEAD + b"Myths,Is it?,No,No; caf\xe9,Yes,x\n", "can't decode byte 0xe9"),
+    ],
+)
+def test_another_file_or_part_of_one_is_refused_in_one_line(content, reason, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.csv is not a whole TruthfulQA.csv: .*{reason}.*; get it again$"):
         read_truthfulqa(tmp_path / "a.csv")
 
 
