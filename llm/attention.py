@@ -9,29 +9,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llm.dropout import keep_mask, keep_share
+from llm.machine import plain_products
 from llm.shape import ModelConfig
 
 SCORES = 512 * 1024  # attention scores computed at once on a CPU: 2 MB in fp32, the size of its second-level cache
+FEW = 8  # queries up to which torch's own kernel is the faster one: a step of generation has one a row
 SPLIT = 64  # queries from which it pays to leave out the keys that their first half cannot see
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, (n_layer, B, n_head, max_length, head_dim), filled from the left."""
+    """Keys and values of the tokens seen so far, a layer's being (B, n_head, max_length, head_dim), from the left."""
 
     def __init__(self, config: ModelConfig, batch: int, max_length: int, like: Tensor) -> None:
-        shape = (config.n_layer, batch, config.n_head, max_length, config.n_embd // config.n_head)
-        self.k, self.v = like.new_empty(shape), like.new_empty(shape)
+        shape = (batch, config.n_head, max_length, config.n_embd // config.n_head)
+        self.max_length = max_length
+        self.k, self.v = ([like.new_empty(shape) for _ in range(config.n_layer)] for _ in range(2))
         self.length = 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of `layer`, the new ones included; the last layer moves `length` on."""
-        end = self.length + k.size(2)
-        self.k[layer, :, :, self.length : end] = k
-        self.v[layer, :, :, self.length : end] = v
-        keys, values = self.k[layer, :, :, :end], self.v[layer, :, :, :end]
-        if layer == self.k.size(0) - 1:
-            self.length = end
+        start, n = self.length, k.size(2)
+        keys, values = self.k[layer].narrow(2, 0, start + n), self.v[layer].narrow(2, 0, start + n)
+        keys.narrow(2, start, n).copy_(k)
+        values.narrow(2, start, n).copy_(v)
+        if layer == len(self.k) - 1:
+            self.length = start + n
         return keys, values
+
+    def keep(self, rows: list[int]) -> None:
+        """Nothing; only these rows of the batch are left."""
+        self.k, self.v = ([t[rows] for t in tensors] for tensors in (self.k, self.v))
 
 
 def document_mask(documents: Tensor) -> Tensor:
@@ -52,6 +59,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float 
     T, S = q.size(2), k.size(2)
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and T > 1)
+    if T <= FEW and (mask is not None or T == 1) and not torch.is_grad_enabled():
+        with plain_products():
+            return F.scaled_dot_product_attention(q, k, v, mask)
     if mask is None:
         mask = q.new_zeros(1, 1, T, S) if T == 1 else _causal_mask(T, q)
     mask = mask.to(q.dtype).expand(q.size(0), -1, -1, -1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from llm.decoding import Decoding, mark_seen, next_ids
 from llm.gpt import GPT
 from llm.likelihood import group_by_length
 from llm.llama import Llama
+from llm.machine import plain_products
 
 
 def prompt_room(context_length: int, max_new_tokens: int) -> int:
@@ -36,7 +38,8 @@ def generate(
     kept = [list(prompt[-room:]) for prompt in prompts]
     replies: list[list[int]] = [[]] * len(kept)
     for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in kept], batch_tokens):
-        found = _generate_batch(model, [kept[i] for i in batch], draws[batch], decoding, stop)
+        with plain_products() if len(batch) == 1 else nullcontext():
+            found = _generate_batch(model, [kept[i] for i in batch], draws[batch], decoding, stop)
         for i, reply in zip(batch, found, strict=True):
             replies[i] = reply
     return replies
@@ -58,7 +61,7 @@ class Rows:
         self.lengths, self.draws = self.lengths[kept], self.draws[kept]
         self.padding = None if self.padding is None else self.padding[kept]
         self.seen = None if self.seen is None else self.seen[kept]
-        cache.k, cache.v = cache.k[:, kept], cache.v[:, kept]
+        cache.keep(kept)
 
 
 @torch.inference_mode()
@@ -108,7 +111,7 @@ def _read_prompts(
     mask = padding = None
     if min(map(len, prompts)) < T:
         mask = document_mask(columns >= 0).to(model.head.dtype)
-        padding = model.head.new_zeros(len(prompts), 1, 1, cache.k.size(3))
+        padding = model.head.new_zeros(len(prompts), 1, 1, cache.max_length)
         padding[:, 0, 0, :T].masked_fill_(columns < 0, -math.inf)
     hidden = model.hidden(ids, columns.clamp(min=0), mask=mask, cache=cache)[:, -1]
     seen = mark_seen(prompts, model.vocab_size).to(device) if decoding.repetition_penalty != 1 else None

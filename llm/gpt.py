@@ -93,7 +93,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) from (B, T, C)."""
         x = self.fc(x)
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
             return dropout(self.proj(F.gelu(x, approximate="tanh")), self.dropout, self.training)
         y: Tensor = _GeluLinear.apply(x.flatten(0, 1), self.proj.weight, self.proj.bias)  # type: ignore[no-untyped-call]
         return dropout(y.view(*x.shape[:2], -1), self.dropout, self.training)

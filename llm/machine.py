@@ -4,7 +4,8 @@ import ctypes
 import gc
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -61,6 +62,17 @@ def fast_products() -> bool:
         return False
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
     return True
+
+
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Nothing; inside, matrix products are what torch chooses: small ones cost several times as much in oneDNN."""
+    before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul.fp32_precision = "none"  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before  # type: ignore[attr-defined]
 
 
 def _vendor() -> str:

@@ -99,3 +99,13 @@ def test_a_mask_that_shows_later_keys_is_respected():
     mask = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
     expected = F.scaled_dot_product_attention(q, k, v)
     torch.testing.assert_close(attend(q, k, v, mask), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_a_step_of_generation_equals_the_attention_that_trains(queries):
+    q, k, v = draw(2, 3, queries, 4), draw(2, 3, 7, 4, seed=2), draw(2, 3, 7, 4, seed=3)
+    mask = torch.zeros(2, 1, queries, 7, dtype=torch.float64)
+    mask[0, :, :, :2] = -math.inf  # padding of the first row
+    trained = attend(q, k, v, mask)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v, mask), trained, rtol=1e-12, atol=1e-12)

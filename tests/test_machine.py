@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from llm.machine import fast_products, keep_freed_memory, pick_device
+from llm.machine import fast_products, keep_freed_memory, pick_device, plain_products
 
 
 def test_auto_takes_the_cpu_where_there_is_nothing_else():
@@ -57,5 +57,17 @@ def test_fast_products_are_as_exact_as_before():
         if not fast_products():
             pytest.skip("not an AMD processor with AVX-512: MKL keeps the products")
         assert (a @ b - a.double() @ b.double()).abs().max() < 1e-4
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def test_plain_products_give_the_setting_back_also_after_an_error():
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    try:
+        with pytest.raises(ValueError), plain_products():
+            assert torch.backends.mkldnn.matmul.fp32_precision == "none"
+            raise ValueError
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before
