@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,13 @@ class Clone:
         return {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in names}
 
     def metrics(self) -> dict[str, bytes]:
-        files = [path for path in sorted((self.folder / "metrics").rglob("*")) if path.is_file()]
+        return self.contents("metrics")
+
+    def adapter(self) -> dict[str, bytes]:
+        return self.contents("models/mistral")
+
+    def contents(self, name: str) -> dict[str, bytes]:
+        files = [path for path in sorted((self.folder / name).rglob("*")) if path.is_file()]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 
@@ -140,19 +147,52 @@ def test_an_experiment_runs_in_a_copy(clone, mode):
     assert any((clone.folder / ".train_state").iterdir())
 
 
+def end_when(clone: Clone, ready: Callable[[], bool], number: int, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of a dvc that, with its stage, got the signal as soon as `ready`; Ctrl-C does that too."""
+    with (clone.folder / "logs/dvc.log").open("w+", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", *arguments], cwd=clone.folder, env=clone.environment, start_new_session=True,
+            stdout=output, stderr=output,
+        )  # fmt: skip
+        while not ready():
+            assert process.poll() is None, "the run ended before it could be stopped"
+            time.sleep(0.005)
+        os.killpg(process.pid, number)
+        process.wait(60)
+        output.seek(0)
+        return process.returncode, output.read()
+
+
+def states(clone: Clone, run: str) -> set[str]:
+    return {path.name for path in (clone.folder / ".train_state").glob(f"{run}-*/state_*.json")}
+
+
 def kill_training_after(clone: Clone, n_states: int, arguments: list[str]) -> None:
     """Nothing; dvc was started, and it and its children were killed after `n_states` saved states."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments], cwd=clone.folder, env=clone.environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     seen: set[str] = set()
-    while len(seen) < n_states:
-        assert process.poll() is None, "the run ended before it could be killed"
-        seen |= {path.name for path in (clone.folder / ".train_state").glob("scratch-*/state_*.json")}
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+
+    def enough() -> bool:
+        seen.update(states(clone, "scratch"))
+        return len(seen) >= n_states
+
+    end_when(clone, enough, signal.SIGKILL, *arguments)
+
+
+def test_a_fine_tune_stopped_by_ctrl_c_and_an_evaluation_killed_end_as_if_undisturbed(clone):
+    before, lock = {**clone.metrics(), **clone.adapter()}, (clone.folder / "dvc.lock").read_bytes()
+    shutil.rmtree(next((clone.folder / ".train_state").glob("mistral-*")))
+    both = ("repro", "--force", "-s", "finetune_mistral", "evaluate")
+    code, said = end_when(clone, lambda: bool(states(clone, "mistral")), signal.SIGINT, *both)
+    assert code not in (0, -signal.SIGINT)
+    assert re.search(r"finetune_mistral interrupted: stopped at step \d+: run the same command again", said)
+    assert "failed to run: python -m stages.finetune_mistral, exited with 130" in said
+    assert (clone.folder / "dvc.lock").read_bytes() == lock and not clone.adapter()
+    log = clone.folder / "logs/evaluate.log"
+    size = log.stat().st_size
+    code, said = end_when(clone, lambda: log.stat().st_size > size, signal.SIGKILL, *both)
+    assert code == -signal.SIGKILL and "going on from step" in said
+    assert stages_run(clone.dvc("repro", "--no-run-cache").stdout) == ["evaluate"]
+    assert {**clone.metrics(), **clone.adapter()} == before
 
 
 def test_a_run_killed_three_times_ends_bit_identical(clone):
