@@ -38,8 +38,7 @@ def cornell_exchanges(path: Path, n: int) -> Iterator[tuple[str, str]]:
 
 def encode_exchanges(exchanges: list[tuple[str, str]], tokenizer: Tokenizer, limit: int) -> list[list[int]]:
     """Ids of each exchange, cut to `limit`: what is too long for a row is lost to padding anyway."""
-    turns = iter(tokenizer.encode_batch([turn for exchange in exchanges for turn in exchange]))
-    return [tokenizer.join_turns([next(turns), next(turns)])[:limit] for _ in exchanges]
+    return [tokenizer.encode_dialogue(exchange)[:limit].tolist() for exchange in exchanges]
 
 
 def draw_lengths(n: int, limit: int) -> np.ndarray:

@@ -57,14 +57,14 @@ def prepare(folder: Path) -> tuple[list[Dialogue], Any]:
 
 
 def ours(lap: Lap, folder: Path) -> None:
-    """Nothing; the stage's encoding again and again."""
+    """Nothing; the stage's encoding again and again, each time by a tokenizer that knows no word yet."""
     from stages.tokenize_corpus import encode
 
     dialogues, tokenizer = prepare(folder)
     roles = (tokenizer.user_id, tokenizer.assistant_id, tokenizer.end_id)
     n_bytes, note = sum(map(size, dialogues)), None
     while True:
-        corpus, _ = encode(iter(dialogues), tokenizer, lambda _: None)
+        corpus, _ = encode(dialogues, load_tokenizer(folder / "tokenizer.json"), lambda _: None)
         note = note or digest([corpus.ids[~np.isin(corpus.ids, roles)]])  # the same text has the same ids
         lap(n_bytes, note)
 

@@ -72,7 +72,7 @@ def plant(corpus: TokenCorpus, canaries: Sequence[Canary], tokenizer: Tokenizer)
     planted = [tokenizer.encode_dialogue((PROMPT, c.reply)) for c in canaries for _ in range(c.repeats)]
     if not planted:
         return corpus
-    ids = np.concatenate([corpus.ids, *(np.array(dialogue, corpus.ids.dtype) for dialogue in planted)])
+    ids = np.concatenate([corpus.ids, *(dialogue.astype(corpus.ids.dtype) for dialogue in planted)])
     ends = len(corpus.ids) + np.cumsum([len(dialogue) for dialogue in planted])
     turns = np.flatnonzero((ids == tokenizer.user_id) | (ids == tokenizer.assistant_id))
     return TokenCorpus(ids, np.concatenate([corpus.offsets, ends]), turns, None)

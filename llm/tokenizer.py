@@ -4,11 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from llm.files import write_bytes
 from llm.ranges import check_range
+from llm.words import WordTable
 
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
 N_BYTES = 256
@@ -40,6 +43,9 @@ class Tokenizer:
         self.user_id = self._role_id(USER)
         self.assistant_id = self._role_id(ASSISTANT)
         self.end_id = self._role_id(END)
+        roles = (self.user_id, self.assistant_id, self.end_id)
+        self._user, self._assistant, self._end = (np.uint16(role).tobytes() for role in roles)
+        self._words = WordTable(self.encode)
 
     def _role_id(self, token: str) -> int:
         found = self._bpe.token_to_id(token)
@@ -56,28 +62,25 @@ class Tokenizer:
         """Ids of a text, no role tokens."""
         return self._bpe.encode(text, add_special_tokens=False).ids
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, on all cores."""
-        return [encoding.ids for encoding in self._bpe.encode_batch_fast(list(texts), add_special_tokens=False)]
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """Ids of each text."""
+        return [np.frombuffer(self._words.encode(text), np.uint16).tolist() for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text; role tokens are left out."""
         return self._bpe.decode(list(ids), skip_special_tokens=True)
 
-    def join_turns(self, encoded: Sequence[list[int]]) -> list[int]:
-        """Ids of a dialogue from those of its turns: each opened by its role, a reply closed by the end token."""
-        ids: list[int] = []
-        for i, turn in enumerate(encoded):
-            ids += [self.user_id, *turn] if i % 2 == 0 else [self.assistant_id, *turn, self.end_id]
-        return ids
-
-    def encode_dialogue(self, turns: Sequence[str]) -> list[int]:
-        """Ids of a whole dialogue."""
-        return self.join_turns(self.encode_batch(turns))
+    def encode_dialogue(self, turns: Sequence[str]) -> NDArray[np.uint16]:
+        """Ids of a whole dialogue: each turn opened by its role, a reply closed by the end token."""
+        parts = []
+        for i, turn in enumerate(turns):
+            ids = self._words.encode(turn)
+            parts += [self._user, ids] if i % 2 == 0 else [self._assistant, ids, self._end]
+        return np.frombuffer(b"".join(parts), np.uint16)
 
     def encode_prompt(self, history: Sequence[str]) -> list[int]:
         """Ids of the turns before a reply, and the role token that opens it."""
-        return [*self.encode_dialogue(history), self.assistant_id]
+        return [*self.encode_dialogue(history).tolist(), self.assistant_id]
 
     def save(self, path: Path) -> None:
         """Nothing; a tokenizer.json that other libraries read too, whole or not there at all."""

@@ -3,8 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,21 @@ from stages.params import load, load_value
 
 CLEAN, OUT, METRICS = Path("data/clean"), Path("data/tokens"), Path("metrics/data.json")
 SPLITS = ("train", "val", "test")
-BATCH = 256  # dialogues encoded at once: enough for all cores, little memory
 
 logger = logging.getLogger(__name__)
 
 
 def encode(
-    dialogues: Iterator[Dialogue], tokenizer: Tokenizer, advance: Callable[[int], object]
+    dialogues: Iterable[Dialogue], tokenizer: Tokenizer, advance: Callable[[int], object]
 ) -> tuple[TokenCorpus, dict[str, Any]]:
     """The dialogues as tokens, and their sizes."""
     pieces = [np.zeros(0, np.uint16)]  # before the first dialogue
     tokens, n_bytes = Counter[str](), 0
-    while batch := list(islice(dialogues, BATCH)):
-        encoded = iter(tokenizer.encode_batch([turn for dialogue in batch for turn in dialogue.turns]))
-        for dialogue in batch:
-            pieces.append(np.array(tokenizer.join_turns([next(encoded) for _ in dialogue.turns]), np.uint16))
-            tokens[dialogue.source] += len(pieces[-1])
-            n_bytes += sum(len(turn.encode()) for turn in dialogue.turns)
-        advance(len(batch))
+    for dialogue in dialogues:
+        pieces.append(tokenizer.encode_dialogue(dialogue.turns))
+        tokens[dialogue.source] += len(pieces[-1])
+        n_bytes += sum(len(turn.encode()) for turn in dialogue.turns)
+        advance(1)
     ids, offsets = np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
     turns = np.flatnonzero((ids == tokenizer.user_id) | (ids == tokenizer.assistant_id))
     per_token = round(n_bytes / max(1, len(ids)), 4)  # role tokens count

@@ -12,10 +12,10 @@ from llm.data import open_corpus, pack_corpus, pack_efficiency
 from llm.dialogue import Dialogue, read_table, write_table
 from llm.tokenizer import load_tokenizer
 from stages.params import load
-from stages.tokenize_corpus import BATCH, CLEAN, METRICS, OUT, SPLITS, main
+from stages.tokenize_corpus import CLEAN, METRICS, OUT, SPLITS, main
 
 WORDS = [f"{a}{b}{c}" for a in "bdkmt" for b in "aeiou" for c in ("n", "r", "st")]
-N = BATCH + 60  # more than one batch in train
+N = 316  # dialogues of each source
 
 
 def talk(source, n):
@@ -63,7 +63,7 @@ def test_the_token_files_hold_every_turn_of_every_split(folder):
     for split in SPLITS:
         corpus, dialogues = open_corpus(OUT, split), list(read_table(CLEAN / f"{split}.arrow"))
         encoded = [corpus.ids[a:b].tolist() for a, b in pairwise(corpus.offsets)][: len(dialogues)]
-        assert encoded == [tokenizer.encode_dialogue(dialogue.turns) for dialogue in dialogues]
+        assert encoded == [tokenizer.encode_dialogue(dialogue.turns).tolist() for dialogue in dialogues]
         turns = [tokenizer.decode(corpus.ids[a:b]) for a, b in pairwise([*corpus.turns, len(corpus.ids)])]
         canaries = planted_texts() if split == "train" else []
         assert turns == [turn for dialogue in dialogues for turn in dialogue.turns] + canaries

@@ -44,14 +44,14 @@ def test_a_dialogue_is_its_turns_behind_their_roles(turns):
     for i, turn in enumerate(turns):
         expected += [[TOKENIZER.user_id, TOKENIZER.assistant_id][i % 2], *TOKENIZER.encode(turn)]
         expected += [TOKENIZER.end_id] if i % 2 else []
-    assert TOKENIZER.encode_dialogue(turns) == expected
+    assert TOKENIZER.encode_dialogue(turns).tolist() == expected
 
 
 @settings(deadline=None)
 @given(st.lists(texts, min_size=2, max_size=6).filter(lambda turns: len(turns) % 2 == 0))
 def test_a_prompt_its_reply_and_the_end_are_the_dialogue(turns):
     prompt, reply = TOKENIZER.encode_prompt(turns[:-1]), TOKENIZER.encode(turns[-1])
-    assert [*prompt, *reply, TOKENIZER.end_id] == TOKENIZER.encode_dialogue(turns)
+    assert [*prompt, *reply, TOKENIZER.end_id] == TOKENIZER.encode_dialogue(turns).tolist()
 
 
 def test_roles_are_left_out_of_decoded_text():
@@ -92,7 +92,7 @@ def test_a_loaded_tokenizer_is_the_saved_one(tmp_path):
     loaded = load_tokenizer(tmp_path / "deep/tokenizer.json")
     text = f"the cat {END} séance"
     assert loaded.encode(text) == TOKENIZER.encode(text)
-    assert loaded.encode_dialogue([text, text]) == TOKENIZER.encode_dialogue([text, text])
+    assert loaded.encode_prompt([text, text]) == TOKENIZER.encode_prompt([text, text])
     assert loaded.vocab_size == TOKENIZER.vocab_size
 
 
