@@ -55,11 +55,11 @@ def _grade_one(question: Question, logprobs: list[float]) -> Grade:
 
 
 def choice_estimates(
-    questions: Sequence[Question], grades: Sequence[Grade], n_resamples: int, seed: int
+    questions: Sequence[Question], grades: Sequence[Grade], strata: Sequence[str], n_resamples: int, seed: int
 ) -> dict[str, dict[str, Estimate]]:
-    """For `all` and each area the mean of every measure, questions resampled within their areas."""
+    """For `all` and each area the mean of every measure, questions resampled within their strata."""
     areas = [question.area for question in questions]
-    resampling = draw_groups([question.id for question in questions], areas, n_resamples, seed)
+    resampling = draw_groups([question.id for question in questions], strata, n_resamples, seed)
     values = {measure: [getattr(one, measure) for one in grades] for measure in MEASURES}
     estimates = {"all": {measure: mean(values[measure], resampling) for measure in MEASURES}}
     for area in sorted(set(areas)):

@@ -167,10 +167,14 @@ def choice_tables(
     asked: Asked, found: Likelihoods, n_resamples: int, seed: int
 ) -> dict[str, dict[str, dict[str, Estimate]]]:
     """Of each section that the model was asked the measures over all and in each area."""
-    return {
-        section: choice_estimates(asked.choices[section], grade(asked.choices[section], answers), n_resamples, seed)
-        for section, answers in found.answers.items()
-    }
+    tables = {}
+    for section, answers in found.answers.items():
+        questions = asked.choices[section]
+        # The quiz was written area by area, so these are its strata. TruthfulQA's categories came as they came: held
+        # fixed, a part of it with a question or two of each would get intervals half as wide as they are.
+        strata = [question.area if section == "choice" else "" for question in questions]
+        tables[section] = choice_estimates(questions, grade(questions, answers), strata, n_resamples, seed)
+    return tables
 
 
 def _choice_detail(

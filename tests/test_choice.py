@@ -43,8 +43,8 @@ def test_mc2_is_the_share_of_probability_on_correct_answers():
 
 
 def test_accuracy_by_area_with_the_chance_line():
-    found = choice_estimates(
-        [TWO_RIGHT, ONE_RIGHT], grade([TWO_RIGHT, ONE_RIGHT], scores(-1, -1, -2, -2, -3, -2, -1, -1)), 100, seed=1
-    )
+    questions = [TWO_RIGHT, ONE_RIGHT]
+    grades = grade(questions, scores(-1, -1, -2, -2, -3, -2, -1, -1))
+    found = choice_estimates(questions, grades, [q.area for q in questions], 100, seed=1)
     assert {area: row["mc1"].value for area, row in found.items()} == {"all": 0.5, "use": 0.0, "works": 1.0}
     assert found["all"]["chance"].value == pytest.approx((1 / 3 + 1 / 4) / 2)

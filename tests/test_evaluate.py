@@ -12,6 +12,7 @@ from llm.evaluate import (
     Texts,
     ask_likelihoods,
     ask_texts,
+    choice_tables,
     empty_metrics,
     likelihood_figures,
     make_yardstick,
@@ -146,6 +147,15 @@ def test_truthfulqa_is_graded_apart_from_the_quiz():
         "chance": pytest.approx((1 / 3 + 1 / 2) / 2),
     }
     assert found.detail["truthfulqa"]["Laws"]["mc1"] == {"value": 0.0, "low": None, "high": None}  # one question
+
+
+def test_truthfulqa_s_categories_are_no_strata():
+    """Of 60 questions, each a category of its own, half are right: 1.96 sqrt(.25 / 60) = .127 on either side."""
+    many = [Question(f"truthfulqa/{i}", f"area{i}", f"{i}?", ("no",), ("yes",)) for i in range(60)]
+    told = [Score(-1.0 if right else -3.0, -1.0, 1) for i in range(60) for right in (i % 2 == 0, i % 2 == 1)]
+    likely = Likelihoods([], {"truthfulqa": told})
+    found = choice_tables(replace(ASKED, truthfulqa=many), likely, 2000, 1)["truthfulqa"]["all"]["mc1"]
+    assert (found.value - found.low, found.high - found.value) == (pytest.approx(0.127, abs=0.015),) * 2
 
 
 def test_the_real_replies_score_best():
