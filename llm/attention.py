@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llm.dropout import keep_mask, keep_share
-from llm.machine import plain_products
+from llm.machine import own_kernels, plain_products
 from llm.shape import ModelConfig
 
 SCORES = 512 * 1024  # attention scores computed at once on a CPU: 2 MB in fp32, the size of its second-level cache
@@ -57,7 +57,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float 
     own kernel does the same with many small products, which cost twice as much where `fast_products` applies.
     """
     T, S = q.size(2), k.size(2)
-    if q.device.type != "cpu":
+    if not own_kernels(q):
+        mask = None if mask is None else mask.to(q.dtype)  # torch misreads fp32 for fp64 queries
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and T > 1)
     if T <= FEW and (mask is not None or T == 1) and not torch.is_grad_enabled():
         with plain_products():

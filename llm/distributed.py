@@ -94,8 +94,8 @@ def draw_apart(seed: int) -> None:
 def random_states(device: torch.device) -> dict[str, Tensor]:
     """The states of torch's generators in all processes, by name."""
     own = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        own["cuda"] = torch.cuda.get_rng_state()
+    if device.type != "cpu":
+        own[device.type] = torch.get_device_module(device).get_rng_state()
     states: dict[str, Tensor] = {}
     for name, state in own.items():
         every = [torch.empty_like(state) for _ in range(n_processes())]
@@ -112,8 +112,8 @@ def restore_random_states(states: Mapping[str, Tensor], device: torch.device) ->
     suffix = "" if is_first() else f".{rank()}"
     if (cpu := states.get(f"rng.cpu{suffix}")) is not None:
         torch.set_rng_state(cpu)
-    if device.type == "cuda" and (cuda := states.get(f"rng.cuda{suffix}")) is not None:
-        torch.cuda.set_rng_state(cuda)
+    if device.type != "cpu" and (own := states.get(f"rng.{device.type}{suffix}")) is not None:
+        torch.get_device_module(device).set_rng_state(own)
 
 
 class _Hidden(nn.Module):

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm.machine import own_kernels
+
 LEVELS = 1 << 16  # p is rounded to a multiple of 1 / LEVELS: 0.1 to 0.100006
 
 
@@ -30,7 +32,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """x with a share p of its elements set to 0 and the others scaled to keep the mean; x itself outside training."""
     if not training or p == 0.0:
         return x
-    if x.device.type != "cpu":
+    if not own_kernels(x):
         return F.dropout(x, p)
     return _Dropout.apply(x, p)  # type: ignore[no-untyped-call]
 

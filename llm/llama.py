@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from llm.attention import KVCache, attend, document_mask
 from llm.dropout import dropout
+from llm.machine import own_kernels
 from llm.shape import ModelConfig
 
 ROPE_BASE = 10_000.0  # Su et al. 2021, section 3.3
@@ -33,7 +34,10 @@ def rotation_table(length: int, head_dim: int) -> Tensor:
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Queries or keys (B, n_head, T, head_dim), each pair of components turned by its position's angle."""
-    return _Rotation.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+    if own_kernels(x):
+        return _Rotation.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
 class _Rotation(torch.autograd.Function):
@@ -66,7 +70,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) from (B, T, C)."""
-        if x.device.type != "cpu":
+        if not own_kernels(x):
             return F.rms_norm(x, (x.size(-1),), self.weight, NORM_EPS)
         return _RMSNorm.apply(x, self.weight)  # type: ignore[no-untyped-call]
 

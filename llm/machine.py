@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ def keep_freed_memory() -> bool:
     time on a CPU. Nothing happens where the C library is another one.
     """
     return _set_malloc((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD_BYTES))
+
+
+def own_kernels(x: Tensor) -> bool:
+    """Whether our own kernels take x: they are made for a CPU, and torch.compile cannot look into them."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def stop_padding() -> bool:

@@ -19,6 +19,7 @@ class Progress:
     step_s: float = 0.0  # of the last step
     closing_s: float = 0.0  # the longest that a validation with its files has taken
     micro_batch: int = 0  # rows a forward pass
+    compiled: bool = False  # whether the model runs through torch.compile
     skipped_steps: int = 0  # whose loss or gradient was not finite
     skipped_in_a_row: int = 0
     rollbacks: int = 0  # returns to the weights of `good_step`

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from llm.average import Average
 from llm.checkpoint import State, load_optimizers, optimizer_tensors, save_tensors
 from llm.clock import Clock
+from llm.compilation import compile_model
 from llm.data import Packed, batch_rows
 from llm.distributed import (
     draw_apart,
@@ -69,8 +70,9 @@ class Training:
         draw_apart(seed)
 
     def begin(self) -> None:
-        """Nothing; the micro-batch is found, the untrained model validated and the state of step 0 saved."""
+        """Nothing; the micro-batch is found, the model compiled and validated and the state of step 0 saved."""
         self.micro_batch.find(lambda: self._add_gradients([0], 1))
+        self._compile()
         self.progress.lr = self._rate()
         with self.clock.closing():
             self.validate()
@@ -80,6 +82,19 @@ class Training:
                 f"budget_s {self.config.budget_s} does not suffice for a step: a validation with its files takes "
                 f"{self.clock.closing_s:.1f} s; raise budget_s or lower val_rows"
             )
+
+    def _compile(self) -> None:
+        """Nothing; the model runs compiled where that is wanted and works, and the state says so."""
+
+        def compiled(size: int) -> bool:
+            batch = self.train.batch(self._rows()[:size])
+            return compile_model(self.model, self.config.compile, batch, self.device)
+
+        self.progress.compiled = self.micro_batch.within_memory(compiled)
+
+    def _rows(self) -> Sequence[int]:
+        """This process's rows of the next step."""
+        return own_rows(batch_rows(len(self.train), self.config.batch_size, self.seed, self.progress.step))
 
     @property
     def ended(self) -> bool:
@@ -93,8 +108,7 @@ class Training:
 
         Weights and optimizers stay as they are where the loss or the gradient is not finite.
         """
-        config, progress = self.config, self.progress
-        rows = own_rows(batch_rows(len(self.train), config.batch_size, self.seed, progress.step))
+        config, progress, rows = self.config, self.progress, self._rows()
         with self.clock.step():
             losses = self.micro_batch.within_memory(lambda size: self._add_gradients(rows, size))
             norm = nn.utils.clip_grad_norm_(self.trained.values(), config.max_norm)
@@ -266,4 +280,6 @@ class Training:
         self.clock.go_on(self.progress.seconds, self.progress.step_s, self.progress.closing_s)
         self.micro_batch.rows = self.progress.micro_batch
         self.saved_step = self.progress.step
+        if self.progress.compiled and not self.ended:
+            self._compile()
         return True

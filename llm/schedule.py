@@ -22,6 +22,7 @@ class TrainConfig:
     max_norm: float
     batch_size: int  # rows a step
     micro_batch: int | None  # rows a forward pass; None: the most that fit into memory
+    compile: Literal["auto", "always", "never"]  # auto: on CUDA
     epochs: int | None  # exactly one of epochs, max_steps and budget_s
     max_steps: int | None
     budget_s: float | None  # wall time

@@ -33,16 +33,23 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     return muon(model, config.lr, config.beta1, betas, config.weight_decay)
 
 
-def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return tuple(t.to(device, non_blocking=True) for t in (batch.ids, batch.targets, batch.positions, batch.documents))  # type: ignore[return-value]
+def hidden_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
+    """Last hidden states (B, T, C) of one micro-batch.
+
+    bf16 inside on CUDA, fp32 elsewhere (bf16 is slower on a CPU).
+    """
+    ids, positions, documents = (_moved(t, device) for t in (batch.ids, batch.positions, batch.documents))
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        return model.hidden(ids, positions=positions, documents=documents)
 
 
 def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
-    """Summed loss of one micro-batch; bf16 inside on CUDA, fp32 elsewhere (bf16 is slower on a CPU)."""
-    ids, targets, positions, documents = _to_device(batch, device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        hidden = model.hidden(ids, positions=positions, documents=documents)
-    return summed_loss(hidden, model.head, targets)
+    """Summed loss of one micro-batch."""
+    return summed_loss(hidden_states(model, batch, device), model.head, _moved(batch.targets, device))
+
+
+def _moved(t: Tensor, device: torch.device) -> Tensor:
+    return t.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from llm.schedule import TrainConfig
 
 # The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
 ENGINE = (
-    *("llm.attention", "llm.average", "llm.clock", "llm.data", "llm.distributed", "llm.dropout", "llm.loss"),
-    *("llm.micro_batch", "llm.optim", "llm.progress", "llm.run", "llm.schedule", "llm.step", "llm.train"),
+    *("llm.attention", "llm.average", "llm.clock", "llm.compilation", "llm.data", "llm.distributed", "llm.dropout"),
+    *("llm.loss", "llm.machine", "llm.micro_batch", "llm.optim", "llm.progress", "llm.run", "llm.schedule"),
+    *("llm.step", "llm.train"),
 )
 
 logger = logging.getLogger(__name__)

@@ -65,7 +65,7 @@ def train_model(device: torch.device) -> None:
         run = fit(model, train, val, config, seed, device, state)
         if not is_first():
             return
-        trained = {"seed": seed, **asdict(config), "micro_batch": run.micro_batch}
+        trained = {"seed": seed, **asdict(config), "micro_batch": run.micro_batch, "compiled": run.compiled}
         save(state, model, run, {"config": describe_model(model), "train": trained})
     summary = {"parameters": n_parameters(model), "pack_efficiency": round(pack_efficiency(train), 4)}
     write_json(METRICS, {**run.summary(), **summary})

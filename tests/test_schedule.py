@@ -6,8 +6,8 @@ from llm.schedule import TrainConfig, lr_factor, make_plan
 
 CONFIG = TrainConfig(
     optimizer="adamw", lr=1e-2, beta1=0.9, beta2=0.95, weight_decay=0.1, max_norm=1.0, batch_size=4, micro_batch=2,
-    epochs=None, max_steps=20, budget_s=None, schedule_epochs=None, schedule="cosine", warmup=0.1, decay=0.5,
-    final_lr=0.1, ema=0.0, eval_every=5, checkpoint_every=10, keep=1, state_every_s=0.0, val_rows=None,
+    compile="never", epochs=None, max_steps=20, budget_s=None, schedule_epochs=None, schedule="cosine", warmup=0.1,
+    decay=0.5, final_lr=0.1, ema=0.0, eval_every=5, checkpoint_every=10, keep=1, state_every_s=0.0, val_rows=None,
 )  # fmt: skip
 
 
