@@ -200,7 +200,9 @@ def summarise_race(turns: dict[str, list[Turn]], peers: list[str]) -> Section:
 def compare(race: Race, lrs: tuple[float, ...], shares: tuple[float, ...]) -> Section:
     """Time to the loss that the best of the plain loops ends with."""
     peers = [Contender(f"plain AdamW loop, rate {lr:g}", plain, {"race": race, "lr": lr}, True) for lr in lrs]
-    own = [Contender(f"ours, {share:g} of the steps", ours, {"race": race, "share": share}, True, True) for share in shares]
+    own = [
+        Contender(f"ours, {share:g} of the steps", ours, {"race": race, "share": share}, True, True) for share in shares
+    ]
     return summarise_race(run_race([*peers, *own]), [peer.name for peer in peers])
 
 
