@@ -100,7 +100,7 @@ def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Non
     save_adapter(OUT, peft_model)
     if not is_first():
         return
-    write_json(OUT / INFO, describe(base, config))
+    write_json(OUT / INFO, {**describe(base, config), "compiled": run.compiled})
     write_curve(CURVE, run.history)
     write_json(
         METRICS,
