@@ -1,9 +1,10 @@
-"""Functions of test modules run by several processes that torchrun joins.
+"""Functions of test modules run by processes of their own: forked from one, or several that torchrun joins.
 
 `python -m torch.distributed.run ... -m tests.processes MODULE FUNCTION FOLDER` is one of these processes.
 """
 
 import importlib
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,6 +15,18 @@ import torch
 from llm.distributed import process_group
 
 ROOT = Path(__file__).resolve().parent.parent
+PRELOADED = (  # seconds each
+    *("torch", "transformers.models.gpt2.modeling_gpt2", "transformers.models.mistral.modeling_mistral"),
+    *("transformers.trainer", "transformers.generation", "peft", "datasets", "llm.run"),
+    *("tests.test_bench", "tests.test_kill", "tests.test_kill_stages"),
+)
+
+
+def forking():
+    """Starts processes forked from one that has PRELOADED; a test session has a single such one, whoever starts it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
 
 
 def run_processes(n, module, function, folder, timeout_s=180):

@@ -24,15 +24,12 @@ from bench.table import END, RESULTS, START, add_section, ratio, render, show, s
 from llm.data import TokenCorpus, pack_corpus, write_corpus
 from llm.schedule import TrainConfig
 from stages.params import load
+from tests.processes import PRELOADED
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Shape("TINY", gpt2(n_layer=2, n_head=2, n_embd=16, context_length=32), vocab_size=64, batch_size=4)
 MACHINE = {"processor": "a processor", "cores": 2, "threads": 2, "torch": "2.13.0", "load_before": 0.1}
-# Imported once for all contenders: seconds each.
-rounds.PRELOAD = [
-    *("torch", "transformers.models.gpt2.modeling_gpt2", "transformers.models.mistral.modeling_mistral"),
-    *("transformers.trainer", "transformers.generation", "peft", "datasets", "llm.run", "tests.test_bench"),
-]
+rounds.PRELOAD = list(PRELOADED)
 
 
 def turn(seconds, amount=1.0, faults=0, note=None):

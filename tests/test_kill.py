@@ -1,7 +1,6 @@
 """Real processes that train, killed at every kind of moment: what they leave and what comes of it."""
 
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -21,6 +20,7 @@ from llm.models import build_model
 from llm.shape import ModelConfig
 from llm.train import fit
 from stages.logs import INTERRUPTED, run_stage
+from tests.processes import forking
 from tests.test_schedule import CONFIG
 from tests.tiny_runs import content
 
@@ -76,9 +76,7 @@ def run_with_little_disk(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def context():
     """Processes forked from one that has torch loaded already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.test_kill"])
-    return context
+    return forking()
 
 
 @pytest.fixture(scope="module")

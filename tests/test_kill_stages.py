@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import random
 import resource
@@ -25,6 +24,7 @@ from llm.step import Losses
 from llm.tokenizer import TokenizerConfig, train_tokenizer
 from stages import evaluate, finetune_mistral, train_scratch
 from stages.logs import INTERRUPTED, run_stage
+from tests.processes import forking
 from tests.test_evaluate_stage import project
 from tests.test_finetune import DIALOGUES, base
 
@@ -88,8 +88,7 @@ def run_poisoned(folder: Path, stage: str, steps: list[int]) -> None:
 @pytest.fixture(scope="module")
 def start():
     """Starts a function in a process that has the heavy libraries loaded already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.test_kill_stages", "transformers.models.mistral.modeling_mistral", "peft"])
+    context = forking()
 
     def start(target, *arguments, wait=True):
         process = context.Process(target=target, args=arguments)
