@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,7 @@ from llm.files import write_bytes, write_json
 
 RESULTS, README = Path("bench/results.json"), Path("README.md")
 START, END = "<!-- speed -->\n", "<!-- /speed -->"
-IDLE_LOAD = 0.5  # of the last minute; above it something else runs
+IDLE_LOAD = 0.5  # cores; above it something else runs
 
 Section = dict[str, Any]  # one comparison, as it stands in the file
 Pair = tuple[str, str]  # slower, faster: the ratio is how many times as much the first one costs
@@ -66,8 +67,31 @@ def describe_machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "load_before": os.getloadavg()[0],
+        "load_before": busy_cores(),
     }
+
+
+def busy_cores() -> float:
+    """Cores at work for anybody, over a second; the load average where the system does not tell.
+
+    The load average would still hold what the comparison before this one left behind.
+    """
+    before = _core_seconds()
+    if before is None:
+        return os.getloadavg()[0]
+    time.sleep(1.0)
+    now = _core_seconds() or before
+    idle, passed = now[0] - before[0], now[1] - before[1]
+    return (os.cpu_count() or 1) * (1 - idle / max(1, passed))
+
+
+def _core_seconds() -> tuple[int, int] | None:
+    """Ticks that all cores have been idle, and in all; None where /proc does not tell (proc_stat(5))."""
+    path = Path("/proc/stat")
+    if not path.is_file():
+        return None
+    ticks = [int(field) for field in path.read_text(encoding="utf-8").split("\n")[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def is_busy(machine: Mapping[str, Any]) -> bool:

@@ -36,9 +36,8 @@ from stages.params import load, load_value
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
 DETAIL = OUT / "detail"
-SEAL = (
-    DETAIL / "settings.json"
-)  # written last: without it the others may be of two runs, and `python -m llm` reads none
+# Written last: without it the others may be of two runs, and `python -m llm` reads none.
+SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
 TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
 FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))

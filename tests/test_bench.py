@@ -20,7 +20,7 @@ from bench.exchanges import draw_lengths
 from bench.replay import flop
 from bench.rounds import Contender, Run, Turn, alternate, check_equal
 from bench.shapes import FULL, SMALL, Shape, gpt2, one_dialogue_a_row
-from bench.table import END, RESULTS, START, add_section, ratio, render, show, spread, summarise, write_readme
+from bench.table import END, RESULTS, START, add_section, busy_cores, ratio, render, show, spread, summarise, write_readme
 from llm.data import TokenCorpus, pack_corpus, write_corpus
 from llm.schedule import TrainConfig
 from stages.params import load
@@ -304,3 +304,12 @@ def test_the_readme_quotes_the_committed_results(tmp_path):
         pytest.skip("no results are committed, or this is not a git checkout")
     (tmp_path / "results.json").write_text(results)
     assert readme.partition(START)[2].partition(END)[0] == render(tmp_path / "results.json")
+
+
+def test_a_core_at_work_is_counted():
+    work = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        assert busy_cores() >= 0.5
+    finally:
+        work.kill()
+        work.wait()
