@@ -20,7 +20,19 @@ from bench.exchanges import draw_lengths
 from bench.replay import flop
 from bench.rounds import Contender, Run, Turn, alternate, check_equal
 from bench.shapes import FULL, SMALL, Shape, gpt2, one_dialogue_a_row
-from bench.table import END, RESULTS, START, add_section, busy_cores, ratio, render, show, spread, summarise, write_readme
+from bench.table import (
+    END,
+    RESULTS,
+    START,
+    add_section,
+    busy_cores,
+    ratio,
+    render,
+    show,
+    spread,
+    summarise,
+    write_readme,
+)
 from llm.data import TokenCorpus, pack_corpus, write_corpus
 from llm.schedule import TrainConfig
 from stages.params import load
