@@ -13,17 +13,21 @@ def draw(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed), requires_grad=True)
 
 
+def assert_equal(ours: torch.Tensor, theirs: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Nothing; both have the same values, and the same gradients with respect to the inputs."""
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    upstream = torch.randn(theirs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    found, expected = (torch.autograd.grad(y, inputs, upstream) for y in (ours, theirs))
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("scores", [1, 2 * 3 * 10 * 10, 10**6])  # a row at a time, two rows, all
 def test_chunks_of_rows_give_the_values_and_gradients_of_torchs_attention(monkeypatch, scores):
     monkeypatch.setattr(llm.attention, "SCORES", scores)
     q, k, v = (draw(5, 3, 10, 4, seed=i) for i in range(3))
     mask = document_mask(torch.arange(50).view(5, 10) // 7).double()
     theirs = F.scaled_dot_product_attention(q, k, v, mask)
-    upstream = torch.randn(theirs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
-    expected = torch.autograd.grad(theirs, (q, k, v), upstream)
-    ours = attend(q, k, v, mask)
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(torch.autograd.grad(ours, (q, k, v), upstream), expected, rtol=1e-11, atol=1e-11)
+    assert_equal(attend(q, k, v, mask), theirs, (q, k, v))
 
 
 def test_without_a_mask_attention_is_causal():
@@ -52,14 +56,10 @@ def test_dropped_weights_give_the_values_and_gradients_of_the_formula(monkeypatc
     monkeypatch.setattr(llm.attention, "SCORES", scores)
     q, k, v = (draw(5, 3, 10, 4, seed=i) for i in range(3))
     mask = document_mask(torch.arange(50).view(5, 10) // 7).double()
-    upstream = torch.randn(q.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
     torch.manual_seed(1)
     theirs = plainly_dropped(q, k, v, mask, 0.3, rows)
     torch.manual_seed(1)
-    ours = attend(q, k, v, mask, dropout=0.3)
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    expected = torch.autograd.grad(theirs, (q, k, v), upstream)
-    torch.testing.assert_close(torch.autograd.grad(ours, (q, k, v), upstream), expected, rtol=1e-11, atol=1e-11)
+    assert_equal(attend(q, k, v, mask, dropout=0.3), theirs, (q, k, v))
 
 
 def test_attention_dropout_keeps_the_mean():
@@ -76,12 +76,8 @@ def test_long_rows_leave_out_what_their_first_half_cannot_see(monkeypatch):
     q, k, v = (draw(5, 2, 67, 4, seed=i) for i in range(3))
     mask = document_mask(torch.arange(335).view(5, 67) // 40).double()
     theirs = F.scaled_dot_product_attention(q, k, v, mask)
-    upstream = torch.randn(theirs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
-    expected = torch.autograd.grad(theirs, (q, k, v), upstream)
-    ours = attend(q, k, v, mask)
     assert {piece.keys.stop for piece in llm.attention._pieces(mask, 2)} == {33, 67}
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(torch.autograd.grad(ours, (q, k, v), upstream), expected, rtol=1e-11, atol=1e-11)
+    assert_equal(attend(q, k, v, mask), theirs, (q, k, v))
 
 
 def test_halves_with_dropped_weights_have_the_gradient_of_their_values():
