@@ -12,7 +12,7 @@ from llm.dropout import keep_mask, keep_share
 from llm.machine import own_kernels, plain_products
 from llm.shape import ModelConfig
 
-SCORES = 512 * 1024  # attention scores computed at once on a CPU: 2 MB in fp32, the size of its second-level cache
+SCORES = 1024 * 1024  # attention scores computed at once on a CPU: 4 MB in fp32; fewer cost more calls
 FEW = 8  # queries up to which torch's own kernel is the faster one: a step of generation has one a row
 SPLIT = 64  # queries from which it pays to leave out the keys that their first half cannot see
 
@@ -52,9 +52,10 @@ def document_mask(documents: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Mixed values (B, H, T, D) of queries (B, H, T, D), keys and values (B, H, S, D); causal where there is no mask.
 
-    The mask is additive, (B or 1, 1, T, S). A single query without a mask sees everything. On a CPU the scores of a few
-    rows at a time stay in the cache and are computed again in the backward pass (Dao et al. 2022, section 3.1): torch's
-    own kernel does the same with many small products, which cost twice as much where `fast_products` applies.
+    The mask is additive, (B or 1, 1, T, S), and no query sees a key further right than a later query does. A single
+    query without a mask sees everything. On a CPU the scores of a few rows at a time stay in the cache and are computed
+    again in the backward pass (Dao et al. 2022, section 3.1): torch's own kernel does the same with many small
+    products, which cost twice as much where `fast_products` applies.
     """
     T, S = q.size(2), k.size(2)
     if not own_kernels(q):
@@ -101,7 +102,7 @@ def _pieces(mask: Tensor, n_head: int) -> list[_Piece]:
     B, _, T, S = mask.shape
     half = T // 2
     blocks = [(slice(0, T), slice(0, S))]
-    if S == T >= SPLIT and bool((mask[:, :, :half, half:] == -math.inf).all()):
+    if S == T >= SPLIT and bool((mask[:, :, half - 1, half:] == -math.inf).all()):
         blocks = [(slice(half, T), slice(0, S)), (slice(0, half), slice(0, half))]
     pieces = []
     for queries, keys in blocks:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +11,8 @@ from llm.attention import KVCache, document_mask
 from llm.decoding import Decoding, mark_seen, next_ids
 from llm.gpt import GPT
 from llm.likelihood import group_by_length
+from llm.linear import project
 from llm.llama import Llama
-from llm.machine import plain_products
 
 
 def prompt_room(context_length: int, max_new_tokens: int) -> int:
@@ -38,8 +37,7 @@ def generate(
     kept = [list(prompt[-room:]) for prompt in prompts]
     replies: list[list[int]] = [[]] * len(kept)
     for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in kept], batch_tokens):
-        with plain_products() if len(batch) == 1 else nullcontext():
-            found = _generate_batch(model, [kept[i] for i in batch], draws[batch], decoding, stop)
+        found = _generate_batch(model, [kept[i] for i in batch], draws[batch], decoding, stop)
         for i, reply in zip(batch, found, strict=True):
             replies[i] = reply
     return replies
@@ -77,7 +75,7 @@ def _generate_batch(
     replies: list[list[int]] = [[] for _ in prompts]
     ended: set[int] = set()
     for step in range(max(limits)):
-        chosen = next_ids(hidden @ model.head.T, rows.seen, stop_ids, rows.draws[:, step], decoding)
+        chosen = next_ids(project(hidden, model.head, None), rows.seen, stop_ids, rows.draws[:, step], decoding)
         for number, token in zip(rows.numbers, chosen.tolist(), strict=True):
             if number not in ended and token not in stop:
                 replies[number].append(token)

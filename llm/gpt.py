@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llm.attention import KVCache, attend, document_mask
 from llm.dropout import dropout
+from llm.linear import Linear, project, weight_gradient
 from llm.machine import own_kernels
 from llm.shape import ModelConfig
 
@@ -20,9 +21,9 @@ class Attention(nn.Module):
         super().__init__()
         self.n_head = config.n_head
         self.attn_dropout = config.attn_dropout
-        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.qkv = Linear(config.n_embd, 3 * config.n_embd)
         self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
-        self.proj = nn.Linear(config.n_embd, config.n_embd)
+        self.proj = Linear(config.n_embd, config.n_embd)
         self.dropout = config.dropout
 
     def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:
@@ -39,7 +40,7 @@ class Attention(nn.Module):
         return dropout(self.proj(y.transpose(1, 2).reshape(B, T, C)), self.dropout, self.training)
 
 
-ROWS = 1024  # tokens whose GELU is computed at once: its passes find them in the cache
+ROWS = 512  # tokens whose GELU is computed at once: its passes find them in the cache
 SIGMOID_SCALE, CUBE = math.sqrt(8 / math.pi), 0.044715  # tanh GELU (Hendrycks & Gimpel 2016): x sigmoid(a (x + c x^3))
 
 
@@ -57,20 +58,21 @@ class _GeluLinear(torch.autograd.Function):
         for x_part, part in zip(*_in_parts(x, gelu), strict=True):
             torch.mul(x_part, x_part, out=part)
             _sigmoid(x_part, part, out=part).mul_(x_part)
-        return torch.addmm(bias, gelu, weight.T)
+        return project(gelu, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of x, weight and bias; with s the sigmoid, gelu' = s + gelu (1 - s) a (1 + 3 c x^2)."""
+        """Gradients of x, weight and bias; with s the sigmoid, gelu' = s + x a (1 + 3 c x^2) s (1 - s)."""
         x, weight = ctx.saved_tensors
         gelu, d_x = torch.empty_like(x), grad @ weight
         for x_part, part, d_part in zip(*_in_parts(x, gelu, d_x), strict=True):
-            slope = x_part * x_part
-            sigmoid = _sigmoid(x_part, slope, out=torch.empty_like(slope))
+            square = x_part * x_part
+            sigmoid = _sigmoid(x_part, square, out=torch.empty_like(square))
             torch.mul(x_part, sigmoid, out=part)
-            slope.mul_(3 * CUBE * SIGMOID_SCALE).add_(SIGMOID_SCALE).mul_(part)
-            d_part.mul_(slope.addcmul_(slope, sigmoid, value=-1).add_(sigmoid))
-        return d_x, grad.T @ gelu, grad.sum(0)
+            bent = torch.addcmul(x_part, x_part, square, value=3 * CUBE, out=square)
+            bent = torch.ops.aten.sigmoid_backward(bent, sigmoid)
+            d_part.mul_(sigmoid.add_(bent, alpha=SIGMOID_SCALE))
+        return d_x, weight_gradient(grad, gelu), grad.sum(0)
 
 
 def _in_parts(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
@@ -87,8 +89,8 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.fc = nn.Linear(config.n_embd, 4 * config.n_embd)
-        self.proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.fc = Linear(config.n_embd, 4 * config.n_embd)
+        self.proj = Linear(4 * config.n_embd, config.n_embd)
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from llm.attention import KVCache, attend, document_mask
 from llm.dropout import dropout
+from llm.linear import Linear
 from llm.machine import own_kernels
 from llm.shape import ModelConfig
 
@@ -103,9 +104,9 @@ class Attention(nn.Module):
         super().__init__()
         self.n_head = config.n_head
         self.attn_dropout = config.attn_dropout
-        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
+        self.qkv = Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
-        self.proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.proj = Linear(config.n_embd, config.n_embd, bias=False)
         self.dropout = config.dropout
 
     def forward(
@@ -131,9 +132,9 @@ class MLP(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = mlp_width(config.n_embd)
-        self.gate = nn.Linear(config.n_embd, width, bias=False)
-        self.up = nn.Linear(config.n_embd, width, bias=False)
-        self.proj = nn.Linear(width, config.n_embd, bias=False)
+        self.gate = Linear(config.n_embd, width, bias=False)
+        self.up = Linear(config.n_embd, width, bias=False)
+        self.proj = Linear(width, config.n_embd, bias=False)
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_LOGITS = 2 * 1024 * 1024  # logits held at once: 8 MB in fp32; more leave the cache, fewer cost more calls
+CHUNK_LOGITS = 4 * 1024 * 1024  # logits held at once: 16 MB in fp32; more leave the cache, fewer cost more calls
 
 
 def _chunk_rows(n_vocab: int) -> int:
@@ -64,8 +64,10 @@ def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
     hidden (B, T, C), weight (V, C), targets (B, T) with -1 where nothing is to be predicted.
     """
-    supervised = targets.flatten() >= 0
-    hidden, targets = hidden.flatten(0, 1)[supervised], targets.flatten()[supervised]
+    hidden, targets = hidden.flatten(0, 1), targets.flatten()
+    supervised = targets >= 0
+    if not supervised.all():
+        hidden, targets = hidden[supervised], targets[supervised]
     if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
         return _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
     total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))

@@ -70,6 +70,11 @@ def fast_products() -> bool:
     return True
 
 
+def products_by_onednn() -> bool:
+    """Whether matrix products go to oneDNN at present."""
+    return bool(torch.backends.mkldnn.matmul.fp32_precision == "bf16")  # type: ignore[attr-defined]
+
+
 @contextmanager
 def plain_products() -> Iterator[None]:
     """Nothing; inside, matrix products are what torch chooses: small ones cost several times as much in oneDNN."""

@@ -1,0 +1,62 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+import llm.linear
+from llm.linear import Linear, project, weight_gradient
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def layer(n_in: int, n_out: int, bias: bool, dtype: torch.dtype) -> Linear:
+    made = Linear(n_in, n_out, bias=bias, dtype=dtype)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(draw(*parameter.shape, dtype=dtype))
+    return made
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("n_in", "n_out"), [(5, 8), (8, 5), (6, 6)])  # wider, narrower, as wide
+def test_a_layer_has_the_values_and_gradients_of_torchs(n_in, n_out, bias):
+    ours, x = layer(n_in, n_out, bias, torch.float64), draw(2, 7, n_in).requires_grad_()
+    theirs = F.linear(x, ours.weight, ours.bias)
+    torch.testing.assert_close(ours(x), theirs, rtol=1e-12, atol=1e-12)
+    inputs, upstream = [x, *ours.parameters()], draw(2, 7, n_out)
+    expected = torch.autograd.grad(theirs, inputs, upstream)
+    torch.testing.assert_close(torch.autograd.grad(ours(x), inputs, upstream), expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (32, 1), (3, 50)])  # one next token, many, rows of training
+def test_onednns_layer_gives_the_values_of_torchs(monkeypatch, shape, bias):
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this build of torch has no oneDNN")
+    monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
+    made, x = layer(64, 96, bias, torch.float32), draw(*shape, 64, dtype=torch.float32)
+    exact = F.linear(x.double(), made.weight.double(), made.bias.double() if bias else None)
+    for found in (project(x, made.weight, made.bias), made(x)):
+        torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+        assert found.shape == exact.shape
+
+
+def test_what_onednns_layer_does_not_take_goes_to_torch(monkeypatch):
+    monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
+    x, weight = draw(3, 4), draw(5, 4)
+    torch.testing.assert_close(project(x, weight, None), x @ weight.T)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(3, 5), (5, 3)])
+def test_a_weights_gradient_is_the_sum_over_rows(n_in, n_out):
+    grad, x = draw(7, n_out), draw(7, n_in)
+    expected = sum(torch.outer(g, row) for g, row in zip(grad, x, strict=True))
+    torch.testing.assert_close(weight_gradient(grad, x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_without_gradients_nothing_is_kept_for_a_backward_pass():
+    made, x = layer(4, 6, True, torch.float64), draw(2, 4)
+    with torch.no_grad():
+        assert made(x).grad_fn is None
+    assert made(x).grad_fn is not None
