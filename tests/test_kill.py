@@ -92,7 +92,7 @@ def start(context, target, *arguments, wait=True):
     process = context.Process(target=target, args=arguments)
     process.start()
     if wait:
-        process.join(60)
+        process.join(300)
     return process
 
 
@@ -141,7 +141,7 @@ def test_a_signal_ends_the_stage_with_130_and_the_next_run_goes_on(context, stra
         assert process.is_alive()
         time.sleep(0.005)
     os.kill(process.pid, number)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == INTERRUPTED
     assert start(context, run_as_stage, tmp_path).exitcode == 0
     assert results(tmp_path) == straight[0]

@@ -94,7 +94,7 @@ def start():
         process = context.Process(target=target, args=arguments)
         process.start()
         if wait:
-            process.join(120)
+            process.join(300)
         return process
 
     start(time.sleep, 0)  # loads them
@@ -198,7 +198,7 @@ def test_a_full_disk_ends_training_in_one_line_and_its_states_stay(start, corpus
     assert start(run, straight, "train_scratch").exitcode == 0
     process = training(start, folder, "train_scratch")
     os.kill(process.pid, signal.SIGTERM)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == INTERRUPTED
     states = {path: path.read_bytes() for path in folder.glob(".train_state/*/state_*")}
     assert start(run_with_little_disk, folder, "train_scratch", 50_000).exitcode == 1
@@ -251,7 +251,7 @@ def test_an_interrupted_fine_tune_says_what_to_do_and_goes_on(start, tuned, tmp_
     for number in (signal.SIGTERM, signal.SIGINT):
         process = training(start, folder, "finetune_mistral")
         os.kill(process.pid, number)
-        process.join(60)
+        process.join(300)
         assert process.exitcode == INTERRUPTED
         assert "finetune_mistral interrupted: stopped at step" in last_line(folder, "finetune_mistral")
         assert "run the same command again to go on from here" in last_line(folder, "finetune_mistral")

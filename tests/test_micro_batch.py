@@ -112,7 +112,7 @@ def told(folder, left, at_step=0):
     folder.mkdir()
     process = multiprocessing.get_context("spawn").Process(target=limited_run, args=(folder, left, at_step))
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode == 0
     return json.loads((folder / "told.json").read_text())
 

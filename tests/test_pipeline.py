@@ -158,7 +158,7 @@ def end_when(clone: Clone, ready: Callable[[], bool], number: int, *arguments: s
             assert process.poll() is None, "the run ended before it could be stopped"
             time.sleep(0.005)
         os.killpg(process.pid, number)
-        process.wait(60)
+        process.wait(300)
         output.seek(0)
         return process.returncode, output.read()
 
