@@ -43,7 +43,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     oneDNN's own layer instead of torch's `addmm`, which first copies the bias into every row of the result: 7.2 for 8.8
     ms where 8,192 rows go from 256 to 768 values. One row, whose weights come from memory, takes half of MKL's time.
     """
-    if x.dtype == torch.float32 and products_by_onednn():
+    if x.device.type == "cpu" and x.dtype == torch.float32 and products_by_onednn():
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return y
     return F.linear(x, weight, bias)

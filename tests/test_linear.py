@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import llm.linear
 from llm.linear import Linear, project, weight_gradient
@@ -46,6 +47,26 @@ def test_what_onednns_layer_does_not_take_goes_to_torch(monkeypatch):
     monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
     x, weight = draw(3, 4), draw(5, 4)
     torch.testing.assert_close(project(x, weight, None), x @ weight.T)
+
+
+class Calls(TorchDispatchMode):
+    """Collects the names of the kernels that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("device", "ours"), [("cpu", True), ("meta", False)])  # meta: as a GPU in such a machine
+def test_onednns_layer_is_for_the_cpu_only(monkeypatch, device, ours):
+    monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
+    with Calls() as calls:
+        project(torch.ones(3, 4, device=device), torch.ones(5, 4, device=device), None)
+    assert ("mkldnn._linear_pointwise.default" in calls.names) == ours
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(3, 5), (5, 3)])
