@@ -30,11 +30,13 @@ def test_a_layer_has_the_values_and_gradients_of_torchs(n_in, n_out, bias):
     torch.testing.assert_close(torch.autograd.grad(ours(x), inputs, upstream), expected, rtol=1e-11, atol=1e-11)
 
 
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
+
+
+@needs_onednn
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 1), (32, 1), (3, 50)])  # one next token, many, rows of training
 def test_onednns_layer_gives_the_values_of_torchs(monkeypatch, shape, bias):
-    if not torch.backends.mkldnn.is_available():
-        pytest.skip("this build of torch has no oneDNN")
     monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
     made, x = layer(64, 96, bias, torch.float32), draw(*shape, 64, dtype=torch.float32)
     exact = F.linear(x.double(), made.weight.double(), made.bias.double() if bias else None)
@@ -61,6 +63,7 @@ class Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@needs_onednn
 @pytest.mark.parametrize(("device", "ours"), [("cpu", True), ("meta", False)])  # meta: as a GPU in such a machine
 def test_onednns_layer_is_for_the_cpu_only(monkeypatch, device, ours):
     monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
