@@ -35,10 +35,20 @@ class Clone:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The caller's, with this interpreter first on PATH and no state of another run in sight."""
+        """The caller's, with this interpreter first on PATH and no state of another run in sight.
+
+        DVC starts stages by SHELL. bash becomes the stage; a dash would wait for it and end by Ctrl-C itself.
+        """
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         author = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return {**os.environ, **author, "PATH": path, "PYTHONWARNINGS": "", "DVC_NO_ANALYTICS": "1"}
+        return {
+            **os.environ,
+            **author,
+            "PATH": path,
+            "SHELL": "/bin/bash",
+            "PYTHONWARNINGS": "",
+            "DVC_NO_ANALYTICS": "1",
+        }
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -185,8 +195,7 @@ def test_a_fine_tune_stopped_by_ctrl_c_and_an_evaluation_killed_end_as_if_undist
     code, said = end_when(clone, lambda: bool(states(clone, "mistral")), signal.SIGINT, *both)
     assert code not in (0, -signal.SIGINT)
     assert re.search(r"finetune_mistral interrupted: stopped at step \d+: run the same command again", said)
-    # The stage ends with 130; a dash between it and DVC waits for it, then ends by the signal itself.
-    assert re.search(r"failed to run: python -m stages\.finetune_mistral, exited with (130|-2)\n", said)
+    assert "failed to run: python -m stages.finetune_mistral, exited with 130" in said
     assert (clone.folder / "dvc.lock").read_bytes() == lock and not clone.adapter()
     log = clone.folder / "logs/evaluate.log"
     size = log.stat().st_size
