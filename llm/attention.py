@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llm.dropout import keep_mask, keep_share
-from llm.machine import own_kernels, plain_products
+from llm.machine import own_kernels
 from llm.shape import ModelConfig
 
 SCORES = 1024 * 1024  # attention scores computed at once on a CPU: 4 MB in fp32; fewer cost more calls
@@ -62,8 +62,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float 
         mask = None if mask is None else mask.to(q.dtype)  # torch misreads fp32 for fp64 queries
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and T > 1)
     if T <= FEW and (mask is not None or T == 1) and not torch.is_grad_enabled():
-        with plain_products():
-            return F.scaled_dot_product_attention(q, k, v, mask)
+        return F.scaled_dot_product_attention(q, k, v, mask)
     if mask is None:
         mask = q.new_zeros(1, 1, T, S) if T == 1 else _causal_mask(T, q)
     mask = mask.to(q.dtype).expand(q.size(0), -1, -1, -1)

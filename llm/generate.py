@@ -11,8 +11,9 @@ from llm.attention import KVCache, document_mask
 from llm.decoding import Decoding, mark_seen, next_ids
 from llm.gpt import GPT
 from llm.likelihood import group_by_length
-from llm.linear import project
+from llm.linear import pack, packed, project
 from llm.llama import Llama
+from llm.machine import plain_products
 
 
 def prompt_room(context_length: int, max_new_tokens: int) -> int:
@@ -36,10 +37,12 @@ def generate(
     room = prompt_room(model.config.context_length, decoding.max_new_tokens)
     kept = [list(prompt[-room:]) for prompt in prompts]
     replies: list[list[int]] = [[]] * len(kept)
-    for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in kept], batch_tokens):
-        found = _generate_batch(model, [kept[i] for i in batch], draws[batch], decoding, stop)
-        for i, reply in zip(batch, found, strict=True):
-            replies[i] = reply
+    with packed(model):
+        head = pack(model.head)
+        for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in kept], batch_tokens):
+            found = _generate_batch(model, head, [kept[i] for i in batch], draws[batch], decoding, stop)
+            for i, reply in zip(batch, found, strict=True):
+                replies[i] = reply
     return replies
 
 
@@ -64,9 +67,14 @@ class Rows:
 
 @torch.inference_mode()
 def _generate_batch(
-    model: GPT | Llama, prompts: list[list[int]], draws: Tensor, decoding: Decoding, stop: Collection[int]
+    model: GPT | Llama,
+    head: Tensor,
+    prompts: list[list[int]],
+    draws: Tensor,
+    decoding: Decoding,
+    stop: Collection[int],
 ) -> list[list[int]]:
-    """Reply ids of prompts that share a cache."""
+    """Reply ids of prompts that share a cache; `head` is the model's, perhaps packed."""
     window, device = model.config.context_length, model.head.device
     limits = [min(decoding.max_new_tokens, window - len(prompt) + 1) for prompt in prompts]
     cache = KVCache(model.config, len(prompts), max(map(len, prompts)) + max(limits), model.head)
@@ -75,7 +83,7 @@ def _generate_batch(
     replies: list[list[int]] = [[] for _ in prompts]
     ended: set[int] = set()
     for step in range(max(limits)):
-        chosen = next_ids(project(hidden, model.head, None), rows.seen, stop_ids, rows.draws[:, step], decoding)
+        chosen = next_ids(project(hidden, head, None), rows.seen, stop_ids, rows.draws[:, step], decoding)
         for number, token in zip(rows.numbers, chosen.tolist(), strict=True):
             if number not in ended and token not in stop:
                 replies[number].append(token)
@@ -91,7 +99,8 @@ def _generate_batch(
             rows.seen.scatter_(1, chosen[:, None], True)
         positions = (rows.lengths + step).clamp(max=window - 1)[:, None]  # ended rows may have left the window
         mask = None if rows.padding is None else rows.padding[..., : cache.length + 1]
-        hidden = model.hidden(chosen[:, None], positions, mask=mask, cache=cache)[:, -1]
+        with plain_products():  # attention of one query a row is many small ones
+            hidden = model.hidden(chosen[:, None], positions, mask=mask, cache=cache)[:, -1]
     return replies
 
 

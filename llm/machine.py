@@ -1,6 +1,7 @@
 """The machine at hand: which device computes, and an allocator that keeps what it has."""
 
 import ctypes
+import functools
 import gc
 import logging
 import sys
@@ -57,22 +58,25 @@ def _set_malloc(*settings: tuple[int, int]) -> bool:
     return all(mallopt(key, value) == 1 for key, value in settings)
 
 
-def fast_products() -> bool:
-    """Whether matrix products now go to oneDNN, because MKL would not use what this processor can do.
+@functools.cache
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies faster than MKL, which would not use what this processor can do.
 
     On AMD's processors MKL takes its AVX2 kernels: 99 GFLOP/s a core in fp32 on a Zen 5, where oneDNN's AVX-512 ones
-    reach 225 with the same rounding. The setting *permits* bf16 inside a product; oneDNN makes use of that only with
-    AMX, which no AMD processor has.
+    reach 225 with the same rounding.
     """
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or _vendor() != "AuthenticAMD":
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and _vendor() == "AuthenticAMD"
+
+
+def fast_products() -> bool:
+    """Whether matrix products now go to oneDNN, because it is faster here.
+
+    The setting *permits* bf16 inside a product; oneDNN makes use of that only with AMX, which no AMD processor has.
+    """
+    if not onednn_is_faster():
         return False
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
     return True
-
-
-def products_by_onednn() -> bool:
-    """Whether matrix products go to oneDNN at present."""
-    return bool(torch.backends.mkldnn.matmul.fp32_precision == "bf16")  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import llm.linear
 from llm.decoding import Decoding
 from llm.generate import generate, prompt_room
 from llm.models import build_model
@@ -45,6 +46,14 @@ def test_greedy_replies_are_those_of_the_uncached_model(model, batch_tokens):
     expected = [generate_slowly(model, prompt, 12, STOP) for prompt in prompts]
     assert len({len(reply) for reply in expected}) > 2  # some end early
     assert generate(model, prompts, torch.zeros(20, 12), GREEDY, STOP, batch_tokens) == expected
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
+def test_greedy_replies_from_packed_weights_are_those_of_the_uncached_model(monkeypatch, model):
+    prompts = draw_prompts(20)
+    expected = [generate_slowly(model, prompt, 12, STOP) for prompt in prompts]
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
+    assert generate(model, prompts, torch.zeros(20, 12), GREEDY, STOP, 200) == expected
 
 
 def test_samples_do_not_depend_on_the_batch(model):

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import llm.linear
-from llm.linear import Linear, project, weight_gradient
+from llm.linear import Linear, pack, packed, project, weight_gradient
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -37,7 +37,7 @@ needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reas
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 1), (32, 1), (3, 50)])  # one next token, many, rows of training
 def test_onednns_layer_gives_the_values_of_torchs(monkeypatch, shape, bias):
-    monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
     made, x = layer(64, 96, bias, torch.float32), draw(*shape, 64, dtype=torch.float32)
     exact = F.linear(x.double(), made.weight.double(), made.bias.double() if bias else None)
     for found in (project(x, made.weight, made.bias), made(x)):
@@ -46,7 +46,7 @@ def test_onednns_layer_gives_the_values_of_torchs(monkeypatch, shape, bias):
 
 
 def test_what_onednns_layer_does_not_take_goes_to_torch(monkeypatch):
-    monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
     x, weight = draw(3, 4), draw(5, 4)
     torch.testing.assert_close(project(x, weight, None), x @ weight.T)
 
@@ -66,10 +66,51 @@ class Calls(TorchDispatchMode):
 @needs_onednn
 @pytest.mark.parametrize(("device", "ours"), [("cpu", True), ("meta", False)])  # meta: as a GPU in such a machine
 def test_onednns_layer_is_for_the_cpu_only(monkeypatch, device, ours):
-    monkeypatch.setattr(llm.linear, "products_by_onednn", lambda: True)
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
     with Calls() as calls:
         project(torch.ones(3, 4, device=device), torch.ones(5, 4, device=device), None)
     assert ("mkldnn._linear_pointwise.default" in calls.names) == ours
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 32, 300])
+def test_packed_weights_give_the_same_values(monkeypatch, rows, bias):
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
+    model, x = torch.nn.Sequential(layer(64, 96, bias, torch.float32)), draw(rows, 64, dtype=torch.float32)
+    with torch.inference_mode():
+        expected = model(x)
+        with packed(model):
+            assert model[0].packed.is_mkldnn
+            torch.testing.assert_close(model(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_onednn
+def test_packed_weights_are_gone_afterwards_also_after_an_error(monkeypatch):
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
+    model, x = torch.nn.Sequential(layer(4, 6, True, torch.float32)), draw(2, 4, dtype=torch.float32)
+    with pytest.raises(KeyboardInterrupt), packed(model):
+        raise KeyboardInterrupt
+    with torch.no_grad():
+        model[0].weight.zero_()
+        assert torch.equal(model(x), model[0].bias.expand(2, 6))
+
+
+@needs_onednn
+def test_with_gradients_the_weights_themselves_are_used(monkeypatch):
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
+    made, x = layer(4, 6, True, torch.float32), draw(2, 4, dtype=torch.float32)
+    with packed(made):
+        made(x).sum().backward()
+    torch.testing.assert_close(made.weight.grad, x.sum(0).expand(6, 4))
+
+
+def test_what_onednn_does_not_take_is_not_packed(monkeypatch):
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
+    weight = draw(5, 4)
+    assert pack(weight) is weight
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: False)
+    assert pack(weight.float()).is_mkldnn is False
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(3, 5), (5, 3)])
