@@ -13,7 +13,7 @@ from llm.machine import own_kernels
 from llm.shape import ModelConfig
 
 SCORES = 1024 * 1024  # attention scores computed at once on a CPU: 4 MB in fp32; fewer cost more calls
-FEW = 8  # queries up to which torch's own kernel is the faster one: a step of generation has one a row
+FEW = 8  # queries up to which torch's own kernel is the faster one in `plain_products`: generation has one a row
 SPLIT = 64  # queries from which it pays to leave out the keys that their first half cannot see
 
 

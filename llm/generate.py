@@ -99,7 +99,7 @@ def _generate_batch(
             rows.seen.scatter_(1, chosen[:, None], True)
         positions = (rows.lengths + step).clamp(max=window - 1)[:, None]  # ended rows may have left the window
         mask = None if rows.padding is None else rows.padding[..., : cache.length + 1]
-        with plain_products():  # attention of one query a row is many small ones
+        with plain_products():  # for `attend`, which leaves so few queries to torch's kernel
             hidden = model.hidden(chosen[:, None], positions, mask=mask, cache=cache)[:, -1]
     return replies
 
