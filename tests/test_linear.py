@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import llm.linear
-from llm.linear import Linear, pack, packed, project, weight_gradient
+from llm.linear import Linear, packed, project, weight_gradient
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -96,21 +96,25 @@ def test_packed_weights_are_gone_afterwards_also_after_an_error(monkeypatch):
         assert torch.equal(model(x), model[0].bias.expand(2, 6))
 
 
-@needs_onednn
-def test_with_gradients_the_weights_themselves_are_used(monkeypatch):
-    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
+@pytest.mark.parametrize("served", [pytest.param(True, marks=needs_onednn), False])
+@pytest.mark.parametrize("ours", [True, False])  # False: another device
+def test_with_gradients_the_weights_themselves_are_used(monkeypatch, served, ours):
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: served)
+    monkeypatch.setattr(llm.linear, "own_kernels", lambda x: ours)
     made, x = layer(4, 6, True, torch.float32), draw(2, 4, dtype=torch.float32)
     with packed(made):
         made(x).sum().backward()
     torch.testing.assert_close(made.weight.grad, x.sum(0).expand(6, 4))
 
 
-def test_what_onednn_does_not_take_is_not_packed(monkeypatch):
-    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: True)
-    weight = draw(5, 4)
-    assert pack(weight) is weight
-    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: False)
-    assert pack(weight.float()).is_mkldnn is False
+@pytest.mark.parametrize(("served", "dtype"), [(True, torch.float64), (False, torch.float32)])
+def test_what_onednn_does_not_take_is_used_as_it_is(monkeypatch, served, dtype):
+    monkeypatch.setattr(llm.linear, "onednn_is_faster", lambda: served)
+    made, x = layer(4, 6, True, dtype), draw(2, 4, dtype=dtype)
+    expected = made(x).detach()
+    with packed(made), torch.no_grad():
+        assert made.packed.data_ptr() == made.weight.data_ptr()
+        assert torch.equal(made(x), expected)
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(3, 5), (5, 3)])
