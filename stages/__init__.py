@@ -5,6 +5,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import llm  # noqa: F401  before a stage imports torch: it says how threads wait
+
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 HEAVY = ("torch", "transformers")  # what another environment lacks, or has in a version that computes other numbers
 

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
+import llm  # noqa: F401  before a test imports torch: it says how threads wait
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the processors
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file comes first, so that one worker runs it while the others run the rest."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ HEAVY = {"datasets", "transformers", "peft", "sklearn", "sacrebleu", "matplotlib
 
 BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key holds the results of
     *("checkpoint", "files", "history", "launch", "shards", "headroom", "machine", "ranges"),
-    *("dialogue", "models", "shape", "smollm2", "tokenizer", "words"),
+    *("__init__", "dialogue", "models", "shape", "smollm2", "tokenizer", "words"),
 )
 
 
