@@ -28,7 +28,7 @@ install: .venv/installed
 	touch $@
 
 test: .venv/test-installed
-	pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: .venv/test-installed
 	ruff check .
