@@ -1,3 +1,4 @@
+import os
 import resource
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_fast_products_are_as_exact_as_before():
         assert (a @ b - a.double() @ b.double()).abs().max() < 1e-4
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the maker stands in /proc/cpuinfo")
+def test_the_double_of_another_maker_reaches_processes_of_their_own(repository):
+    """CI runs the DAG with it."""
+    code = "from llm.machine import _vendor, onednn_is_faster; print(_vendor(), onednn_is_faster())"
+    double = {"PYTHONPATH": str(repository / "tests/machines/other_vendor")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, env=os.environ | double, capture_output=True, text=True
+    )
+    *maker, faster = done.stdout.split()  # none on a processor that names no maker
+    assert maker != ["AuthenticAMD"] and faster == "False", done.stderr
 
 
 def test_plain_products_give_the_setting_back_also_after_an_error():
