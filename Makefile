@@ -27,8 +27,11 @@ install: .venv/installed
 	$(PIP_INSTALL) -r requirements-test.lock
 	touch $@
 
+# A worker that crashes ends the run; started anew, it would wait for ever.
+WORKERS = -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 test: .venv/test-installed
-	pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	pytest $(WORKERS) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: .venv/test-installed
 	ruff check .

@@ -37,9 +37,16 @@ def packed():
     return counting_rows()
 
 
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """A folder for compiled code: torch's own may hold code for what another process took this processor for."""
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def forgotten():
-    """What was compiled in one test is not there in the next."""
+def forgotten(kernels, monkeypatch):
+    """What was compiled in one test is not there in the next, but for the kernels on disk."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(kernels))
     torch.compiler.reset()
 
 
