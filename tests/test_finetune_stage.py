@@ -76,6 +76,12 @@ def test_a_fine_tune_that_goes_on_ends_as_one_that_was_never_stopped(workspace, 
         assert resumed[name] == whole[name]
 
 
+def read_curve(folder):
+    """Rows of numbers, without the empty cells."""
+    with (folder / "metrics/finetune_mistral.csv").open(encoding="utf-8") as file:
+        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+
+
 def test_the_stage_says_what_was_trained_on_what(workspace):
     finetune_mistral.main()
     metrics = json.loads((workspace / "metrics" / "finetune_mistral.json").read_text(encoding="utf-8"))
@@ -84,9 +90,7 @@ def test_the_stage_says_what_was_trained_on_what(workspace):
     assert metrics["supervised_tokens"] < metrics["drawn_tokens"] <= 3000
     # rank 16: in each of 2 layers 16 rows and columns for q, o (64, 64), k, v (64, 32), gate, up, down (64, 128)
     assert metrics["trained_parameters"] == 2 * 16 * (2 * 128 + 2 * 96 + 3 * 192)
-    with (workspace / "metrics" / "finetune_mistral.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert float(rows[0]["val_loss"]) == metrics["start_val_loss"]
+    assert read_curve(workspace)[0]["val_loss"] == metrics["start_val_loss"]
     assert "stand-in for Mistral 7B" in read_info(workspace / "models" / "mistral")["description"]
     assert str(workspace) not in (workspace / "models" / "mistral" / "tandem.json").read_text(encoding="utf-8")
 
@@ -102,12 +106,6 @@ def test_a_switched_off_fine_tune_says_so(workspace):
     }
     assert read_info(workspace / "models" / "mistral") == {"enabled": False}
     assert (workspace / "metrics" / "finetune_mistral.csv").is_file()
-
-
-def read_curve(folder):
-    """Rows of numbers, without the empty cells."""
-    with (folder / "metrics/finetune_mistral.csv").open(encoding="utf-8") as file:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
 
 
 LOSS = 1e-6  # nats by which sums in another order may move a mean loss: two of fp32's steps at 4 to 8 nats (4.8e-7)
