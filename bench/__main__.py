@@ -17,6 +17,12 @@ BENCHMARKS = {
     "evaluate": "scoring replies against one at a time",
     "time_to_loss": "time to the loss that a plain AdamW loop reaches in 5 minutes (about 15 minutes)",
 }
+ROOMS = {  # of the library that each is about
+    **dict.fromkeys(("step", "lora", "time_to_loss"), "training"),
+    **dict.fromkeys(("packing", "tokenising"), "tokens"),
+    "generation": "inference",
+    "evaluate": "evaluation",
+}
 LONG = ("time_to_loss",)  # not in a run without --full unless named
 
 
@@ -49,7 +55,7 @@ def run_all(names: Sequence[str], rounds: int, full: bool) -> Iterator[tuple[str
         machine = describe_machine()
         if is_busy(machine):
             print(f"note: the load is {machine['load_before']:.1f}, something else runs: no figure to be trusted")
-        for title, section in importlib.import_module(f"bench.{name}").measure(rounds, full):
+        for title, section in importlib.import_module(f"bench.{ROOMS[name]}.{name}").measure(rounds, full):
             yield title, rounded({**section, "machine": machine})
 
 

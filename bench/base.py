@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from llm.files import write_json
-from llm.pretrained import INFO
-from llm.upstream import generate_tiny
+from llm.hub.pretrained import INFO
+from llm.hub.upstream import generate_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "base"

@@ -9,11 +9,11 @@ import torch
 
 from bench.rounds import Lap
 from bench.shapes import SEED, Shape, fresh_gpt, one_dialogue_a_row
-from llm.checkpoint import State
-from llm.data import Packed, pack_corpus
-from llm.run import Training
-from llm.schedule import TrainConfig
-from llm.step import validation_loss
+from llm.tokens.packing import Packed, pack_corpus
+from llm.training.checkpoint import State
+from llm.training.loop import Training
+from llm.training.schedule import TrainConfig
+from llm.training.step import validation_loss
 from stages.params import load
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def train_config(batch_size: int, **changed: Any) -> TrainConfig:
 
 
 def start_training(model: torch.nn.Module, train: Packed, config: TrainConfig, folder: Path) -> Training:
-    """A run at its first step, as `llm.train.fit` begins it; it writes nothing unless told."""
+    """A run at its first step, as `llm.training.train.fit` begins it; it writes nothing unless told."""
     return Training(model, train, train, config, SEED, CPU, State(folder))
 
 

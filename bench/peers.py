@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.plain import PlainGPT
 from bench.rounds import Lap
 from bench.shapes import Shape, fresh_gpt
-from llm.export import to_hugging_face
+from llm.hub.export import to_hugging_face
 
 LR = 3e-4
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llm.shape import ModelConfig
+from llm.models.shape import ModelConfig
 
 
 class Attention(nn.Module):
@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class PlainGPT(nn.Module):
-    """The whole network, all logits and the loss at once; its weights have the names of llm.gpt's."""
+    """The whole network, all logits and the loss at once; its weights have the names of llm.models.gpt's."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm.data import TokenCorpus
-from llm.gpt import GPT
-from llm.shape import ModelConfig
+from llm.models.gpt import GPT
+from llm.models.shape import ModelConfig
+from llm.tokens.packing import TokenCorpus
 
 SEED = 1
 

@@ -7,17 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llm.compare import compare, table
-from llm.curated import statistics_page
-from llm.evaluate import rounded
-from llm.export import export_finetuned, export_scratch
+from llm.evaluation.curated_card import statistics_page
+from llm.evaluation.evaluate import rounded
+from llm.evaluation.lineup import NAMES
 from llm.files import write_json
-from llm.judge import Judge, load_judge
-from llm.judge_audit import audit_figures, read_audit
-from llm.lineup import NAMES
-from llm.rescore import mismatches, rescore, run_yardstick
-from llm.runs import JUDGE, SETTINGS, WORKSPACE, Run, export_revision, read_run, stated_figures, train_texts
-from llm.settings import read_settings
+from llm.hub.export import export_finetuned, export_scratch
+from llm.judge.trees import Judge, load_judge
+from llm.runs.audit import audit_figures, read_audit
+from llm.runs.compare import compare, table
+from llm.runs.rescore import mismatches, rescore, run_yardstick
+from llm.runs.run_files import JUDGE, SETTINGS, WORKSPACE, Run, export_revision, read_run, stated_figures, train_texts
+from llm.runs.settings import read_settings
 
 HERE = Path()
 logger = logging.getLogger(__name__)

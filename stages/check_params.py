@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm.canaries import CanaryConfig
-from llm.clean import CleanConfig
-from llm.compare import CompareConfig
+from llm.corpus.clean import CleanConfig
 from llm.download import HttpConfig
+from llm.evaluation.testset import EvaluateConfig
 from llm.files import write_bytes
-from llm.finetune import FinetuneConfig
-from llm.judge_training import JudgeConfig
-from llm.launch import LaunchConfig
+from llm.hub.upstream import SMOLLM2, TINY, TINY_SHAPE, BaseConfig
+from llm.judge.fitting import JudgeConfig
+from llm.models.shape import ModelConfig
 from llm.ranges import check_range
-from llm.schedule import TrainConfig
-from llm.shape import ModelConfig
+from llm.runs.compare import CompareConfig
 from llm.sources.collect import DialogueConfig, Eli5Config, TechnicalConfig
-from llm.testset import EvaluateConfig
-from llm.tokenizer import TokenizerConfig
-from llm.upstream import SMOLLM2, TINY, TINY_SHAPE, BaseConfig
+from llm.tokens.canaries import CanaryConfig
+from llm.tokens.tokenizer import TokenizerConfig
+from llm.training.launch import LaunchConfig
+from llm.training.lora import FinetuneConfig
+from llm.training.schedule import TrainConfig
 from stages.logs import run_stage
 from stages.params import load
 

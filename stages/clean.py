@@ -8,12 +8,12 @@ import json
 import logging
 from pathlib import Path
 
-from llm.clean import CleanConfig, clean
+from llm.corpus.clean import CleanConfig, clean
+from llm.corpus.questions import read_questions
+from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_dialogues, write_table
 from llm.download import HttpConfig, fetch
 from llm.files import write_bytes, write_json
-from llm.questions import read_questions
-from llm.truthfulqa import read_truthfulqa
 from stages.logs import run_stage
 from stages.params import load, load_value
 

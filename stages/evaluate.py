@@ -11,26 +11,26 @@ from typing import Any
 
 from tqdm import tqdm
 
-from llm.canaries import draw_alternatives, read_canaries
-from llm.compare import CompareConfig, in_short, standing
+from llm.corpus.questions import Question, draw_questions, judgeable, read_questions
+from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
-from llm.evaluate import make_yardstick, rounded
+from llm.evaluation.evaluate import Measured, make_yardstick, rounded
+from llm.evaluation.exposure import Planted
+from llm.evaluation.lineup import NAMES, Folders, line_up
+from llm.evaluation.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, table_bytes
+from llm.evaluation.samples import PROMPTS, samples_markdown
+from llm.evaluation.scorecard import Card, absent_card, fill_card, n_items
+from llm.evaluation.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
+from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
-from llm.judge import Judge, load_judge
-from llm.judge_audit import audit_table
-from llm.lineup import NAMES, Folders, line_up
+from llm.judge.surface import surface_report
+from llm.judge.trees import Judge, load_judge
 from llm.machine import pick_device, tune_cpu
-from llm.memory import Planted
-from llm.metrics import spans_of
-from llm.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, table_bytes
-from llm.questions import Question, draw_questions, judgeable, read_questions
-from llm.records import Measured, score_rows, text_rows, to_lines
-from llm.samples import PROMPTS, samples_markdown
-from llm.scorecard import Card, absent_card, fill_card, n_items
-from llm.settings import Settings
-from llm.surface import surface_report
-from llm.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
-from llm.truthfulqa import read_truthfulqa
+from llm.runs.audit import audit_table
+from llm.runs.compare import CompareConfig, in_short, standing
+from llm.runs.records import score_rows, text_rows, to_lines
+from llm.runs.settings import Settings
+from llm.tokens.canaries import draw_alternatives, read_canaries
 from stages.logs import run_stage
 from stages.params import load, load_value
 

@@ -7,23 +7,32 @@ from typing import Any
 
 import torch
 
-from llm.checkpoint import open_state, run_key, state_root
-from llm.data import Packed, pack_corpus, pack_efficiency
 from llm.dialogue import read_table
-from llm.distributed import is_first, n_processes, process_group, shard
 from llm.files import file_sha256, write_bytes, write_json
-from llm.finetune import FinetuneConfig, PackedModel, Selection, add_lora, describe, load_trained, save_adapter, select
-from llm.history import write_curve
-from llm.launch import LaunchConfig, start_processes
+from llm.hub.pretrained import CPU, INFO, load_base, read_info, weights_dtype
 from llm.machine import pick_device
-from llm.pretrained import CPU, INFO, load_base, read_info, weights_dtype
-from llm.train import ENGINE, fit
+from llm.tokens.packing import Packed, pack_corpus, pack_efficiency
+from llm.training.checkpoint import open_state, run_key, state_root
+from llm.training.distributed import is_first, n_processes, process_group, shard
+from llm.training.history import write_curve
+from llm.training.launch import LaunchConfig, start_processes
+from llm.training.lora import (
+    FinetuneConfig,
+    PackedModel,
+    Selection,
+    add_lora,
+    describe,
+    load_trained,
+    save_adapter,
+    select,
+)
+from llm.training.train import ENGINE, fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
 METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
-TRAJECTORY = (*ENGINE, "llm.finetune", "llm.pretrained")  # code that a saved state depends on
+TRAJECTORY = (*ENGINE, "llm.training.lora", "llm.hub.pretrained")  # code that a saved state depends on
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ import json
 import logging
 from pathlib import Path
 
+from llm.evaluation.plot_tables import read_rows
+from llm.evaluation.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from llm.files import write_bytes
-from llm.plot_tables import read_rows
-from llm.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from stages.logs import run_stage
 
 OUT = Path("metrics/plots")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from llm.canaries import REPEATS, draw_canaries, plant, write_canaries
-from llm.data import TokenCorpus, pack_corpus, pack_efficiency, write_corpus
 from llm.dialogue import Dialogue, read_table
 from llm.files import write_json
-from llm.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
+from llm.tokens.canaries import REPEATS, draw_canaries, plant, write_canaries
+from llm.tokens.packing import TokenCorpus, pack_corpus, pack_efficiency, write_corpus
+from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 from stages.logs import run_stage
 from stages.params import load, load_value
 

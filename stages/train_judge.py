@@ -5,11 +5,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from llm.corpus.truthfulqa import read_judged, read_truthfulqa
 from llm.download import HttpConfig, fetch, location_name
 from llm.files import file_sha256, write_bytes
-from llm.judge import FILE, Judge, load_judge, save_judge
-from llm.judge_training import JudgeConfig, train_judge
-from llm.truthfulqa import read_judged, read_truthfulqa
+from llm.judge.fitting import JudgeConfig, train_judge
+from llm.judge.trees import FILE, Judge, load_judge, save_judge
 from stages.logs import run_stage
 from stages.params import load, load_value
 

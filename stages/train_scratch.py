@@ -6,25 +6,25 @@ from pathlib import Path
 
 import torch
 
-from llm.checkpoint import State, open_state, run_key, save_tensors, state_root
-from llm.data import open_corpus, pack_corpus, pack_efficiency
-from llm.distributed import is_first, process_group
 from llm.files import copy_file, file_sha256, write_json
-from llm.history import write_curve
-from llm.launch import LaunchConfig, start_processes
 from llm.machine import pick_device
-from llm.models import build_model, describe_model, n_parameters
-from llm.progress import Progress
-from llm.schedule import TrainConfig
-from llm.shape import ModelConfig
-from llm.tokenizer import load_tokenizer
-from llm.train import ENGINE, fit
+from llm.models.registry import build_model, describe_model, n_parameters
+from llm.models.shape import ModelConfig
+from llm.tokens.packing import open_corpus, pack_corpus, pack_efficiency
+from llm.tokens.tokenizer import load_tokenizer
+from llm.training.checkpoint import State, open_state, run_key, save_tensors, state_root
+from llm.training.distributed import is_first, process_group
+from llm.training.history import write_curve
+from llm.training.launch import LaunchConfig, start_processes
+from llm.training.progress import Progress
+from llm.training.schedule import TrainConfig
+from llm.training.train import ENGINE, fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
-TRAJECTORY = (*ENGINE, "llm.gpt", "llm.linear", "llm.llama")  # code that a saved state depends on
+TRAJECTORY = (*ENGINE, "llm.models.gpt", "llm.models.linear", "llm.models.llama")  # code that a saved state depends on
 
 logger = logging.getLogger(__name__)
 

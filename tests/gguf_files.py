@@ -7,7 +7,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quantize
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm.smollm2 import LAYER_TENSORS, OUTER_TENSORS
+from llm.hub.smollm2 import LAYER_TENSORS, OUTER_TENSORS
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from llm.distributed import process_group
+from llm.training.distributed import process_group
 
 ROOT = Path(__file__).resolve().parent.parent
 PRELOADED = (  # seconds each
     *("torch", "transformers.models.gpt2.modeling_gpt2", "transformers.models.mistral.modeling_mistral"),
-    *("transformers.trainer", "transformers.generation", "peft", "datasets", "llm.run"),
-    *("tests.test_bench", "tests.test_kill", "tests.test_kill_stages"),
+    *("transformers.trainer", "transformers.generation", "peft", "datasets", "llm.training.loop"),
+    *("tests.test_bench", "tests.stages.test_kill_training", "tests.stages.test_kill_stages"),
 )
 
 

@@ -5,7 +5,7 @@
 
 It reads the cleaned test set and params.yaml, draws the replies as README and params.yaml define them, and prints what
 it finds beside the committed figures. The definitions are written down a second time here on purpose: a mistake in
-llm/testset.py, scoring.py, likelihood.py or perplexity.py cannot repeat itself by import.
+testset.py, scoring.py, perplexity.py or likelihood.py of llm/ cannot repeat itself by import.
 """
 
 import argparse

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import evaluate, generation, lora, packing, rounds, step, time_to_loss, tokenising
+from bench import rounds
 from bench.__main__ import main
 from bench.base import open_base
-from bench.exchanges import draw_lengths
+from bench.evaluation import evaluate
+from bench.inference import generation
 from bench.replay import flop
 from bench.rounds import Contender, Run, Turn, alternate, check_equal
 from bench.shapes import FULL, SMALL, Shape, gpt2, one_dialogue_a_row
@@ -33,8 +34,11 @@ from bench.table import (
     summarise,
     write_readme,
 )
-from llm.data import TokenCorpus, pack_corpus, write_corpus
-from llm.schedule import TrainConfig
+from bench.tokens import packing, tokenising
+from bench.tokens.exchanges import draw_lengths
+from bench.training import lora, step, time_to_loss
+from llm.tokens.packing import TokenCorpus, pack_corpus, write_corpus
+from llm.training.schedule import TrainConfig
 from stages.params import load
 from tests.processes import PRELOADED
 

@@ -117,8 +117,9 @@ MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROO
 HEAVY = {"datasets", "transformers", "peft", "sklearn", "sacrebleu", "matplotlib"}  # 0.4 to 6 s each
 
 BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key holds the results of
-    *("checkpoint", "files", "history", "launch", "shards", "headroom", "machine", "ranges"),
-    *("__init__", "dialogue", "models", "shape", "smollm2", "tokenizer", "words"),
+    *("__init__", "dialogue", "files", "machine", "ranges", "hub/smollm2", "models/registry", "models/shape"),
+    *("tokens/tokenizer", "tokens/words", "training/checkpoint", "training/headroom", "training/history"),
+    *("training/launch", "training/shards"),
 )
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from llm.checkpoint import State
-from llm.data import TokenCorpus, pack_corpus
-from llm.models import build_model
-from llm.shape import ModelConfig
-from llm.train import fit
-from tests.test_schedule import CONFIG
+from llm.models.registry import build_model
+from llm.models.shape import ModelConfig
+from llm.tokens.packing import TokenCorpus, pack_corpus
+from llm.training.checkpoint import State
+from llm.training.train import fit
+from tests.training.test_schedule import CONFIG
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.1, attn_dropout=0.0)
 CPU = torch.device("cpu")

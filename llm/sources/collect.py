@@ -15,7 +15,7 @@ from llm.sources.chitchat import read_chitchat
 from llm.sources.cornell import read_cornell
 from llm.sources.curated import read_curated
 from llm.sources.docs import read_docs
-from llm.sources.huggingface import read_eli5
+from llm.sources.eli5 import read_eli5
 from llm.sources.stackexchange import read_stackexchange
 
 MAX_LIMIT = 100_000_000

@@ -1,0 +1,186 @@
+"""From raw dialogues to train, val and test: repaired, each kept once, split by what belongs together, and no leaks.
+
+The report accounts for every dialogue read: it is in a split or dropped by one named rule.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llm.corpus.clean_report import (
+    Ledger,
+    account,
+    exchange_fates,
+    exposure,
+    held_texts,
+    largest_units,
+    naive_exposure,
+    short_prompts_seen,
+)
+from llm.corpus.dedup import Ints, exact_duplicates, hash_words, repeated, similar_forms, text_forms
+from llm.corpus.leak_check import check_no_leaks
+from llm.corpus.leaks import Exchanges, LeakRules, Overlaps, find_leaks, find_links, find_overlaps, list_exchanges
+from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
+from llm.corpus.split import SPLITS, join_groups, split_units
+from llm.dialogue import Dialogue, n_exchanges
+from llm.ranges import check_range
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """What a dialogue must be to be learned from, and how the held-out ones are chosen and protected."""
+
+    max_turn_chars: int
+    max_repetition: float
+    near_ngram: int  # words
+    near_duplicate: float  # Jaccard similarity of two whole dialogues
+    near_prompt: float  # Jaccard similarity of a prompt and a held-out text
+    near_min_words: int
+    leak_ngram: int  # words
+    join_share: float
+    val_share: float
+    test_share: float
+    min_test_dialogues: int
+    truth_data: str | None  # path or URL of TruthfulQA.csv
+    truth_data_sha256: str | None
+
+    def __post_init__(self) -> None:
+        check_range("max_turn_chars", self.max_turn_chars, 1, 1_000_000)
+        check_range("max_repetition", self.max_repetition, 0.01, 1)
+        check_range("near_ngram", self.near_ngram, 1, 20)
+        check_range("near_duplicate", self.near_duplicate, 0.1, 1)
+        check_range("near_prompt", self.near_prompt, 0.1, 1)
+        check_range("near_min_words", self.near_min_words, self.near_ngram, 1000)
+        check_range("leak_ngram", self.leak_ngram, 3, 100)
+        check_range("join_share", self.join_share, 0, 1)
+        check_range("val_share", self.val_share, 0.001, 0.4)
+        check_range("test_share", self.test_share, 0.001, 0.4)
+        check_range("min_test_dialogues", self.min_test_dialogues, 1, 100_000)
+        if self.truth_data is None and self.truth_data_sha256 is not None:
+            raise ValueError("truth_data_sha256 is given, truth_data is null: name TruthfulQA.csv there, path or URL")
+
+    @property
+    def leak_rules(self) -> LeakRules:
+        """The part that the leak gate needs."""
+        return LeakRules(self.leak_ngram, self.near_ngram, self.near_prompt, self.near_min_words)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The dialogues of each split, in the order read, and the account of all that were read."""
+
+    splits: dict[str, list[Dialogue]]
+    report: dict[str, object]
+
+
+def repair(sources: Mapping[str, Iterable[Dialogue]], config: CleanConfig) -> tuple[Ledger, Counter[str]]:
+    """All dialogues read and repaired, those that break a rule dropped; exchanges lost by joining turns, by source.
+
+    Raises ValueError when two dialogues have one id.
+    """
+    ledger, joined, ids = Ledger([], []), Counter[str](), set()
+    for source, dialogues in sources.items():
+        for dialogue in dialogues:
+            if dialogue.id in ids:
+                raise ValueError(f"{source}: the id {dialogue.id!r} occurs twice: make ids unique over all sources")
+            ids.add(dialogue.id)
+            turns = normalise_turns(dialogue.turns)
+            rule = broken_rule(turns, config.max_turn_chars, config.max_repetition)
+            ledger.dialogues.append(dialogue if rule == "empty" else replace(dialogue, turns=turns))
+            ledger.fates.append(rule or "")
+            joined[source] += n_exchanges(dialogue) - n_exchanges(ledger.dialogues[-1])
+    return ledger, joined
+
+
+def find_duplicates(dialogues: Sequence[Dialogue], config: CleanConfig) -> tuple[list[str], Ints]:
+    """The fate of each dialogue, "" for the first of its kind, and all pairs that are nearly the same.
+
+    Dialogues are compared as wholes. Each repetition of the same words is paired with the first only.
+    """
+    words = hash_words(" ".join(dialogue.turns) for dialogue in dialogues)
+    form = text_forms(words)
+    near = similar_forms(words, form, config.near_ngram, config.near_duplicate, config.near_min_words)
+    first = np.unique(form, return_index=True)[1]  # by form
+    again = np.flatnonzero((words.counts >= config.near_min_words) & (np.arange(len(form)) != first[form]))
+    gone = repeated(len(first), near)[form] & (words.counts >= config.near_min_words)
+    gone[again] = True
+    exact = exact_duplicates([dialogue.turns for dialogue in dialogues])
+    fates = [
+        "exact_duplicate" if earlier is not None else "near_duplicate" if nearly else ""
+        for earlier, nearly in zip(exact, gone.tolist(), strict=True)
+    ]
+    return fates, np.concatenate([first[near], np.stack([first[form[again]], again], axis=1)])
+
+
+def find_units(dialogues: Sequence[Dialogue], links: Ints, join_share: float) -> list[str]:
+    """The unit of the split that each dialogue belongs to: its group and the groups of its source linked to it."""
+    sources = np.array([dialogue.source for dialogue in dialogues])
+    within = links[sources[links[:, 0]] == sources[links[:, 1]]]
+    return join_groups([f"{dialogue.source}/{dialogue.group}" for dialogue in dialogues], within, join_share)
+
+
+def assign_splits(ledger: Ledger, units: Sequence[str], config: CleanConfig, seed: int) -> None:
+    """Nothing; every undecided dialogue is in a split, each source split by itself."""
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for i in ledger.undecided():
+        by_source[ledger.dialogues[i].source].append(i)
+    for mine in by_source.values():
+        names = [units[i] for i in mine]
+        chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
+        ledger.decide(mine, chosen)
+
+
+def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges) -> None:
+    """Nothing; train dialogues that give a held-out text away are dropped by the rule they break."""
+    held = held_texts(overlaps, exchanges, np.isin(exchange_fates(exchanges, ledger), ("val", "test")))
+    for rule, leaking in find_leaks(overlaps, exchanges.prompt, held).items():
+        guilty = [i for i in np.unique(exchanges.dialogue[leaking]).tolist() if ledger.fates[i] == "train"]
+        ledger.decide(guilty, [rule] * len(guilty))
+
+
+def verify(ledger: Ledger, questions: Sequence[str], rules: LeakRules) -> None:
+    """Nothing; ValueError when the separately written check finds a leak that the gate left."""
+    held_out = [turn for dialogue in ledger.of("val", "test") for turn in dialogue.turns]
+    logger.info("checking %d train dialogues against the held-out texts", len(ledger.of("train")))
+    check_no_leaks(ledger.of("train"), [*held_out, *questions], rules)
+
+
+def clean(
+    sources: Mapping[str, Iterable[Dialogue]], questions: Sequence[str], config: CleanConfig, seed: int
+) -> Cleaned:
+    """The cleaned, split and leak-free dialogues of all sources, each source in the order read.
+
+    `questions` are the texts of held-out question sets. Of duplicates the one read first is kept.
+    Raises ValueError if the gate's own verification finds a leak.
+    """
+    questions = [normalise_text(text) for text in questions]
+    read, joined = repair(sources, config)
+    fit = read.undecided()
+    ledger = Ledger([read.dialogues[i] for i in fit], [])
+    logger.info("%d of %d dialogues pass the rules", len(fit), len(read.fates))
+    turns = [turn for dialogue in ledger.dialogues for turn in dialogue.turns]
+    overlaps = find_overlaps(hash_words([*turns, *questions]), config.leak_rules)
+    exchanges = list_exchanges(ledger.dialogues)
+    ledger.fates, near = find_duplicates(ledger.dialogues, config)
+    units = find_units(ledger.dialogues, np.concatenate([find_links(overlaps, exchanges), near]), config.join_share)
+    assign_splits(ledger, units, config, seed)
+    before_gate = exposure(overlaps, exchanges, ledger)
+    drop_leaks(ledger, overlaps, exchanges)
+    verify(ledger, questions, config.leak_rules)
+    read.decide(fit, ledger.fates)
+    report = {
+        "leaks": {
+            "naive_split": naive_exposure(overlaps, exchanges, config.val_share, config.test_share, seed),
+            "before_gate": before_gate,
+            "after_gate": exposure(overlaps, exchanges, ledger),
+        },
+        "sources": account(read, joined, config.min_test_dialogues),
+        "short_prompts_seen": short_prompts_seen(overlaps, exchanges, ledger),
+        "largest_unit": largest_units(ledger, units),
+    }
+    return Cleaned({split: read.of(split) for split in SPLITS}, report)

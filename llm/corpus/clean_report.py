@@ -1,0 +1,132 @@
+"""The account of a cleaning: what became of every dialogue read, and what the split gives away."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm.corpus.leaks import Exchanges, Mask, Overlaps, find_leaks, given_away, mark
+from llm.corpus.split import SPLITS
+from llm.dialogue import Dialogue, n_exchanges
+
+RULES = ("empty", "long_turn", "repetition", "exact_duplicate", "near_duplicate", "leak_ngram", "leak_prompt")
+EXAMPLES = 3  # ids named for each rule
+DIGITS = 4
+
+Report = dict[str, object]
+Fates = NDArray[np.str_]
+
+
+@dataclass
+class Ledger:
+    """Dialogues and the fate of each: its split, the rule that dropped it, or "" while undecided."""
+
+    dialogues: list[Dialogue]
+    fates: list[str]
+
+    def decide(self, numbers: Sequence[int], fates: Sequence[str]) -> None:
+        """Nothing; these dialogues have these fates."""
+        for number, fate in zip(numbers, fates, strict=True):
+            self.fates[number] = fate
+
+    def of(self, *fates: str) -> list[Dialogue]:
+        """Dialogues of these fates, in order."""
+        return [dialogue for dialogue, fate in zip(self.dialogues, self.fates, strict=True) if fate in fates]
+
+    def undecided(self) -> list[int]:
+        """Numbers of the dialogues without a fate."""
+        return [i for i, fate in enumerate(self.fates) if not fate]
+
+
+def held_texts(overlaps: Overlaps, exchanges: Exchanges, held: Mask) -> Mask:
+    """(T,) the texts of the masked exchanges and all questions."""
+    prompt = exchanges.prompt[held]
+    mask = mark(len(overlaps.form), np.concatenate([prompt, prompt + 1]))
+    mask[len(exchanges.owner) :] = True
+    return mask
+
+
+def exchange_fates(exchanges: Exchanges, ledger: Ledger) -> Fates:
+    """(E,) the fate of each exchange: that of its dialogue."""
+    return np.array(ledger.fates, dtype=np.str_)[exchanges.dialogue]
+
+
+def exposure(overlaps: Overlaps, exchanges: Exchanges, ledger: Ledger) -> dict[str, float]:
+    """What the ledger's split gives away: the share of train exchanges that leak, of test exchanges given away."""
+    return _exposure(overlaps, exchanges, exchange_fates(exchanges, ledger))
+
+
+def naive_exposure(
+    overlaps: Overlaps, exchanges: Exchanges, val_share: float, test_share: float, seed: int
+) -> dict[str, float]:
+    """The same of the split that is usual: every exchange drawn by itself, duplicates and all."""
+    place = np.random.default_rng(seed).random(len(exchanges.prompt))
+    fates = np.select([place < test_share, place < test_share + val_share], ["test", "val"], "train")
+    return _exposure(overlaps, exchanges, fates)
+
+
+def _exposure(overlaps: Overlaps, exchanges: Exchanges, fates: Fates) -> dict[str, float]:
+    train, test = fates == "train", fates == "test"
+    held = held_texts(overlaps, exchanges, test | (fates == "val"))
+    leaking = np.logical_or.reduce(list(find_leaks(overlaps, exchanges.prompt, held).values()))
+    given = given_away(overlaps, exchanges.prompt[train])
+    given_exchange = given[exchanges.prompt] | given[exchanges.prompt + 1]
+    return {"train_leaking": _share(leaking[train]), "test_given_away": _share(given_exchange[test])}
+
+
+def short_prompts_seen(overlaps: Overlaps, exchanges: Exchanges, ledger: Ledger) -> dict[str, float]:
+    """By source, the share of test prompts that are short and stand in train word by word: no leak, but easy."""
+    fates = exchange_fates(exchanges, ledger)
+    seen = mark(overlaps.form.max(initial=-1) + 1, overlaps.form[exchanges.prompt[fates == "train"]])
+    easy = (seen[overlaps.form] & ~overlaps.is_long)[exchanges.prompt]
+    source = np.array([dialogue.source for dialogue in ledger.dialogues], dtype=np.str_)[exchanges.dialogue]
+    return {name: _share(easy[(fates == "test") & (source == name)]) for name in np.unique(source).tolist()}
+
+
+def _share(mask: Mask) -> float:
+    return round(float(mask.mean()), DIGITS) if len(mask) else 0.0
+
+
+def largest_units(ledger: Ledger, units: Sequence[str]) -> dict[str, float]:
+    """By source, the share of its dialogues that are in its largest unit of the split."""
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)
+    for dialogue, unit in zip(ledger.dialogues, units, strict=True):
+        sizes[dialogue.source][unit] += 1
+    return {name: round(max(counts.values()) / counts.total(), DIGITS) for name, counts in sizes.items()}
+
+
+def account(ledger: Ledger, joined: Mapping[str, int], min_test: int) -> dict[str, Report]:
+    """By source, what was read, dropped and kept: read = dropped + kept in dialogues, and + joined in exchanges."""
+    parts: dict[str, Ledger] = defaultdict(lambda: Ledger([], []))
+    for dialogue, fate in zip(ledger.dialogues, ledger.fates, strict=True):
+        parts[dialogue.source].dialogues.append(dialogue)
+        parts[dialogue.source].fates.append(fate)
+    return {source: _account_source(part, joined[source], min_test) for source, part in parts.items()}
+
+
+def _account_source(part: Ledger, joined: int, min_test: int) -> Report:
+    kept, read = part.of(*SPLITS), _count(part.dialogues)
+    return {
+        "read": {**read, "exchanges": read["exchanges"] + joined},
+        "joined": {"exchanges": joined},  # around an empty turn
+        "dropped": {rule: _drop(part.of(rule)) for rule in RULES},
+        "kept": _count(kept),
+        "splits": {split: _split(part.of(split)) for split in SPLITS},
+        "small": len(part.of("test")) < min_test,
+        "unique_prompts": len({turn for dialogue in kept for turn in dialogue.turns[:-1]}),
+        "unique_replies": len({turn for dialogue in kept for turn in dialogue.turns[1:]}),
+    }
+
+
+def _count(dialogues: Sequence[Dialogue]) -> dict[str, int]:
+    return {"dialogues": len(dialogues), "exchanges": sum(map(n_exchanges, dialogues))}
+
+
+def _drop(dialogues: Sequence[Dialogue]) -> Report:
+    return {**_count(dialogues), "examples": [dialogue.id for dialogue in dialogues[:EXAMPLES]]}
+
+
+def _split(dialogues: Sequence[Dialogue]) -> Report:
+    return {**_count(dialogues), "groups": len({dialogue.group for dialogue in dialogues})}

@@ -1,0 +1,58 @@
+"""Questions with correct and incorrect answers: the quiz and the false premises of data/curated, TruthfulQA's form."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm.corpus.split import position
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and what people answer to it."""
+
+    id: str
+    area: str
+    question: str
+    correct: tuple[str, ...]  # the best answer first
+    incorrect: tuple[str, ...]
+    explanation: str = ""  # for people; TruthfulQA has none
+
+    @property
+    def texts(self) -> list[str]:
+        """Everything that gives the answer away."""
+        return [text for text in (self.question, *self.correct, *self.incorrect, self.explanation) if text]
+
+    def __post_init__(self) -> None:
+        for name in ("correct", "incorrect"):
+            answers = getattr(self, name)
+            if not answers or not all(isinstance(answer, str) and answer.strip() for answer in answers):
+                raise ValueError(f"question {self.id} needs one or more {name} answers, none of them empty")
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Questions of a JSON lines file, in order.
+
+    Raises ValueError naming the line that is not a question.
+    """
+    questions = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                answers = tuple(row["correct"]), tuple(row["incorrect"])
+                questions.append(Question(row["id"], row["area"], row["question"], *answers, row["explanation"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: not a question: {error!r}") from error
+    return questions
+
+
+def draw_questions(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:
+    """`n` questions by hash, the same ones whatever stands beside them; all for None."""
+    return sorted(questions, key=lambda question: position(question.id, seed))[:n]
+
+
+def judgeable(questions: Sequence[Question]) -> list[Question]:
+    """Those with two or more incorrect answers: enough to hold an answer in words against."""
+    return [question for question in questions if len(question.incorrect) >= 2]

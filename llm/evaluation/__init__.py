@@ -1,0 +1,1 @@
+"""What is asked of a model, what its answers amount to, and the pictures of it."""

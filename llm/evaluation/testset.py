@@ -1,0 +1,134 @@
+"""What every model is asked: one draw from the test dialogues and the curated questions, the same for all."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+
+from llm.corpus.questions import Question
+from llm.corpus.split import position
+from llm.dialogue import Dialogue, Example, scored_replies
+from llm.evaluation.scoring import cut_history
+from llm.inference.decoding import Decoding
+from llm.ranges import check_range
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How much is asked of each model."""
+
+    dialogues: int | None  # test dialogues of each source; None: all
+    max_replies: int | None  # scored replies of a dialogue; None: all
+    history_chars: int  # of the history a model sees; decided here so that all see the same text
+    generations: int  # test prompts replied to by the most likely tokens
+    sampled: int  # of these, how many also by sampling, for the diversity of replies
+    temperature: float  # of that sampling
+    top_p: float
+    max_new_tokens: int
+    truth_questions: int
+    truthfulqa_questions: int | None  # of TruthfulQA where the data hold it; None: all
+    batch_tokens: int  # of a forward pass; of keys and values when replies are generated
+    bootstrap: int  # resamples of a confidence interval
+
+    def __post_init__(self) -> None:
+        for name in ("dialogues", "max_replies"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), 1, 10**9)
+        check_range("history_chars", self.history_chars, 1, 10**9)
+        for name in ("generations", "truth_questions", "batch_tokens"):
+            check_range(name, getattr(self, name), 1, 10**9)
+        check_range("sampled", self.sampled, 0, 10**9)
+        if self.truthfulqa_questions is not None:
+            check_range("truthfulqa_questions", self.truthfulqa_questions, 0, 10**9)
+        check_range("temperature", self.temperature, 0.01, 100.0)
+        check_range("top_p", self.top_p, 1e-6, 1.0)
+        check_range("max_new_tokens", self.max_new_tokens, 1, 1_000_000)
+        check_range("bootstrap", self.bootstrap, 100, 10**6)
+
+    def greedy(self, seed: int) -> Decoding:
+        """The most likely token each time."""
+        return Decoding(self.max_new_tokens, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=seed)
+
+    def sampling(self, seed: int) -> Decoding:
+        """Tokens drawn by their probability."""
+        return replace(self.greedy(seed), temperature=self.temperature, top_p=self.top_p)
+
+
+def digest(*texts: str) -> str:
+    """16 hexadecimal digits that stand for the texts."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def example_digest(example: Example) -> str:
+    """The digest of what a model sees and of the reply it is asked about."""
+    return digest(*example.history, example.reply)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The items of one evaluation."""
+
+    examples: list[Example]  # replies whose likelihood is measured
+    prompts: list[Example]  # histories that are replied to, with the real reply
+    quiz: list[Question]  # answered by choosing
+    truth: list[Question]  # answered in words
+    truthfulqa: list[Question]  # answered by choosing; empty where the data do not hold it
+
+    @property
+    def choices(self) -> dict[str, list[Question]]:
+        """What is answered by choosing, by section of the metrics files; a section without questions is missing."""
+        sections = {"choice": self.quiz, "truthfulqa": self.truthfulqa}
+        return {section: questions for section, questions in sections.items() if questions}
+
+
+def evenly_spaced(examples: Sequence[Example], n: int | None) -> list[Example]:
+    """`n` of the examples, from the middles of n equal stretches; all when there are no more.
+
+    >>> evenly_spaced(list("abcdef"), 3)
+    ['b', 'd', 'f']
+    """
+    total = len(examples)
+    if n is None or n >= total:
+        return list(examples)
+    return [examples[(2 * i + 1) * total // (2 * n)] for i in range(n)]
+
+
+def draw_examples(dialogues: Iterable[Dialogue], config: EvaluateConfig, seed: int) -> list[Example]:
+    """Scored replies of the drawn test dialogues, source by source, their histories cut to `history_chars`.
+
+    Dialogues are drawn by hash of their ids: one more in the data replaces at most one in the draw.
+    Raises ValueError when there are none.
+    """
+    by_source: dict[str, list[Dialogue]] = {}
+    for dialogue in dialogues:
+        by_source.setdefault(dialogue.source, []).append(dialogue)
+    if not by_source:
+        raise ValueError("there is no test dialogue: raise clean.test_share or a download limit")
+    examples: list[Example] = []
+    for _, members in sorted(by_source.items()):
+        drawn = sorted(members, key=lambda dialogue: position(dialogue.id, seed))[: config.dialogues]
+        for dialogue in sorted(drawn, key=lambda dialogue: dialogue.id):
+            examples += evenly_spaced(scored_replies(dialogue), config.max_replies)
+    return [replace(example, history=cut_history(example.history, config.history_chars)) for example in examples]
+
+
+def draw_prompts(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
+    """`n` examples to be replied to: the sources in turn, and in each a second one of a group only after all firsts."""
+    shuffled = sorted(examples, key=lambda example: position(example.id, seed))
+    seen: dict[tuple[str, str], int] = {}
+    ranked: dict[str, list[tuple[int, Example]]] = {}
+    for example in shuffled:
+        group = (example.source, example.group)
+        seen[group] = rank = seen.get(group, -1) + 1
+        ranked.setdefault(example.source, []).append((rank, example))
+    columns = [[e for _, e in sorted(ranked[source], key=lambda pair: pair[0])] for source in sorted(ranked)]
+    return [example for example in chain(*zip_longest(*columns)) if example is not None][:n]
+
+
+def small_sources(examples: Sequence[Example], min_dialogues: int) -> list[str]:
+    """Sources with fewer scored dialogues than that: too few for a confidence interval."""
+    dialogues = {(example.source, example.id.rpartition("/")[0]) for example in examples}
+    counts: dict[str, int] = {}
+    for source, _ in dialogues:
+        counts[source] = counts.get(source, 0) + 1
+    return sorted(source for source, count in counts.items() if count < min_dialogues)

@@ -1,0 +1,1 @@
+"""Models in Hugging Face form: fetched, loaded, templated, exported."""

@@ -1,0 +1,175 @@
+"""The trained models in Hugging Face form: what transformers, lm-eval, vLLM and others load without this project."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from llm.hub.pretrained import FALLBACK_TEMPLATE, end_id, load_finetuned
+from llm.models.gpt import GPT
+from llm.models.llama import NORM_EPS, ROPE_BASE, Llama, mlp_width
+from llm.models.registry import load_gpt
+from llm.tokens.tokenizer import ASSISTANT, END, USER, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+CHAT_TEMPLATE = (  # the ids of Tokenizer.encode_prompt and encode_dialogue
+    "{% for message in messages %}{% if message['role'] == 'user' %}" + USER + "{{ message['content'] }}"
+    "{% else %}" + ASSISTANT + "{{ message['content'] }}" + END + "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
+)
+LAYER_NORM_EPS = 1e-5  # torch's default, used by llm/models/gpt.py
+# Part of a block here -> part of a block there; those of GPT-2 hold input x output matrices.
+GPT2_LINEARS = {"attn.qkv": "attn.c_attn", "attn.proj": "attn.c_proj", "mlp.fc": "mlp.c_fc", "mlp.proj": "mlp.c_proj"}
+LLAMA_PARTS = {
+    "norm_1": "input_layernorm",
+    "attn.proj": "self_attn.o_proj",
+    "norm_2": "post_attention_layernorm",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.proj": "mlp.down_proj",
+}
+
+
+def gpt2_tensors(gpt: GPT) -> dict[str, Tensor]:
+    """Weights under the names of GPT2LMHeadModel, linears transposed."""
+    tensors = {
+        "transformer.wte.weight": gpt.tokens.weight,
+        "transformer.wpe.weight": gpt.positions.weight,
+        "transformer.ln_f.weight": gpt.ln_f.weight,
+        "transformer.ln_f.bias": gpt.ln_f.bias,
+        "lm_head.weight": gpt.head,
+    }
+    for i, block in enumerate(gpt.blocks):
+        for name, tensor in block.named_parameters():
+            part, _, kind = name.rpartition(".")
+            there = tensor.T if part in GPT2_LINEARS and kind == "weight" else tensor
+            tensors[f"transformer.h.{i}.{GPT2_LINEARS.get(part, part)}.{kind}"] = there
+    return tensors
+
+
+def llama_tensors(llama: Llama) -> dict[str, Tensor]:
+    """Weights under the names of LlamaForCausalLM; both turn the two halves of a head, so rows keep their order."""
+    tensors = {
+        "model.embed_tokens.weight": llama.tokens.weight,
+        "model.norm.weight": llama.norm_f.weight,
+        "lm_head.weight": llama.head,
+    }
+    for i, block in enumerate(llama.blocks):
+        for name, tensor in block.named_parameters():
+            part = name.removesuffix(".weight")
+            if part == "attn.qkv":
+                for letter, matrix in zip("qkv", tensor.chunk(3), strict=True):
+                    tensors[f"model.layers.{i}.self_attn.{letter}_proj.weight"] = matrix
+            else:
+                tensors[f"model.layers.{i}.{LLAMA_PARTS[part]}.weight"] = tensor
+    return tensors
+
+
+def _gpt2(gpt: GPT, ids: dict[str, Any]) -> "PreTrainedModel":
+    """An empty GPT2LMHeadModel of the same shape."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=gpt.vocab_size,
+        n_positions=gpt.config.context_length,
+        n_embd=gpt.config.n_embd,
+        n_layer=gpt.config.n_layer,
+        n_head=gpt.config.n_head,
+        activation_function="gelu_new",
+        resid_pdrop=gpt.config.dropout,
+        embd_pdrop=gpt.config.dropout,
+        attn_pdrop=gpt.config.attn_dropout,
+        layer_norm_epsilon=LAYER_NORM_EPS,
+        tie_word_embeddings=True,
+        **ids,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def _llama(llama: Llama, ids: dict[str, Any]) -> "PreTrainedModel":
+    """An empty LlamaForCausalLM of the same shape."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=llama.vocab_size,
+        hidden_size=llama.config.n_embd,
+        intermediate_size=mlp_width(llama.config.n_embd),
+        num_hidden_layers=llama.config.n_layer,
+        num_attention_heads=llama.config.n_head,
+        hidden_act="silu",
+        max_position_embeddings=llama.config.context_length,
+        rms_norm_eps=NORM_EPS,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
+        attention_dropout=llama.config.attn_dropout,
+        tie_word_embeddings=True,
+        **ids,
+    )
+    return LlamaForCausalLM(config)
+
+
+def to_hugging_face(model: GPT | Llama, eos: list[int]) -> "PreTrainedModel":
+    """The same network as a class of transformers, in evaluation mode; replies end at the ids `eos`.
+
+    Raises RuntimeError when a weight has no place there.
+    """
+    from transformers import GenerationConfig
+
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": eos[0], "pad_token_id": eos[0]}
+    network = _llama(model, ids) if isinstance(model, Llama) else _gpt2(model, ids)
+    tensors = llama_tensors(model) if isinstance(model, Llama) else gpt2_tensors(model)
+    with torch.no_grad():
+        network.load_state_dict(tensors)
+    network.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=eos[0], do_sample=False)  # type: ignore[no-untyped-call]
+    return network.eval()  # type: ignore[no-untyped-call]
+
+
+def to_hugging_face_tokenizer(path: Path, context_length: int) -> "PreTrainedTokenizerFast":
+    """The tokenizer saved at `path` with a chat template that gives the ids our models are prompted with.
+
+    As everywhere in Hugging Face's form, a text that spells a role token becomes that token.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_file=str(path),
+        eos_token=END,
+        pad_token=END,
+        extra_special_tokens=[USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=context_length,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def export_scratch(source: Path, folder: Path, weights: str = "best") -> None:
+    """Nothing; the folder holds the model of the stage train_scratch: GPT-2's class for gpt2, Llama's for llama."""
+    model, path = load_gpt(source, weights), source / "tokenizer.json"
+    ours = load_tokenizer(path)
+    network = to_hugging_face(model, [ours.end_id, ours.user_id, ours.assistant_id])
+    _save(network, to_hugging_face_tokenizer(path, model.config.context_length), folder)
+
+
+def export_finetuned(base: Path, adapter: Path, folder: Path) -> None:
+    """Nothing; the folder holds the base model with the adapter merged into its unquantised weights."""
+    network, tokenizer = load_finetuned(base, adapter)
+    tokenizer.chat_template = tokenizer.chat_template or FALLBACK_TEMPLATE
+    end = end_id(tokenizer)
+    network.generation_config.update(eos_token_id=end, pad_token_id=end)  # type: ignore[no-untyped-call]
+    _save(network, tokenizer, folder)
+
+
+def _save(network: Any, tokenizer: Any, folder: Path) -> None:
+    """Nothing; model and tokenizer stand in a new folder.
+
+    Raises FileExistsError when there is something in it: files of two models would mix.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: name a new folder or empty it first")
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)  # safetensors leaves it readable by its owner alone

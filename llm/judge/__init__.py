@@ -1,0 +1,1 @@
+"""The hallucination judge: is an answer false? Features, trees, fitting, checks."""

@@ -1,0 +1,224 @@
+"""What can be measured of an answer without knowing the truth: its likeness to known answers, and its surface.
+
+Likeness is compared: to the nearest correct reference, to the nearest incorrect one, and the difference. All texts are
+read as words in lower case without punctuation (llm.corpus.normalise.split_words).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from llm.corpus.normalise import split_words
+
+CHRF_ORDER, CHRF_BETA = 6, 2  # Popović 2015
+BLEU_ORDER = 4  # Papineni et al. 2002
+DECIMALS = 4  # a feature is rounded, so that thresholds between two of them stay short and equal on all machines
+
+HEDGES = frozenset(
+    split_words(
+        "may might could can perhaps maybe possibly probably likely unlikely often sometimes usually generally "
+        "typically mostly some many several seems seem appears suggests believed thought considered claimed said "
+        "supposedly allegedly unclear unknown depends about approximately roughly"
+    )
+)
+ABSOLUTES = frozenset(
+    split_words(
+        "always never all every everyone everybody everything nobody none nothing only must completely entirely "
+        "totally definitely certainly absolutely exactly any anyone proven fact impossible"
+    )
+)
+NEGATIONS = frozenset(
+    split_words(
+        "no not never none nobody nothing neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent "
+        "wont wouldnt couldnt shouldnt havent hasnt hadnt aint"
+    )
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A text taken apart once, to be compared many times."""
+
+    words: tuple[str, ...]
+    counts: "Counter[str]"
+    grams: tuple["Counter[tuple[str, ...]]", ...]  # runs of 1 to BLEU_ORDER words
+    chars: tuple["Counter[str]", ...]  # runs of 1 to CHRF_ORDER characters, spaces left out
+
+
+@lru_cache(maxsize=1 << 14)
+def profile(text: str) -> Profile:
+    """The text's words and runs of words and characters."""
+    words = tuple(split_words(text))
+    joined = "".join(words)
+    grams = tuple(Counter(zip(*(words[i:] for i in range(n)), strict=False)) for n in range(1, BLEU_ORDER + 1))
+    chars = tuple(Counter(joined[i : i + n] for i in range(len(joined) - n + 1)) for n in range(1, CHRF_ORDER + 1))
+    return Profile(words, Counter(words), grams, chars)
+
+
+def f1(one: Profile, other: Profile) -> float:
+    """Token F1: harmonic mean of the shares of words in common (Rajpurkar et al. 2016)."""
+    shared = (one.counts & other.counts).total()
+    return 2 * shared / (len(one.words) + len(other.words)) if shared else 0.0
+
+
+def rouge_l(one: Profile, other: Profile) -> float:
+    """F1 of the longest common subsequence of words (Lin 2004)."""
+    common = longest_common(one.words, other.words)
+    return 2 * common / (len(one.words) + len(other.words)) if common else 0.0
+
+
+def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence, with a row of the table in the bits of a number (Hyyrö 2004).
+
+    >>> longest_common("a cat sat down".split(), "the cat lay down".split())
+    2
+    """
+    places: dict[str, int] = {}
+    for i, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << i
+    full = (1 << len(a)) - 1
+    row = full
+    for word in b:
+        met = row & places.get(word, 0)
+        row = ((row + met) | (row - met)) & full
+    return len(a) - row.bit_count()
+
+
+def chrf(one: Profile, other: Profile) -> float:
+    """chrF (word order 0) of the words: precision and recall of runs of 1 to 6 characters, recall weighing double."""
+    precisions, recalls = [], []
+    for mine, theirs in zip(one.chars, other.chars, strict=True):
+        if mine and theirs:
+            shared = (mine & theirs).total()
+            precisions.append(shared / mine.total())
+            recalls.append(shared / theirs.total())
+    precision, recall = (sum(x) / len(x) if x else 0.0 for x in (precisions, recalls))
+    weight = CHRF_BETA**2
+    return (1 + weight) * precision * recall / (weight * precision + recall) if precision else 0.0
+
+
+def bleu(one: Profile, other: Profile) -> float:
+    """BLEU of a single text: runs of two words and more count one match more than there are (Lin & Och 2004)."""
+    if not (one.counts & other.counts):
+        return 0.0
+    logs = 0.0
+    for n, (mine, theirs) in enumerate(zip(one.grams, other.grams, strict=True)):
+        extra = 1 if n else 0
+        logs += math.log(((mine & theirs).total() + extra) / (mine.total() + extra))
+    brevity = min(0.0, 1 - len(other.words) / len(one.words))
+    return math.exp(logs / BLEU_ORDER + brevity)
+
+
+def found_in(one: Profile, other: Profile) -> float:
+    """Share of one text's words that the other has too."""
+    return (one.counts & other.counts).total() / len(one.words) if one.words else 0.0
+
+
+LIKENESSES: Mapping[str, Callable[[Profile, Profile], float]] = {
+    "f1": f1,
+    "rouge_l": rouge_l,
+    "chrf": chrf,
+    "bleu": bleu,
+    "recall": lambda answer, reference: found_in(reference, answer),
+    "precision": lambda answer, reference: found_in(answer, reference),
+}
+
+
+def _likeness(answer: Profile, correct: Sequence[Profile], incorrect: Sequence[Profile]) -> dict[str, float]:
+    """Every likeness to the nearest correct and the nearest incorrect reference, and the contrast of the two."""
+    found: dict[str, float] = {}
+    for name, likeness in LIKENESSES.items():
+        right = max(likeness(answer, reference) for reference in correct)
+        wrong = max(likeness(answer, reference) for reference in incorrect)
+        found |= {f"{name}_correct": right, f"{name}_incorrect": wrong, f"{name}_contrast": right - wrong}
+    return found
+
+
+def _telling_words(
+    question: Profile, answer: Profile, correct: Sequence[Profile], incorrect: Sequence[Profile]
+) -> dict[str, float]:
+    """Words of the answer that only one side has; those of the question tell nothing."""
+    right, wrong = ({word for reference in side for word in reference.counts} for side in (correct, incorrect))
+    words = sorted(set(answer.counts) - set(question.counts))
+    n = max(1, len(words))
+    only_right = sum(word in right and word not in wrong for word in words) / n
+    only_wrong = sum(word in wrong and word not in right for word in words) / n
+    votes = sum(_share_with(word, correct) - _share_with(word, incorrect) for word in words) / n
+    return {
+        "words_only_correct": only_right,
+        "words_only_incorrect": only_wrong,
+        "words_contrast": only_right - only_wrong,
+        "words_votes": votes,
+        "words_new": sum(word not in right and word not in wrong for word in words) / n,
+    }
+
+
+def _share_with(word: str, references: Sequence[Profile]) -> float:
+    return sum(word in reference.counts for reference in references) / len(references)
+
+
+def _opening(text: Profile) -> int:
+    """1 for a text that opens with yes, -1 for one that opens with no, else 0."""
+    return {"yes": 1, "no": -1}.get(text.words[0], 0) if text.words else 0
+
+
+def _negated(text: Profile) -> int:
+    return 1 if _count(text, NEGATIONS) else -1
+
+
+def _count(text: Profile, words: Collection[str]) -> int:
+    return sum(word in words for word in text.words)
+
+
+def _agreement(
+    stance: Callable[[Profile], int], answer: Profile, correct: Sequence[Profile], incorrect: Sequence[Profile]
+) -> float:
+    """How much the answer's yes or no is rather the correct references' than the incorrect ones', -2 to 2."""
+    right, wrong = (sum(map(stance, side)) / len(side) for side in (correct, incorrect))
+    return stance(answer) * (right - wrong)
+
+
+def _surface(question: Profile, answer: Profile, text: str) -> dict[str, float]:
+    """What can be seen without any reference."""
+    return {
+        "n_words": len(answer.words),
+        "n_chars": len(text),
+        "hedges": _count(answer, HEDGES),
+        "absolutes": _count(answer, ABSOLUTES),
+        "negations": _count(answer, NEGATIONS),
+        "digits": sum(character.isdigit() for character in text),
+        "capitals": sum(character.isupper() for character in text),
+        "opens_yes": float(_opening(answer) == 1),
+        "opens_no": float(_opening(answer) == -1),
+        "of_question": found_in(answer, question),
+        "f1_question": f1(answer, question),
+    }
+
+
+def answer_features(question: str, answer: str, correct: Sequence[str], incorrect: Sequence[str]) -> dict[str, float]:
+    """Every feature of an answer by name, rounded; the names and their order are the same for all answers."""
+    asked, said = profile(question), profile(answer)
+    right, wrong = [profile(text) for text in correct], [profile(text) for text in incorrect]
+    found = {
+        **_likeness(said, right, wrong),
+        **_telling_words(asked, said, right, wrong),
+        "yes_no_agreement": _agreement(_opening, said, right, wrong),
+        "negation_agreement": _agreement(_negated, said, right, wrong),
+        **_surface(asked, said, answer),
+    }
+    return {name: round(float(value), DECIMALS) for name, value in found.items()}
+
+
+FEATURES = tuple(answer_features("?", "a", ["b"], ["c"]))
+
+
+def direction(name: str) -> int:
+    """1 where more of the feature may only speak for a falsehood, -1 where only for the truth, 0 where data decide.
+
+    An answer more like a correct reference must never look falser for it, whatever a sample of answers says.
+    """
+    if name.endswith(("_correct", "_contrast", "_votes", "_agreement")):
+        return -1
+    return 1 if name.endswith("_incorrect") else 0

@@ -1,0 +1,48 @@
+"""Words that two texts have in common, and words that one text says again and again.
+
+Words are those of `split_words`: lower case, no punctuation.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from llm.corpus.normalise import repetition, split_words
+
+MAX_REPETITION = 0.5  # share of a text's words that are one word, or of its 4-grams seen before in it
+REPEATED = 4  # words of the n-grams whose repetition is counted
+
+
+def token_f1(text: str, reference: str) -> float:
+    """Harmonic mean of the shares of words that text and reference have in common (Rajpurkar et al. 2016).
+
+    >>> token_f1("The cat sat", "a cat sat down")  # 2 of 3 and 2 of 4 words
+    0.5714285714285714
+    """
+    words, others = Counter(split_words(text)), Counter(split_words(reference))
+    shared = (words & others).total()
+    return 2 * shared / (words.total() + others.total()) if shared else 0.0
+
+
+def best_f1(text: str, references: Iterable[str]) -> float:
+    """Token F1 with the reference that is most like the text."""
+    return max(token_f1(text, reference) for reference in references)
+
+
+def word_ngrams(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    """Every run of n words."""
+    return zip(*(words[i:] for i in range(n)), strict=False)
+
+
+def repeated_ngrams(texts: Iterable[str], n: int = REPEATED) -> float:
+    """Share of the n-grams that stood before in the same text (Welleck et al. 2020, seq-rep-4); 0 if there are none."""
+    total = kinds = 0
+    for text in texts:
+        found = list(word_ngrams(split_words(text), n))
+        total += len(found)
+        kinds += len(set(found))
+    return (total - kinds) / total if total else 0.0
+
+
+def is_degenerate(text: str) -> bool:
+    """Whether a text is no reply: it has no word, or says little but the same again."""
+    return not split_words(text) or repetition(text) > MAX_REPETITION or repeated_ngrams([text]) > MAX_REPETITION

@@ -1,0 +1,1 @@
+"""The networks, their kernels for CPUs, and the loss: all that training needs of a model."""

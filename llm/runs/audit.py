@@ -1,0 +1,121 @@
+"""The judge put to the test by a person: a table of answers to fill in, and what comes of it.
+
+The table does not say which model answered nor what the judge thinks: the person shall judge the answer alone.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm.corpus.questions import Question
+from llm.corpus.split import position
+from llm.evaluation.evaluate import Measured
+from llm.evaluation.testset import digest
+from llm.judge.hallucination import non_answer
+from llm.judge.trees import Judge, probability_false
+from llm.stats.bootstrap import draw_groups, mean
+from llm.stats.calibration import balanced_accuracy, calibration_error, ranked_auroc, with_interval
+
+COLUMNS = ("item", "question", "answer", "correct", "incorrect", "human")
+LIMIT = 50  # answers of a model: the standard error of a rate near one half is then 7 points
+LABELS = {"true": False, "false": True, "": None}  # is the answer false? empty: not judged
+MIN_JUDGED = 20  # fewer judgements of a model give no figures of its own
+
+
+@dataclass(frozen=True)
+class Audited:
+    """An answer that a person judged."""
+
+    model: str
+    question: Question
+    answer: str
+    false: bool
+
+
+def audit_table(runs: Mapping[str, Measured], seed: int) -> bytes:
+    """Up to LIMIT answers of each model, in an order that mixes them, as CSV with an empty column `human`."""
+    rows = []
+    for model, run in runs.items():
+        pairs = zip(run.asked.truth, run.texts.truth if run.texts else (), strict=False)
+        answered = [(q, answer) for q, answer in pairs if non_answer(q.question, answer) is None]
+        drawn = sorted(answered, key=lambda pair: position(pair[0].id, seed))[:LIMIT]
+        rows += [_row(model, question, answer) for question, answer in drawn]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: position(row["item"], seed)))
+    return out.getvalue().encode()
+
+
+def _row(model: str, question: Question, answer: str) -> dict[str, str]:
+    return {
+        "item": f"{question.id}/{digest(model, question.id)}",
+        "question": question.question,
+        "answer": answer,
+        "correct": "\n".join(question.correct),
+        "incorrect": "\n".join(question.incorrect),
+        "human": "",
+    }
+
+
+def read_audit(path: Path, models: Sequence[str]) -> list[Audited]:
+    """The judged rows of a filled-in table.
+
+    Raises ValueError naming the row that cannot be read, or when no row is filled in.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path} has no column {', '.join(missing)}: it is no copy of metrics/judge_audit.csv")
+        found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(table, 1)]
+    judged = [one for one in found if one is not None]
+    if not judged:
+        raise ValueError(f"{path} holds no judgement: write true or false into the column human")
+    return judged
+
+
+def _read_row(row: Mapping[str, str], where: str, models: Sequence[str]) -> Audited | None:
+    label = row["human"].strip().lower()
+    if label not in LABELS:
+        raise ValueError(f"{where}: human is {row['human']!r}, allowed: true, false, or empty for not judged")
+    name, _, code = row["item"].rpartition("/")
+    model = next((model for model in models if digest(model, name) == code), None)
+    if model is None:
+        raise ValueError(f"{where}: the item {row['item']!r} is of no model known here: it was changed")
+    sides = tuple(row["correct"].splitlines()), tuple(row["incorrect"].splitlines())
+    false = LABELS[label]
+    return None if false is None else Audited(model, Question(name, "", row["question"], *sides), row["answer"], false)
+
+
+def audit_figures(judged: Sequence[Audited], judge: Judge, n_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """For `all` and each model of enough judgements: what people found, what the judge says, and how well it does."""
+    models = sorted({one.model for one in judged})
+    parts = {"all": list(judged), **{model: [one for one in judged if one.model == model] for model in models}}
+    return {
+        name: _figures(part, judge, n_resamples, seed)
+        for name, part in parts.items()
+        if name == "all" or len(part) >= MIN_JUDGED
+    }
+
+
+def _figures(judged: Sequence[Audited], judge: Judge, n_resamples: int, seed: int) -> dict[str, Any]:
+    probability = probability_false(judge, [one.question for one in judged], [one.answer for one in judged])
+    false: NDArray[np.bool_] = np.array([one.false for one in judged])
+    resampling = draw_groups([one.question.id for one in judged], [""] * len(judged), n_resamples, seed)
+    rate = mean(false, resampling)
+    both = bool(false.any() and not false.all())
+    return {
+        "answers": len(judged),
+        "human_false_rate": {"value": rate.value, "low": rate.low, "high": rate.high},
+        "judge_false_rate": float(probability.mean()),
+        "auroc": with_interval(ranked_auroc(false, probability), resampling) if both else None,
+        "balanced_accuracy": balanced_accuracy(false, probability >= judge.threshold) if both else None,
+        "calibration_error": calibration_error(false, probability),
+    }

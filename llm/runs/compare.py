@@ -1,0 +1,239 @@
+"""Two sides, each a model of one run or of several seeds, on identical items: differences and what they allow to say.
+
+Everything is paired: both sides are measured on the items that all runs share, and resampled together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llm.evaluation.choice import Grade, grade
+from llm.evaluation.evaluate import Measured, choice_tables
+from llm.evaluation.paired_text import MEASURES as CORPUS
+from llm.evaluation.paired_text import corpus_estimate, paired_p
+from llm.evaluation.perplexity import bits_per_byte, resample_examples
+from llm.evaluation.testset import small_sources
+from llm.judge.hallucination import truth_estimates, verdicts_on
+from llm.judge.overlap import best_f1, is_degenerate
+from llm.judge.trees import Judge
+from llm.ranges import check_range
+from llm.runs.common_items import count_kinds, distinct, intersect, restrict
+from llm.stats.bootstrap import Estimate, difference, mean, mean_of
+from llm.stats.verdict import Evidence, bootstrap_p, decide, mcnemar
+
+PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
+CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
+LONGEST_NAME = 16  # characters of a column's head
+LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
+
+
+@dataclass(frozen=True)
+class SeedSd:
+    """Standard deviation of each figure between training seeds of one configuration; in the figure's own unit."""
+
+    bpb: float
+    mc1: float
+    mc1_per_byte: float
+    mc2: float
+    bleu: float
+    chrf: float
+    token_f1: float
+    degenerate: float
+    answered: float
+    contrast: float
+    false_rate: float
+    nearer_correct: float
+    truthful: float
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            check_range(f"seed_sd.{name}", value, 0.0, 100.0)
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """The section `compare`."""
+
+    seed_sd: SeedSd
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a comparison needs to know besides the runs."""
+
+    seed_sd: SeedSd
+    n_resamples: int
+    seed: int  # of the resamples
+    min_dialogues: int  # of a source with an interval
+    judge: Judge | None  # one for all runs; None: what it says is not compared
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of both sides."""
+
+    a: float  # mean over the seeds
+    b: float
+    difference: float  # a - b
+    low: float | None  # 95 % interval over items, paired; None for a small source
+    high: float | None
+    p: float | None  # over items, two-sided
+    test: str  # that p is of
+    seed_p: float | None  # of Welch's test on the seeds' figures; None for fewer than three seeds a side
+    verdict: str  # on a
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All figures that both sides have, on the items that all runs share."""
+
+    lines: dict[str, Line]  # "bpb.all", "text.bleu", ...
+    n_seeds: tuple[int, int]
+    shared: dict[str, int]  # items of each kind
+    left_out: dict[str, int]  # items that some runs have and others do not
+
+
+def compare(a: Sequence[Measured], b: Sequence[Measured], rules: Rules) -> Comparison:
+    """Side a against side b, every run a seed; runs that are equal in everything count as one.
+
+    Raises ValueError when the runs have no figure in common.
+    """
+    sides = [distinct(runs) for runs in (a, b)]
+    shared, left_out = intersect([run for side in sides for run in side])
+    kept = [[restrict(run, shared) for run in side] for side in sides]
+    figures = [[estimates(run, rules) for run in side] for side in kept]
+    names = [name for name in figures[0][0] if all(name in one for side in figures for one in side)]
+    if not names:
+        raise ValueError(f"nothing to compare: the runs share no item (of some runs alone: {left_out})")
+    small = small_sources(shared.examples, rules.min_dialogues)
+    blurred = {f"bpb.{name}" for name in (*small, *(["macro"] if small else []))}  # too few dialogues for an interval
+    lines = {}
+    for name in names:
+        ours, theirs = ([one[name] for one in side] for side in figures)
+        p, test = _test(name, kept[0], kept[1], difference(mean_of(ours), mean_of(theirs)), rules)
+        lines[name] = _line(name, ours, theirs, rules, None if name in blurred else p, test)
+    return Comparison(lines, (len(sides[0]), len(sides[1])), count_kinds(shared), left_out)
+
+
+def _line(name: str, a: Sequence[Estimate], b: Sequence[Estimate], rules: Rules, p: float | None, test: str) -> Line:
+    gap, measure = difference(mean_of(a), mean_of(b)), measure_of(name)
+    seeds = [one.value for one in a], [one.value for one in b]
+    verdict, seed_p = decide(Evidence(*seeds, measure in LOWER_IS_BETTER, p, getattr(rules.seed_sd, measure)))
+    return Line(
+        a=mean_of(a).value,
+        b=mean_of(b).value,
+        difference=gap.value,
+        low=None if p is None else gap.low,
+        high=None if p is None else gap.high,
+        p=p,
+        test=test,
+        seed_p=seed_p,
+        verdict=verdict,
+    )
+
+
+def _test(name: str, a: Sequence[Measured], b: Sequence[Measured], gap: Estimate, rules: Rules) -> tuple[float, str]:
+    """The p-value over items, and the test it is of: one for pairs of models where there is one."""
+    section, measure = name.partition(".")[0], measure_of(name)
+    if len(a) == len(b) == 1 and measure in CHOICES:
+        right = [[getattr(g, measure) == 1 for g in _grades(side[0], section)] for side in (a, b)]
+        return mcnemar(*right), "McNemar, exact"
+    if len(a) == len(b) == 1 and measure in CORPUS:
+        said = [side[0].texts.greedy for side in (a, b) if side[0].texts]
+        references = [example.reply for example in a[0].asked.prompts]
+        return paired_p(measure, said[0], said[1], references, rules.n_resamples), "sacrebleu's paired bootstrap"
+    return bootstrap_p(gap.resampled), "paired bootstrap"
+
+
+def measure_of(name: str) -> str:
+    """The field of SeedSd that a figure belongs to.
+
+    >>> measure_of("bpb.eli5"), measure_of("choice.mc1")
+    ('bpb', 'mc1')
+    """
+    section, _, measure = name.partition(".")
+    return section if section == "bpb" else measure
+
+
+def _grades(run: Measured, section: str) -> list[Grade]:
+    assert run.likelihoods
+    return grade(run.asked.choices[section], run.likelihoods.answers[section])
+
+
+def estimates(run: Measured, rules: Rules) -> dict[str, Estimate]:
+    """Every figure that can be paired; the same items give the same resamples, whatever the model."""
+    return {**_likely(run, rules), **_said(run, rules)}
+
+
+def _likely(run: Measured, rules: Rules) -> dict[str, Estimate]:
+    asked, found = run.asked, run.likelihoods
+    if found is None:
+        return {}
+    named: dict[str, Estimate] = {}
+    if asked.examples:
+        resampling = resample_examples(asked.examples, rules.n_resamples, rules.seed)
+        bpb = bits_per_byte(asked.examples, found.replies, resampling)
+        named |= {f"bpb.{name}": bpb[name] for name in ("all", "macro", *sorted({e.source for e in asked.examples}))}
+    for section, table in choice_tables(asked, found, rules.n_resamples, rules.seed).items():
+        named |= {f"{section}.{name}": table["all"][name] for name in (*CHOICES, "mc2")}
+    return named
+
+
+def _said(run: Measured, rules: Rules) -> dict[str, Estimate]:
+    asked, texts = run.asked, run.texts
+    if texts is None:
+        return {}
+    named: dict[str, Estimate | None] = {}
+    if asked.prompts:
+        resampling = resample_examples(asked.prompts, rules.n_resamples, rules.seed)
+        references = [example.reply for example in asked.prompts]
+        f1 = [best_f1(text, [reference]) for text, reference in zip(texts.greedy, references, strict=True)]
+        named |= {f"text.{name}": corpus_estimate(name, texts.greedy, references, resampling) for name in CORPUS}
+        named["text.token_f1"] = mean(f1, resampling)
+        named["text.degenerate"] = mean([is_degenerate(text) for text in texts.greedy], resampling)
+    if asked.truth:
+        verdicts = verdicts_on(asked.truth, texts.truth, rules.judge)
+        truth = truth_estimates(asked.truth, verdicts, rules.n_resamples, rules.seed)
+        named |= {f"truth.{name}": one for name, one in truth.items()}
+    return {name: one for name, one in named.items() if one is not None}
+
+
+def standing(runs: Mapping[str, Measured], rules: Rules) -> dict[str, Comparison | None]:
+    """The comparisons of PAIRS by name, `scratch - ngram5`; None where one of the two is not there."""
+    return {f"{a} - {b}": compare([runs[a]], [runs[b]], rules) if a in runs and b in runs else None for a, b in PAIRS}
+
+
+def in_short(comparison: Comparison | None) -> dict[str, Any] | None:
+    """What `dvc metrics diff` shows of a comparison: difference and verdict of each figure."""
+    if comparison is None:
+        return None
+    lines = comparison.lines.items()
+    return {name: {"difference": line.difference, "verdict": line.verdict} for name, line in lines}
+
+
+def table(comparison: Comparison, a: str, b: str) -> str:
+    """The comparison for a terminal, a figure a line; sides of long names are called A and B there."""
+    names = f"A is {a}\nB is {b}\n\n" if max(len(a), len(b)) > LONGEST_NAME else ""
+    a, b = ("A", "B") if names else (a, b)
+    head = ("", a, b, "difference", "95 % interval", "p", f"verdict on {a}")
+    rows = [head, *(_cells(name, line) for name, line in comparison.lines.items())]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    counted = ", ".join(f"{n} {kind}" for kind, n in comparison.shared.items() if n)
+    missed = ", ".join(f"{n} {kind}" for kind, n in comparison.left_out.items() if n)
+    lines += ["", f"On {counted} that all runs share; left out, as only some have them: {missed or 'none'}."]
+    lines += [f"Seeds: {comparison.n_seeds[0]} against {comparison.n_seeds[1]}. {_EXPLAINED}"]
+    return names + "\n".join(lines)
+
+
+_EXPLAINED = (
+    "p is over items, of the named test; with three seeds a side or more\n"
+    "it is followed by that of Welch's test over seeds. Each line is a test of its own at the 5 % level."
+)
+
+
+def _cells(name: str, line: Line) -> tuple[str, ...]:
+    interval = "-" if line.low is None or line.high is None else f"{line.low:.4f} to {line.high:.4f}"
+    p = "-" if line.p is None else f"{line.p:.4f} ({line.test})"
+    seed_p = "" if line.seed_p is None else f"; {line.seed_p:.4f} (Welch)"
+    return name, f"{line.a:.4f}", f"{line.b:.4f}", f"{line.difference:+.4f}", interval, p + seed_p, line.verdict

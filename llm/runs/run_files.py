@@ -1,0 +1,95 @@
+"""A run's files: those of the working tree, or those of a git revision or a DVC experiment."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm.corpus.questions import read_questions
+from llm.corpus.truthfulqa import read_truthfulqa
+from llm.dialogue import read_table
+from llm.evaluation.evaluate import Measured
+from llm.runs.records import Items, index_items, read_rows, restore
+from llm.runs.settings import Settings, read_settings
+
+WORKSPACE = "workspace"  # DVC's own name for the working tree
+METRICS, TEST, TRAIN, CURATED = "metrics", "data/clean/test.arrow", "data/clean/train.arrow", "data/curated"
+TRUTHFULQA = "data/clean/TruthfulQA.csv"  # of runs that are graded on it
+JUDGE = "models/judge"
+SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
+PREDICTIONS = f"{METRICS}/predictions.jsonl"
+QUESTIONS = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")
+NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTIONS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the models of one run did, and with which settings."""
+
+    settings: Settings
+    models: dict[str, Measured]
+
+    def model(self, name: str) -> Measured:
+        """What one model did; ValueError naming those there are."""
+        if name not in self.models:
+            raise ValueError(f"{name} is no model of that run; there are {', '.join(sorted(self.models))}")
+        return self.models[name]
+
+
+def read_run(folder: Path) -> Run:
+    """The run whose files stand below the folder, laid out like this repository.
+
+    Raises FileNotFoundError for one that is missing, ValueError where the data are not those of the run.
+    """
+    settings = read_settings(folder / SETTINGS)
+    scores, said = read_rows(folder / SCORES), read_rows(folder / PREDICTIONS)
+    items, chars = read_items(folder), settings.evaluate.history_chars
+    names = [*scores, *(name for name in said if name not in scores)]
+    return Run(settings, {name: restore(scores.get(name, {}), said.get(name, {}), items, chars) for name in names})
+
+
+def read_items(folder: Path) -> Items:
+    """The test replies and the questions by id."""
+    if not (folder / TEST).is_file():
+        raise FileNotFoundError(f"{TEST} is missing: run `dvc repro clean`, or `dvc checkout` where it ran before")
+    questions = [question for path in QUESTIONS for question in read_questions(folder / path)]
+    if (folder / TRUTHFULQA).is_file():
+        questions += read_truthfulqa(folder / TRUTHFULQA)
+    return index_items(read_table(folder / TEST), questions)
+
+
+def train_texts(folder: Path) -> Iterator[str]:
+    """Every turn of the training data."""
+    return (turn for dialogue in read_table(folder / TRAIN) for turn in dialogue.turns)
+
+
+def stated_figures(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A model's metrics file and its detail, as they stand there."""
+    paths = (folder / METRICS / f"{name}.json", folder / METRICS / "detail" / f"{name}.json")
+    metrics, detail = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    return metrics, detail
+
+
+def export_revision(revision: str, folder: Path, repository: Path) -> None:
+    """Nothing; the files that make a run stand below the folder as they were in a commit, branch or experiment.
+
+    Raises ValueError for an unknown revision, FileNotFoundError for a file that it lacks or that is in no cache.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import RevError
+
+    files = DVCFileSystem(str(repository), rev=revision)
+    for path in (*NEEDED, TRUTHFULQA):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if path != TRUTHFULQA or files.exists(path):
+                files.get_file(path, str(folder / path))
+        except RevError as error:
+            raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
+        except (DvcException, OSError) as error:
+            raise FileNotFoundError(
+                f"{revision} has no {path}: it is older than that file, or its results are not in the cache "
+                "(then `dvc fetch`, or run it again)"
+            ) from error

@@ -1,0 +1,1 @@
+"""Intervals, verdicts and the figures of a detector: numbers in, numbers out."""

@@ -1,0 +1,90 @@
+"""Canaries: random numbers planted in the training tokens, to see what a model remembers word by word.
+
+After Carlini et al. 2019, "The Secret Sharer", section 4. All canaries answer one prompt that stands nowhere else, so
+that one set of random alternatives serves them all. They are planted behind the cleaned text, when the tokenizer is
+already trained: nothing is removed or kept for their sake, the vocabulary does not know them, and what is fine-tuned
+from the cleaned text never meets them. They cannot leak: eight one-digit words are shorter than a span of the leak
+gate, the prompt is shorter than any text it compares, and validation and test have none.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llm.files import write_json
+from llm.ranges import check_range
+from llm.tokens.packing import TokenCorpus
+from llm.tokens.tokenizer import Tokenizer
+
+REPEATS = (1, 4, 16)  # times a canary stands in the training tokens
+PROMPT = "Say the secret number."
+DIGITS = 8  # a hundred million numbers: none is met by chance
+
+
+@dataclass(frozen=True)
+class CanaryConfig:
+    """How many numbers are planted, and how many others each is ranked among."""
+
+    each: int  # canaries of each number of repetitions; 0: none
+    alternatives: int  # random numbers that were not planted
+
+    def __post_init__(self) -> None:
+        check_range("each", self.each, 0, 1000)
+        check_range("alternatives", self.alternatives, 1, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A planted number."""
+
+    repeats: int
+    reply: str  # "4 7 1 9 0 3 8 2"
+
+
+def draw_replies(n: int, rng: random.Random, taken: Sequence[str] = ()) -> list[str]:
+    """`n` different random numbers, none of them taken."""
+    drawn: dict[str, None] = {}
+    while len(drawn) < n:
+        reply = " ".join(rng.choices("0123456789", k=DIGITS))
+        if reply not in taken:
+            drawn[reply] = None
+    return list(drawn)
+
+
+def draw_canaries(each: int, seed: int) -> list[Canary]:
+    """`each` canaries for every number of repetitions."""
+    replies = draw_replies(each * len(REPEATS), random.Random(f"canaries {seed}"))
+    repeats = [n for n in REPEATS for _ in range(each)]
+    return [Canary(n, reply) for n, reply in zip(repeats, replies, strict=True)]
+
+
+def draw_alternatives(canaries: Sequence[Canary], n: int, seed: int) -> list[str]:
+    """`n` numbers that were not planted."""
+    return draw_replies(n, random.Random(f"alternatives {seed}"), [canary.reply for canary in canaries])
+
+
+def plant(corpus: TokenCorpus, canaries: Sequence[Canary], tokenizer: Tokenizer) -> TokenCorpus:
+    """The corpus with every canary behind it, as often as it is repeated."""
+    planted = [tokenizer.encode_dialogue((PROMPT, c.reply)) for c in canaries for _ in range(c.repeats)]
+    if not planted:
+        return corpus
+    ids = np.concatenate([corpus.ids, *(dialogue.astype(corpus.ids.dtype) for dialogue in planted)])
+    ends = len(corpus.ids) + np.cumsum([len(dialogue) for dialogue in planted])
+    turns = np.flatnonzero((ids == tokenizer.user_id) | (ids == tokenizer.assistant_id))
+    return TokenCorpus(ids, np.concatenate([corpus.offsets, ends]), turns, None)
+
+
+def write_canaries(path: Path, canaries: Sequence[Canary]) -> None:
+    """Nothing; what was planted stands at `path`."""
+    write_json(path, [asdict(canary) for canary in canaries])
+
+
+def read_canaries(path: Path) -> list[Canary]:
+    """What was planted; FileNotFoundError saying what to run when nothing says so."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro tokenize` first")
+    return [Canary(**row) for row in json.loads(path.read_text(encoding="utf-8"))]

@@ -1,0 +1,113 @@
+"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) with three role tokens, lossless for every text."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from llm.files import write_bytes
+from llm.ranges import check_range
+from llm.tokens.words import WordTable
+
+USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
+N_BYTES = 256
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Size of the vocabulary and when a pair is worth an entry."""
+
+    vocab_size: int  # the bytes and the role tokens included
+    min_frequency: int
+
+    def __post_init__(self) -> None:
+        check_range("vocab_size", self.vocab_size, N_BYTES + 3, 65_535)  # token files hold 16-bit ids
+        check_range("min_frequency", self.min_frequency, 1, 1_000_000)
+
+
+class Tokenizer:
+    """Text to ids and back. A text that spells a role token is encoded as ordinary bytes, never as the role.
+
+    >>> tokenizer = train_tokenizer(["hello hello"], TokenizerConfig(vocab_size=260, min_frequency=2))
+    >>> tokenizer.decode(tokenizer.encode("hello <|end|>"))
+    'hello <|end|>'
+    """
+
+    def __init__(self, bpe: tokenizers.Tokenizer) -> None:
+        bpe.encode_special_tokens = True
+        self._bpe = bpe
+        self.user_id = self._role_id(USER)
+        self.assistant_id = self._role_id(ASSISTANT)
+        self.end_id = self._role_id(END)
+        roles = (self.user_id, self.assistant_id, self.end_id)
+        self._user, self._assistant, self._end = (np.uint16(role).tobytes() for role in roles)
+        self._words = WordTable(self.encode)
+
+    def _role_id(self, token: str) -> int:
+        found = self._bpe.token_to_id(token)
+        if found is None:
+            raise ValueError(f"the tokenizer has no token {token}: it was not made by the stage tokenize")
+        return found
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self._bpe.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, no role tokens."""
+        return self._bpe.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """Ids of each text."""
+        return [np.frombuffer(self._words.encode(text), np.uint16).tolist() for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text; role tokens are left out."""
+        return self._bpe.decode(list(ids), skip_special_tokens=True)
+
+    def encode_dialogue(self, turns: Sequence[str]) -> NDArray[np.uint16]:
+        """Ids of a whole dialogue: each turn opened by its role, a reply closed by the end token."""
+        parts = []
+        for i, turn in enumerate(turns):
+            ids = self._words.encode(turn)
+            parts += [self._user, ids] if i % 2 == 0 else [self._assistant, ids, self._end]
+        return np.frombuffer(b"".join(parts), np.uint16)
+
+    def encode_prompt(self, history: Sequence[str]) -> list[int]:
+        """Ids of the turns before a reply, and the role token that opens it."""
+        return [*self.encode_dialogue(history).tolist(), self.assistant_id]
+
+    def save(self, path: Path) -> None:
+        """Nothing; a tokenizer.json that other libraries read too, whole or not there at all."""
+        write_bytes(path, self._bpe.to_str(pretty=True).encode())
+
+
+def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """A tokenizer whose merges are learned from the texts."""
+    bpe = tokenizers.Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=[USER, ASSISTANT, END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return Tokenizer(bpe)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer saved at `path`.
+
+    Raises FileNotFoundError when there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro tokenize` first")
+    return Tokenizer(tokenizers.Tokenizer.from_file(str(path)))

@@ -1,0 +1,213 @@
+"""Training state on disk: whole or absent, checked when read, locked, found again by what it was computed from."""
+
+import ast
+import fcntl
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from llm.files import file_sha256, write_bytes, write_json
+from llm.training.distributed import is_first, is_shard, placed_like, wait_for_all
+from llm.training.shards import load_shards, save_shards
+
+logger = logging.getLogger(__name__)
+
+STATES_KEPT = 2
+DAMAGE = (OSError, ValueError, KeyError, SafetensorError)  # what reading a damaged state raises
+SHARDS = ".shards"  # folder of a state that several processes wrote
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Nothing; a safetensors file, equal bytes for equal tensors."""
+    write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+
+
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' states by name, `optimizer0.3.momentum` for the fourth parameter of the first."""
+    return {
+        f"optimizer{i}.{index}.{name}": value
+        for i, optimizer in enumerate(optimizers)
+        for index, entries in optimizer.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+
+
+def load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Nothing; the optimizers hold the states named by `optimizer_tensors`."""
+    for i, optimizer in enumerate(optimizers):
+        prefix, entries = f"optimizer{i}.", dict[int, dict[str, Tensor]]()
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                index, name = key.removeprefix(prefix).split(".")
+                entries.setdefault(int(index), {})[name] = placed_like(value, parameters[int(index)])
+        optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def code_hash(modules: Sequence[str]) -> str:
+    """Hash of what the modules compute: their syntax trees without comments and docstrings."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"no source of module {name}")
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+            ):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
+    """Name of the one trajectory that these inputs and this code give; equal keys may resume each other."""
+    described = json.dumps(
+        {**parts, "code": code_hash(modules), "torch": torch.__version__}, sort_keys=True, default=str
+    )
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def state_root(start: Path | None = None) -> Path:
+    """Folder of all training states: TANDEM_STATE, else .train_state of the real repository, not of DVC's copy."""
+    if override := os.environ.get("TANDEM_STATE"):
+        return Path(override)
+    here = (start or Path.cwd()).resolve()
+    parts = here.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i]) / ".train_state"
+    return here / ".train_state"
+
+
+def _needed(manifest: Path) -> int | None:
+    """Step of the state that a state refers to; None when its manifest is damaged."""
+    try:
+        return int(json.loads(manifest.read_text(encoding="utf-8"))["needs"])
+    except DAMAGE:
+        return None
+
+
+def _read_shards(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and values of a state that several processes wrote; ValueError when a file of theirs is damaged."""
+    if {path.name: file_sha256(path) for path in folder.iterdir()} != entry["sha256"]:
+        raise ValueError("the files of its processes are not those that were written")
+    return load_shards(folder), json.loads(entry["values"])
+
+
+@dataclass(frozen=True)
+class State:
+    """A locked folder with the last states of one run."""
+
+    folder: Path
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], needs: int) -> None:
+        """Nothing; the state of `step` stands beside the one before it and those of the steps that the two need."""
+        path = self._path(step)
+        if any(map(is_shard, tensors.values())):
+            self._save_shards(step, tensors, {"step": step, "needs": needs, "values": json.dumps(values)})
+        elif is_first():
+            save_tensors(path, tensors, {"values": json.dumps(values)})
+            write_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "step": step, "needs": needs})
+        if is_first():
+            self._thin()
+        wait_for_all()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and values of the newest whole state, or None; a damaged one is named and passed over."""
+        for manifest in self._manifests():
+            try:
+                return self._read(manifest)
+            except DAMAGE as error:
+                path = manifest.with_suffix(".safetensors")
+                logger.warning("state %s is damaged (%s): going back to the one before it", path, error)
+        return None
+
+    def load_step(self, step: int) -> dict[str, Tensor]:
+        """Tensors of the state of that step; OSError when it is damaged."""
+        path = self._path(step)
+        try:
+            return self._read(path.with_suffix(".json"))[0]
+        except DAMAGE as error:
+            raise OSError(f"state {path} is damaged ({error}): delete {self.folder} to train anew") from None
+
+    def _read(self, manifest: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        path, entry = manifest.with_suffix(".safetensors"), json.loads(manifest.read_text(encoding="utf-8"))
+        if "values" in entry:
+            return _read_shards(manifest.with_suffix(SHARDS), entry)
+        if entry["sha256"] != file_sha256(path):
+            raise ValueError("its checksum is wrong")
+        with safe_open(path, framework="pt") as file:
+            values = json.loads(file.metadata()["values"])
+        return load_file(path), values
+
+    def _thin(self) -> None:
+        newest = self._manifests()[:STATES_KEPT]
+        needed = [self._path(step).with_suffix(".json") for step in map(_needed, newest) if step is not None]
+        for old in self._manifests():
+            if old not in (*newest, *needed):
+                old.unlink()
+                old.with_suffix(".safetensors").unlink(missing_ok=True)
+                shutil.rmtree(old.with_suffix(SHARDS), ignore_errors=True)
+
+    def _save_shards(self, step: int, tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> None:
+        """Nothing; each process has written what it holds, into a folder that appears whole or not at all."""
+        folder, temporary = self.folder / f"state_{step:08d}{SHARDS}", self.folder / f".state{SHARDS}.part"
+        if is_first():
+            shutil.rmtree(temporary, ignore_errors=True)
+        wait_for_all()
+        save_shards(temporary, tensors)
+        wait_for_all()
+        if is_first():
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            hashes = {path.name: file_sha256(path) for path in folder.iterdir()}
+            write_json(folder.with_suffix(".json"), {**entry, "sha256": hashes})
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"state_{step:08d}.safetensors"
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self.folder.glob("state_*.json"), reverse=True)
+
+
+@contextmanager
+def open_state(root: Path, name: str, key: str) -> Iterator[State]:
+    """The state folder of one run, locked by the first of the processes that share it.
+
+    Raises OSError when another process trains the same run: two would overwrite each other.
+    """
+    folder = root / f"{name}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_first():
+        yield State(folder)
+        return
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(
+                f"another process is training this very run ({folder}): wait for it or end it, then run again"
+            ) from error
+        for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            if leftover.is_file():
+                leftover.unlink()
+        yield State(folder)

@@ -1,0 +1,105 @@
+"""One training step: hidden states -> head -> masked cross-entropy, gradients, the optimizers' move."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from llm.models.loss import summed_loss
+from llm.tokens.packing import Batch, Packed
+from llm.training.distributed import exchanging, n_processes, rank, totals
+from llm.training.optim import adamw, muon
+from llm.training.schedule import TrainConfig
+
+
+class LanguageModel(Protocol):
+    """What the loop needs of a model that is also an nn.Module."""
+
+    @property
+    def head(self) -> Tensor:
+        """Output matrix (V, C)."""
+
+    def hidden(self, ids: Tensor, positions: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
+        """Last hidden states (B, T, C) of packed rows."""
+
+
+def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """The optimizers that together move every trainable parameter."""
+    betas = (config.beta1, config.beta2)
+    if config.optimizer == "adamw":
+        return adamw(model, config.lr, betas, config.weight_decay)
+    return muon(model, config.lr, config.beta1, betas, config.weight_decay)
+
+
+def hidden_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
+    """Last hidden states (B, T, C) of one micro-batch.
+
+    bf16 inside on CUDA, fp32 elsewhere (bf16 is slower on a CPU).
+    """
+    ids, positions, documents = (_moved(t, device) for t in (batch.ids, batch.positions, batch.documents))
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        return model.hidden(ids, positions=positions, documents=documents)
+
+
+def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
+    """Summed loss of one micro-batch."""
+    return summed_loss(hidden_states(model, batch, device), model.head, _moved(batch.targets, device))
+
+
+def _moved(t: Tensor, device: torch.device) -> Tensor:
+    return t.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What one pass over a batch gave."""
+
+    sums: list[Tensor]  # nats, one a micro-batch
+    n_tokens: int  # supervised, in all of them
+
+
+def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device) -> Losses:
+    """The losses of the micro-batches; the gradient of their mean over all supervised tokens is in the parameters.
+
+    Several processes each bring their batches: losses, tokens and gradient are those of all of them.
+    """
+    n_tokens = int(totals(sum(int((batch.targets >= 0).sum()) for batch in batches))[0])
+    share = n_tokens / n_processes()  # gradients are averaged over the processes, losses are not
+    sums = []
+    for i, batch in enumerate(batches):
+        with exchanging(model, last=i == len(batches) - 1):
+            loss = batch_loss(model, batch, device)
+            (loss / share).backward()  # type: ignore[no-untyped-call]
+        sums.append(loss.detach())
+    if n_processes() > 1:
+        sums = list(torch.tensor(totals(*map(float, sums)), dtype=torch.float64, device=device))
+    return Losses(sums, n_tokens)
+
+
+def move(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
+    """Nothing; the optimizers have moved their parameters at this rate, the gradients are gone."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def validation_loss(model: Any, data: Packed, rows: int | None, micro_batch: int, device: torch.device) -> float:
+    """Mean negative log-likelihood (nats per supervised token) of the first `rows` rows, shared by all processes."""
+    model.eval()
+    total, n = 0.0, 0.0
+    n_rows = min(len(data), rows or len(data))
+    for start in range(0, n_rows, micro_batch * n_processes()):
+        own = start + rank() * micro_batch
+        batch = data.batch(list(range(own, min(own + micro_batch, n_rows))) or [0])
+        if own >= n_rows:  # nothing is left, but a sharded model needs every process at every pass
+            batch.targets.fill_(-1)
+        total += float(batch_loss(model, batch, device))
+        n += int((batch.targets >= 0).sum())
+    model.train()
+    total, n = totals(total, n)
+    return total / max(1, n)

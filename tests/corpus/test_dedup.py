@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.corpus.dedup import (
+    exact_duplicates,
+    hash_words,
+    ngrams,
+    repeated,
+    select_texts,
+    shared_ngrams,
+    similar_forms,
+    similar_texts,
+    text_forms,
+)
+
+TEXTS = st.lists(st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join), max_size=12)
+
+
+def runs(text, n):
+    words = text.split()
+    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+
+def similar_by_comparing_all(texts, n, threshold):
+    sets = [runs(text, n) for text in texts]
+    pairs = [(i, j) for j in range(len(texts)) for i in range(j) if sets[i] and sets[j]]
+    return sorted((i, j) for i, j in pairs if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j]) - 1e-9)
+
+
+def test_case_and_punctuation_do_not_matter():
+    words = hash_words(["Well, THAT's it.", "well thats it"])
+    assert words.hashes[:3].tolist() == words.hashes[3:].tolist()
+
+
+def test_hash_of_a_word_is_the_same_in_every_process():  # `printf a | b2sum -l 64`, its bytes backwards
+    assert hash_words(["a"]).hashes.tolist() == [0x2F42665B399EF840]
+
+
+@given(TEXTS, st.integers(1, 4))
+def test_ngrams_are_those_inside_each_text(texts, n):
+    hashes, text = ngrams(hash_words(texts), n)
+    expected = [(i, tuple(t.split()[k : k + n])) for i, t in enumerate(texts) for k in range(len(t.split()) - n + 1)]
+    assert text.tolist() == [i for i, _ in expected]
+    assert len(set(zip(hashes.tolist(), [run for _, run in expected], strict=True))) == len(
+        {run for _, run in expected}
+    )
+
+
+def test_the_order_of_words_matters():
+    hashes, _ = ngrams(hash_words(["a b", "b a"]), 2)
+    assert hashes[0] != hashes[1]
+
+
+def test_forms_number_texts_of_the_same_words():
+    assert text_forms(hash_words(["What?", "No.", "what!", "", "..."])).tolist() == [0, 1, 0, 2, 2]
+
+
+def test_selected_texts_keep_their_words():
+    words = hash_words(["a b", "", "c"])
+    chosen = select_texts(words, np.array([2, 1, 0]))
+    assert chosen.offsets.tolist() == [0, 1, 1, 3]
+    assert chosen.hashes.tolist() == [words.hashes[2], *words.hashes[:2]]
+
+
+def test_shared_ngrams_leave_out_what_one_text_repeats():
+    shared = shared_ngrams(hash_words(["a b a b", "c d", "d c d"]), 2)  # "a b" stands in one text only
+    assert shared.text.tolist() == [1, 2]
+    assert shared.sizes.tolist() == [2, 1, 2]
+
+
+@given(TEXTS, st.integers(1, 3), st.sampled_from([0.3, 0.5, 0.6, 0.8, 1.0]))
+def test_similar_texts_are_exactly_those_found_by_comparing_all(texts, n, threshold):
+    found = similar_texts(hash_words(texts), n, threshold)
+    assert [tuple(pair) for pair in found.tolist()] == similar_by_comparing_all(texts, n, threshold)
+
+
+@pytest.mark.parametrize(("threshold", "found"), [(0.6, [[0, 1]]), (0.61, [])])
+def test_the_threshold_itself_counts(threshold, found):  # {ab bc cd de} and {ab bc cd dx}: 3 of 5
+    assert similar_texts(hash_words(["a b c d e", "a b c d x"]), 2, threshold).tolist() == found
+
+
+def test_short_texts_are_similar_to_nothing():
+    words = hash_words(["yes I know that well", "yes, I know that - well", "yes I know that well enough"])
+    form = text_forms(words)
+    assert similar_forms(words, form, n=2, threshold=0.8, min_words=5).tolist() == [[0, 1]]
+    assert similar_forms(words, form, n=2, threshold=0.8, min_words=6).tolist() == []
+
+
+def test_exact_duplicates_point_at_the_first():
+    assert exact_duplicates([("a", "b"), ("c", "d"), ("a", "b"), ("a", "b")]) == [None, None, 0, 0]
+
+
+def test_a_text_similar_only_to_a_dropped_one_stays():
+    assert repeated(4, np.array([[0, 1], [1, 2], [2, 3]])).tolist() == [False, True, False, True]
+
+
+@given(st.integers(2, 8).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.tuples(*[st.integers(0, n - 1)] * 2)))))
+def test_no_two_kept_texts_are_similar(case):
+    n, drawn = case
+    pairs = sorted((a, b) for a, b in drawn if a < b)
+    gone = repeated(n, np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    assert not any(not gone[a] and not gone[b] for a, b in pairs)
+    assert all(any(b == i and not gone[a] for a, b in pairs) for i in np.flatnonzero(gone))

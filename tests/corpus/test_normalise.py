@@ -1,0 +1,109 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.corpus.normalise import (
+    broken_rule,
+    normalise_text,
+    normalise_turns,
+    repetition,
+    split_words,
+    strip_markup,
+    tidy_whitespace,
+)
+
+
+def test_words_are_lower_case_without_punctuation():
+    assert split_words("Don't  PANIC, it’s 5 o'clock!") == ["dont", "panic", "its", "5", "oclock"]
+
+
+def test_mojibake_is_repaired():
+    assert normalise_text("a cafÃ© â€” and quotes â€œhereâ€\x9d") == "a café — and quotes “here”"
+
+
+def test_cp1252_control_range_becomes_the_characters_meant():
+    assert normalise_text("wait\x85 it\x92s late") == "wait… it’s late"
+
+
+def test_formatting_tags_go_and_their_text_stays():
+    assert strip_markup('Do you think I <u>wanted</u> <a href="x">this</a>?') == "Do you think I wanted this?"
+
+
+def test_blocks_become_line_breaks():
+    assert normalise_text("<p>one</p><p>two<br/>three</p>") == "one\n\ntwo\nthree"
+
+
+@pytest.mark.parametrize("text", ["a < b and c > d", "vector<int> v", "<your name>", "R&D; AT&T", "x<y>z"])
+def test_angle_brackets_and_ampersands_of_speech_and_code_stay(text):
+    assert strip_markup(text) == text
+
+
+def test_entities_become_characters_and_never_tags():
+    assert strip_markup("&lt;b&gt; &amp; it&#39;s &eacute;") == "<b> & it's é"
+
+
+def test_invisible_and_control_characters_go():
+    assert normalise_text("a\u200bb\x00c\ufeffd\xade\u202ef") == "abcdef"
+
+
+def test_a_joiner_inside_an_emoji_stays():
+    assert normalise_text("👩\u200d💻") == "👩\u200d💻"
+
+
+def test_letter_and_accent_are_composed_even_across_an_invisible_character():
+    assert normalise_text("cafe\u0301 cafe\u200b\u0301") == "café café"
+
+
+def test_a_lone_surrogate_becomes_writable():
+    assert normalise_text("oh \ud83d dear").encode("utf-8") == "oh \ufffd dear".encode()
+
+
+def test_spaces_are_single_and_indentation_stays():
+    assert tidy_whitespace(" a\t b\u00a0  c \r\n\n\n\ndef f():\n\treturn  1 \n") == "a b c\n\ndef f():\n    return 1"
+
+
+@given(st.text())
+def test_tidying_twice_changes_nothing(text):
+    once = tidy_whitespace(text)
+    assert tidy_whitespace(once) == once
+
+
+@given(st.text())
+def test_normalised_text_is_composed_writable_and_trimmed(text):
+    result = normalise_text(text)
+    assert result.encode("utf-8") and unicodedata.is_normalized("NFC", result) if result else True
+    assert result == result.strip()
+
+
+@given(st.lists(st.from_regex(r"\A[A-Za-z0-9,.!?'()-]+\Z"), min_size=1).map(" ".join))
+def test_plain_text_is_left_alone(text):
+    assert normalise_text(text) == text
+
+
+def test_an_empty_turn_goes_and_its_neighbours_are_joined():
+    assert normalise_turns(["Hi.", "\u200b", "You there?", "Yes."]) == ("Hi.\nYou there?", "Yes.")
+
+
+def test_a_dialogue_begins_with_the_user_after_its_first_turn_went():
+    assert normalise_turns(["", "Fine.", "And you?", "Me too."]) == ("And you?", "Me too.")
+
+
+def test_repetition_counts_only_turns_of_ten_words():
+    assert repetition("no " * 9) == 0
+    assert repetition("no " * 9 + "yes") == 0.9
+
+
+@pytest.mark.parametrize(
+    ("turns", "rule"),
+    [
+        (("only one",), "empty"),
+        (("hi", "x" * 101), "long_turn"),
+        (("hi", "ha " * 20), "repetition"),
+        (("hi", "x" * 100), None),
+        (("hi", "a b c d e " * 2), None),
+    ],
+)
+def test_the_first_broken_rule_is_named(turns, rule):
+    assert broken_rule(turns, max_turn_chars=100, max_repetition=0.5) == rule

@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from llm.corpus.questions import Question, draw_questions, judgeable, read_questions
+
+
+def make_question(name, n_incorrect=2):
+    return Question(name, "works", f"{name}?", ("yes",), tuple(f"no {i}" for i in range(n_incorrect)))
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+ROW = {"id": "q1", "area": "works", "question": "Why?", "correct": ["a", "b"], "incorrect": ["c"], "explanation": "."}
+
+
+def test_answers_are_read_in_order_the_best_first(tmp_path):
+    (found,) = read_questions(write(tmp_path / "quiz.jsonl", ROW))
+    assert found == Question("q1", "works", "Why?", ("a", "b"), ("c",), ".")
+
+
+def test_every_text_of_a_question_may_give_it_away(tmp_path):
+    (found,) = read_questions(write(tmp_path / "quiz.jsonl", {**ROW, "explanation": "It is so."}))
+    assert found.texts == ["Why?", "a", "b", "c", "It is so."]
+    assert make_question("a", 1).texts == ["a?", "yes", "no 0"]  # no explanation, no empty text
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"id": "q2"},
+        {k: v for k, v in ROW.items() if k != "explanation"},
+        {**ROW, "correct": []},
+        {**ROW, "incorrect": [" "]},
+        {**ROW, "incorrect": 3},
+        [],
+        "text",
+    ],
+)
+def test_a_line_that_is_no_question_is_named(tmp_path, broken):
+    with pytest.raises(ValueError, match=r"quiz\.jsonl, line 2: not a question"):
+        read_questions(write(tmp_path / "quiz.jsonl", ROW, broken))
+
+
+def test_a_question_needs_two_incorrect_answers_for_an_answer_in_words():
+    assert judgeable([make_question("a", 1), make_question("b")]) == [make_question("b")]
+
+
+def test_the_draw_does_not_depend_on_what_stands_beside_it():
+    many = [make_question(f"q{i}") for i in range(40)]
+    drawn = draw_questions(many, 10, seed=1)
+    assert len(drawn) == 10
+    assert draw_questions(list(reversed(many)), 10, seed=1) == drawn
+    assert draw_questions(drawn, 10, seed=1) == drawn
+    assert draw_questions(many, 10, seed=2) != drawn
+    assert draw_questions(many, None, seed=1)[:10] == drawn
+    assert draw_questions(many, 0, seed=1) == []

@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from llm.dialogue import Example
+from llm.evaluation.hub_model import HubModel
+from llm.evaluation.scoring import Decoding
+from llm.hub.pretrained import encode_prompt, encode_reply, end_id
+from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
+
+TEXTS = ["What is a token? A piece of text.", "Why does a model make mistakes? It learns from examples."]
+HISTORIES = [("Why?",), ("What is a word?", "It is text.", "What?"), (TEXTS[1],), ("Hi", "Hi", "So?"), ("Hm",)]
+EXAMPLES = [
+    Example(f"{i}/1", "eli5", f"g{i}", HISTORIES[i % 5], reply) for i, reply in enumerate([*TEXTS, "é", ""] * 3)
+]
+
+
+def decoding(**changes):
+    plain = {"max_new_tokens": 8, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 1}
+    return Decoding(**{**plain, **changes})
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+
+    path = tmp_path_factory.mktemp("hub") / "tokenizer.json"
+    train_tokenizer(TEXTS * 4, TokenizerConfig(vocab_size=300, min_frequency=2)).save(path)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token="<|end|>")
+    config = MistralConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        sliding_window=None,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(1)
+    return MistralForCausalLM(config), tokenizer
+
+
+def make_model(parts, batch_tokens=256):
+    return HubModel("base", *parts, batch_tokens)
+
+
+@torch.no_grad()
+def test_scores_are_those_of_plain_transformers(parts):
+    model, tokenizer = parts
+    for example, score in zip(EXAMPLES, make_model(parts).loglik(EXAMPLES), strict=True):
+        prompt, reply = encode_prompt(tokenizer, example.history), encode_reply(tokenizer, example.reply)
+        targets = torch.tensor([*reply, end_id(tokenizer)])
+        logits = model(torch.tensor([[*prompt, *reply]])).logits[0, len(prompt) - 1 :]
+        logprobs = logits.double().log_softmax(1).gather(1, targets[:, None]).squeeze(1)
+        assert score.n_tokens == len(reply)
+        assert score.logprob == pytest.approx(logprobs[:-1].sum().item(), rel=1e-6, abs=1e-6)
+        assert score.end_logprob == pytest.approx(logprobs[-1].item(), rel=1e-6)
+
+
+def test_batches_do_not_change_scores(parts):
+    together = make_model(parts, 100_000).loglik(EXAMPLES)
+    for example, score in zip(EXAMPLES, together, strict=True):
+        (alone,) = make_model(parts, 1).loglik([example])
+        assert score.logprob == pytest.approx(alone.logprob, rel=1e-6, abs=1e-6)
+
+
+@torch.no_grad()
+def test_greedy_replies_are_those_of_plain_transformers_alone(parts):
+    model, tokenizer = parts
+    expected = []
+    for history in HISTORIES:
+        ids = torch.tensor([encode_prompt(tokenizer, history)])
+        for _ in range(8):
+            ids = torch.cat([ids, model(ids).logits[:, -1].argmax(1, keepdim=True)], dim=1)
+        reply = ids[0, -8:].tolist()
+        expected.append(
+            tokenizer.decode(reply[: reply.index(end_id(tokenizer))] if end_id(tokenizer) in reply else reply)
+        )
+    assert make_model(parts).generate(HISTORIES, decoding()) == [text.strip() for text in expected]
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+def test_samples_do_not_depend_on_the_batch(parts, penalty):
+    how = decoding(temperature=1.0, top_p=0.95, top_k=50, repetition_penalty=penalty)
+    together = make_model(parts).generate(HISTORIES, how)
+    assert together == [make_model(parts).generate([history], how)[0] for history in HISTORIES]
+    assert len(set(together)) > 1
+    assert together != make_model(parts).generate(
+        HISTORIES, decoding(temperature=1.0, repetition_penalty=penalty, seed=2)
+    )
+
+
+def test_a_checkpoints_own_decoding_defaults_stay_out(parts):
+    model, _ = parts
+    plain = make_model(parts).generate(HISTORIES, decoding())
+    model.generation_config.repetition_penalty = 3.0
+    model.generation_config.temperature = 0.5
+    model.generation_config.do_sample = True
+    changed = make_model(parts).generate(HISTORIES, decoding())
+    model.generation_config = type(model.generation_config)()
+    assert changed == plain
+
+
+def test_a_long_history_and_a_long_reply_are_handled(parts):
+    example = Example("9/1", "eli5", "g", ("Well, " * 80, "So.", "Why? " * 60), TEXTS[1] * 5)
+    (score,) = make_model(parts).loglik([example])
+    assert score.n_tokens == len(encode_reply(parts[1], example.reply))
+    assert score.n_windows > 1 and score.n_cut > 0
+    assert len(make_model(parts).generate([example.history], decoding())) == 1

@@ -1,0 +1,153 @@
+"""The exported models, read by transformers alone, are the models that were trained."""
+
+import json
+
+import pytest
+import torch
+
+from llm.__main__ import main as run_command
+from llm.evaluation.hub_model import HubModel
+from llm.evaluation.scoring import ScratchModel
+from llm.files import write_json
+from llm.hub.export import export_finetuned, export_scratch
+from llm.hub.pretrained import load_base, load_finetuned
+from llm.hub.upstream import generate_tiny
+from llm.inference.decoding import Decoding
+from llm.models.registry import build_model, describe_model, load_gpt
+from llm.models.shape import ModelConfig
+from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
+from llm.training.checkpoint import save_tensors
+from llm.training.lora import FinetuneConfig, add_lora, save_adapter
+
+TURNS = ("Why is the sky blue?", "Light scatters.\n  Blue most.", "And at dusk… é ?")
+GREEDY = Decoding(12, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=1)
+
+
+def messages(turns):
+    return [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+
+
+def perturb(model, std, only=""):
+    """Nothing; weights far from their initial ones, so that every one of them matters."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if only in name:
+                weight += std * torch.randn(weight.shape, generator=generator)
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def scratch(request, tmp_path_factory):
+    """Folder of a model as the stage train_scratch leaves it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    tokenizer = train_tokenizer([*TURNS, "the cat sat on the mat"] * 3, TokenizerConfig(300, 2))
+    shape = ModelConfig(request.param, 2, 2, 16, 64, dropout=0.1, attn_dropout=0.0)
+    model = build_model(shape, tokenizer.vocab_size, torch.Generator().manual_seed(1))
+    perturb(model, 0.2)
+    save_tensors(folder / "best.safetensors", dict(model.named_parameters()))
+    write_json(folder / "config.json", describe_model(model))
+    tokenizer.save(folder / "tokenizer.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(scratch, tmp_path_factory):
+    """The exported model and tokenizer, loaded by name alone."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    export_scratch(scratch, folder)
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+
+def test_the_class_is_that_of_the_architecture(scratch, exported):
+    name = json.loads((scratch / "config.json").read_text(encoding="utf-8"))["architecture"]
+    assert type(exported[0]).__name__ == {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}[name]
+
+
+def test_logits_are_equal(scratch, exported):
+    ids = torch.randint(0, 260, (2, 64), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours, theirs = load_gpt(scratch)(ids), exported[0](ids).logits
+    assert ours.std() > 0.5
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_the_chat_template_gives_our_prompts(scratch, exported, n):
+    ours = load_tokenizer(scratch / "tokenizer.json")
+    theirs = exported[1].apply_chat_template(messages(TURNS[:n]), add_generation_prompt=True)["input_ids"]
+    assert theirs == ours.encode_prompt(TURNS[:n])
+    whole = exported[1].apply_chat_template(messages(TURNS[:2]))["input_ids"]
+    assert whole == ours.encode_dialogue(TURNS[:2]).tolist()
+
+
+def test_texts_survive_and_role_tokens_are_special(scratch, exported):
+    ours, theirs = load_tokenizer(scratch / "tokenizer.json"), exported[1]
+    for text in (*TURNS, " two  spaces ", "don't , stop"):
+        assert theirs(text)["input_ids"] == ours.encode(text)
+        assert theirs.decode(ours.encode(text)) == text
+    assert set(theirs.all_special_ids) == {ours.user_id, ours.assistant_id, ours.end_id}
+    assert theirs.decode(ours.encode_prompt(TURNS[:1]), skip_special_tokens=True) == TURNS[0]
+
+
+def test_generate_gives_our_greedy_replies(scratch, exported):
+    gpt, ours = load_gpt(scratch), load_tokenizer(scratch / "tokenizer.json")
+    model, tokenizer = exported
+    histories = [TURNS[:1], ("the cat",), TURNS]
+    expected = ScratchModel("scratch", gpt, ours, 2048).generate(histories, GREEDY)
+    assert all(expected)
+    for history, reply in zip(histories, expected, strict=True):
+        ids = tokenizer.apply_chat_template(messages(history), add_generation_prompt=True, return_tensors="pt")
+        said = model.generate(**ids, max_new_tokens=12)[0, ids["input_ids"].size(1) :]
+        assert tokenizer.decode(said, skip_special_tokens=True).strip() == reply
+
+
+def test_a_reply_ends_at_any_role_token(scratch, exported):
+    ours = load_tokenizer(scratch / "tokenizer.json")
+    assert exported[0].generation_config.eos_token_id == [ours.end_id, ours.user_id, ours.assistant_id]
+
+
+def test_a_folder_with_files_is_not_overwritten(scratch, tmp_path):
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="name a new folder"):
+        export_scratch(scratch, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory):
+    """Folders of a tiny base model and of an adapter that changes it."""
+    base, adapter = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("mistral")
+    write_json(base / "tandem.json", vars(generate_tiny(base)))
+    network = add_lora(load_base(base)[0], FinetuneConfig(True, None, 64, 2, 4, 0.0, "none", False, train=None))
+    perturb(network, 0.2, only="lora_B")
+    save_adapter(adapter, network)
+    write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny"})
+    return base, adapter
+
+
+def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    export_finetuned(*finetuned, tmp_path / "merged")
+    model, tokenizer = (c.from_pretrained(tmp_path / "merged") for c in (AutoModelForCausalLM, AutoTokenizer))
+    ids = torch.randint(0, 200, (1, 30), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        theirs, ours = model(ids).logits, load_finetuned(*finetuned)[0](ids).logits
+        base = load_base(finetuned[0])[0](ids).logits
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+    assert (ours - base).abs().max() > 0.01
+    expected = HubModel("mistral", *load_finetuned(*finetuned), 2048).generate([TURNS], GREEDY)
+    prompt = tokenizer.apply_chat_template(messages(TURNS), add_generation_prompt=True, return_tensors="pt")
+    said = model.generate(**prompt, max_new_tokens=12)[0, prompt["input_ids"].size(1) :]
+    assert [tokenizer.decode(said, skip_special_tokens=True).strip()] == expected
+
+
+def test_the_command_exports_the_model_of_the_last_run(scratch, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/scratch").symlink_to(scratch)
+    assert run_command(["export", "scratch", "out"]) == 0
+    assert (tmp_path / "out/config.json").is_file()
+    assert run_command(["export", "mistral", "out"]) == 1
+    assert "dvc repro finetune_mistral" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import llm.models.attention
+from llm.models.attention import attend, document_mask
+from llm.models.dropout import keep_mask, keep_share
+
+
+def draw(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed), requires_grad=True)
+
+
+def assert_equal(ours: torch.Tensor, theirs: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Nothing; both have the same values, and the same gradients with respect to the inputs."""
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    upstream = torch.randn(theirs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    found, expected = (torch.autograd.grad(y, inputs, upstream) for y in (ours, theirs))
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("scores", [1, 2 * 3 * 10 * 10, 10**6])  # a row at a time, two rows, all
+def test_chunks_of_rows_give_the_values_and_gradients_of_torchs_attention(monkeypatch, scores):
+    monkeypatch.setattr(llm.models.attention, "SCORES", scores)
+    q, k, v = (draw(5, 3, 10, 4, seed=i) for i in range(3))
+    mask = document_mask(torch.arange(50).view(5, 10) // 7).double()
+    theirs = F.scaled_dot_product_attention(q, k, v, mask)
+    assert_equal(attend(q, k, v, mask), theirs, (q, k, v))
+
+
+def test_without_a_mask_attention_is_causal():
+    q, k, v = (draw(2, 3, 6, 4, seed=i) for i in range(3))
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(attend(q, k, v, None), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_single_query_without_a_mask_sees_every_key():
+    q, k, v = draw(2, 3, 1, 4), draw(2, 3, 7, 4, seed=2), draw(2, 3, 7, 4, seed=3)
+    expected = (q @ k.mT / math.sqrt(4)).softmax(-1) @ v
+    torch.testing.assert_close(attend(q, k, v, None), expected, rtol=1e-12, atol=1e-12)
+
+
+def plainly_dropped(q, k, v, mask, p, rows):
+    """Attention by its formula, with the masks that chunks of this many rows of the batch draw."""
+    B, H, T, _ = q.shape
+    sizes = [len(part) for part in torch.arange(B).split(rows)]
+    kept = torch.cat([keep_mask(n * H * T * T, p).view(n, H, T, T) for n in sizes])
+    weights = (q @ k.mT / math.sqrt(q.size(-1)) + mask).softmax(-1)
+    return (weights * kept / keep_share(p)) @ v
+
+
+@pytest.mark.parametrize(("rows", "scores"), [(1, 1), (2, 2 * 3 * 10 * 10), (5, 10**6)])
+def test_dropped_weights_give_the_values_and_gradients_of_the_formula(monkeypatch, rows, scores):
+    monkeypatch.setattr(llm.models.attention, "SCORES", scores)
+    q, k, v = (draw(5, 3, 10, 4, seed=i) for i in range(3))
+    mask = document_mask(torch.arange(50).view(5, 10) // 7).double()
+    torch.manual_seed(1)
+    theirs = plainly_dropped(q, k, v, mask, 0.3, rows)
+    torch.manual_seed(1)
+    assert_equal(attend(q, k, v, mask, dropout=0.3), theirs, (q, k, v))
+
+
+def test_attention_dropout_keeps_the_mean():
+    q, k = torch.zeros(64, 4, 32, 8), torch.zeros(64, 4, 32, 8)  # equal weights: each value is a mean of kept ones
+    torch.manual_seed(1)
+    y = attend(q, k, torch.ones(64, 4, 32, 8), torch.zeros(1, 1, 32, 32), dropout=0.2)
+    deviation = math.sqrt(0.2 / 0.8 / (64 * 4 * 32 * 32))  # of the mean over all weights
+    assert abs(float(y.mean()) - 1.0) < 4 * deviation
+    assert not torch.allclose(y, torch.ones_like(y))
+
+
+def test_long_rows_leave_out_what_their_first_half_cannot_see(monkeypatch):
+    monkeypatch.setattr(llm.models.attention, "SCORES", 2 * 2 * 67 * 67)
+    q, k, v = (draw(5, 2, 67, 4, seed=i) for i in range(3))
+    mask = document_mask(torch.arange(335).view(5, 67) // 40).double()
+    theirs = F.scaled_dot_product_attention(q, k, v, mask)
+    assert {piece.keys.stop for piece in llm.models.attention._pieces(mask, 2)} == {33, 67}
+    assert_equal(attend(q, k, v, mask), theirs, (q, k, v))
+
+
+def test_halves_with_dropped_weights_have_the_gradient_of_their_values():
+    q, k, v = (draw(2, 1, 64, 2, seed=i) for i in range(3))
+
+    def dropped(*tensors: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return attend(*tensors, None, dropout=0.3)
+
+    torch.autograd.gradcheck(dropped, (q, k, v), fast_mode=True)
+
+
+def test_a_mask_that_shows_later_keys_is_respected():
+    q, k, v = (draw(2, 3, 64, 4, seed=i) for i in range(3))
+    mask = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
+    expected = F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(attend(q, k, v, mask), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_a_step_of_generation_equals_the_attention_that_trains(queries):
+    q, k, v = draw(2, 3, queries, 4), draw(2, 3, 7, 4, seed=2), draw(2, 3, 7, 4, seed=3)
+    mask = torch.zeros(2, 1, queries, 7, dtype=torch.float64)
+    mask[0, :, :, :2] = -math.inf  # padding of the first row
+    trained = attend(q, k, v, mask)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v, mask), trained, rtol=1e-12, atol=1e-12)

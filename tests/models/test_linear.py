@@ -1,0 +1,131 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import llm.models.linear
+from llm.models.linear import Linear, packed, project, weight_gradient
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def layer(n_in: int, n_out: int, bias: bool, dtype: torch.dtype) -> Linear:
+    made = Linear(n_in, n_out, bias=bias, dtype=dtype)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(draw(*parameter.shape, dtype=dtype))
+    return made
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("n_in", "n_out"), [(5, 8), (8, 5), (6, 6)])  # wider, narrower, as wide
+def test_a_layer_has_the_values_and_gradients_of_torchs(n_in, n_out, bias):
+    ours, x = layer(n_in, n_out, bias, torch.float64), draw(2, 7, n_in).requires_grad_()
+    theirs = F.linear(x, ours.weight, ours.bias)
+    torch.testing.assert_close(ours(x), theirs, rtol=1e-12, atol=1e-12)
+    inputs, upstream = [x, *ours.parameters()], draw(2, 7, n_out)
+    expected = torch.autograd.grad(theirs, inputs, upstream)
+    torch.testing.assert_close(torch.autograd.grad(ours(x), inputs, upstream), expected, rtol=1e-11, atol=1e-11)
+
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (32, 1), (3, 50)])  # one next token, many, rows of training
+def test_onednns_layer_gives_the_values_of_torchs(monkeypatch, shape, bias):
+    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: True)
+    made, x = layer(64, 96, bias, torch.float32), draw(*shape, 64, dtype=torch.float32)
+    exact = F.linear(x.double(), made.weight.double(), made.bias.double() if bias else None)
+    for found in (project(x, made.weight, made.bias), made(x)):
+        torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+        assert found.shape == exact.shape
+
+
+def test_what_onednns_layer_does_not_take_goes_to_torch(monkeypatch):
+    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: True)
+    x, weight = draw(3, 4), draw(5, 4)
+    torch.testing.assert_close(project(x, weight, None), x @ weight.T)
+
+
+class Calls(TorchDispatchMode):
+    """Collects the names of the kernels that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@needs_onednn
+@pytest.mark.parametrize(("device", "ours"), [("cpu", True), ("meta", False)])  # meta: as a GPU in such a machine
+def test_onednns_layer_is_for_the_cpu_only(monkeypatch, device, ours):
+    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: True)
+    with Calls() as calls:
+        project(torch.ones(3, 4, device=device), torch.ones(5, 4, device=device), None)
+    assert ("mkldnn._linear_pointwise.default" in calls.names) == ours
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 32, 300])
+def test_packed_weights_give_the_same_values(monkeypatch, rows, bias):
+    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: True)
+    model, x = torch.nn.Sequential(layer(64, 96, bias, torch.float32)), draw(rows, 64, dtype=torch.float32)
+    with torch.inference_mode():
+        expected = model(x)
+        with packed(model):
+            assert model[0].packed.is_mkldnn
+            torch.testing.assert_close(model(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_onednn
+def test_packed_weights_are_gone_afterwards_also_after_an_error(monkeypatch):
+    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: True)
+    model, x = torch.nn.Sequential(layer(4, 6, True, torch.float32)), draw(2, 4, dtype=torch.float32)
+    with pytest.raises(KeyboardInterrupt), packed(model):
+        raise KeyboardInterrupt
+    with torch.no_grad():
+        model[0].weight.zero_()
+        assert torch.equal(model(x), model[0].bias.expand(2, 6))
+
+
+@pytest.mark.parametrize("served", [pytest.param(True, marks=needs_onednn), False])
+@pytest.mark.parametrize("ours", [True, False])  # False: another device
+def test_with_gradients_the_weights_themselves_are_used(monkeypatch, served, ours):
+    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: served)
+    monkeypatch.setattr(llm.models.linear, "own_kernels", lambda x: ours)
+    made, x = layer(4, 6, True, torch.float32), draw(2, 4, dtype=torch.float32)
+    with packed(made):
+        made(x).sum().backward()
+    torch.testing.assert_close(made.weight.grad, x.sum(0).expand(6, 4))
+
+
+@pytest.mark.parametrize(("served", "dtype"), [(True, torch.float64), (False, torch.float32)])
+def test_what_onednn_does_not_take_is_used_as_it_is(monkeypatch, served, dtype):
+    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: served)
+    made, x = layer(4, 6, True, dtype), draw(2, 4, dtype=dtype)
+    expected = made(x).detach()
+    with packed(made), torch.no_grad():
+        assert made.packed.data_ptr() == made.weight.data_ptr()
+        assert torch.equal(made(x), expected)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(3, 5), (5, 3)])
+def test_a_weights_gradient_is_the_sum_over_rows(n_in, n_out):
+    grad, x = draw(7, n_out), draw(7, n_in)
+    expected = sum(torch.outer(g, row) for g, row in zip(grad, x, strict=True))
+    torch.testing.assert_close(weight_gradient(grad, x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_without_gradients_nothing_is_kept_for_a_backward_pass():
+    made, x = layer(4, 6, True, torch.float64), draw(2, 4)
+    with torch.no_grad():
+        assert made(x).grad_fn is None
+    assert made(x).grad_fn is not None

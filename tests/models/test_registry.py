@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from llm.files import write_json
+from llm.models.gpt import GPT
+from llm.models.llama import Llama
+from llm.models.registry import build_model, describe_model, load_gpt, n_parameters
+from llm.models.shape import ModelConfig
+from llm.training.checkpoint import save_tensors
+
+SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 16, "dropout": 0.0, "attn_dropout": 0.0}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("gpt2", GPT), ("llama", Llama)])
+def test_a_saved_model_gives_the_same_logits(tmp_path, name, kind):
+    model = build_model(ModelConfig(architecture=name, **SHAPE), 30, torch.Generator().manual_seed(1)).eval()
+    save_tensors(tmp_path / "best.safetensors", dict(model.named_parameters()))
+    write_json(tmp_path / "config.json", describe_model(model))
+    loaded = load_gpt(tmp_path)
+    ids = torch.arange(12)[None]
+    assert isinstance(loaded, kind)
+    assert torch.equal(loaded(ids), model(ids))
+
+
+PACKED = {
+    "positions": torch.tensor([[*range(7), *range(9)]] * 3),
+    "documents": torch.tensor([[0] * 7 + [1] * 9] * 3),
+}
+
+
+def states_and_gradients(model, ids):
+    states = model.hidden(ids, **{name: t.to(ids.device) for name, t in PACKED.items()})
+    states.square().sum().backward()
+    return states.float(), [p.grad for p in model.parameters()]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_the_formulas_of_other_devices_give_what_our_own_kernels_give(monkeypatch, name):
+    model = build_model(ModelConfig(architecture=name, **SHAPE), 30, torch.Generator().manual_seed(1)).double()
+    ids = torch.randint(0, 30, (3, 16), generator=torch.Generator().manual_seed(2))
+    expected = states_and_gradients(model, ids)
+    model.zero_grad()
+    for module in ("attention", "dropout", "gpt", "llama"):
+        monkeypatch.setattr(f"llm.models.{module}.own_kernels", lambda x: False)
+    # cosines and masks are made in fp32
+    torch.testing.assert_close(states_and_gradients(model, ids), expected, rtol=1e-6, atol=1e-6)
+    model = model.float()
+    with torch.autocast("cpu", torch.bfloat16):  # as on CUDA; bf16 keeps 8 bits
+        torch.testing.assert_close(states_and_gradients(model, ids)[0], expected[0].float(), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_another_device_computes_everything_itself(name):
+    shape = ModelConfig(architecture=name, **{**SHAPE, "dropout": 0.1, "attn_dropout": 0.1})
+    with torch.device("meta"):  # no numbers, but every operation has to find its tensors there
+        model = build_model(shape, 30)
+        states, gradients = states_and_gradients(model, torch.zeros(3, 16, dtype=torch.long))
+    assert states.shape == (3, 16, 16) and states.is_meta
+    assert all(gradient.is_meta for gradient in gradients)
+
+
+def test_a_missing_model_names_the_stage_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="dvc repro train_scratch"):
+        load_gpt(tmp_path)
+
+
+def test_tied_weights_count_once():
+    # embedding 30*16, positions 16*16, two blocks of 12*16*16 + 13*16, closing norm 2*16
+    model = build_model(ModelConfig(architecture="gpt2", **SHAPE), 30)
+    assert n_parameters(model) == 30 * 16 + 16 * 16 + 2 * (12 * 16 * 16 + 13 * 16) + 2 * 16
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="n_embd 192 is not a multiple of n_head 5"):
+        ModelConfig("gpt2", n_layer=1, n_head=5, n_embd=192, context_length=16, dropout=0.0, attn_dropout=0.0)

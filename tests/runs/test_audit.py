@@ -1,0 +1,105 @@
+import csv
+import io
+import json
+
+import pytest
+
+from llm.corpus.questions import Question
+from llm.evaluation.evaluate import Measured, Texts
+from llm.evaluation.testset import Asked
+from llm.judge.trees import load_judge
+from llm.runs.audit import COLUMNS, LIMIT, audit_figures, audit_table, read_audit
+
+QUESTIONS = [
+    Question(f"q{i}", "a", f"Is {i} even?", (f"{i} is", "Yes, it is"), (f"{i} is odd", "No, it never was"))
+    for i in range(60)
+]
+
+
+def run(answers):
+    return Measured(Asked([], [], [], QUESTIONS, []), None, Texts([], [], answers, []))
+
+
+RUNS = {
+    "scratch": run(["Yes, it is."] * 59 + ["I don't know."]),
+    "base": run([""] * 30 + ["No, it never was even"] * 30),
+    "ngram5": Measured(Asked([], [], [], [], []), None, None),
+}
+
+
+def read(table):
+    return list(csv.DictReader(io.StringIO(table.decode())))
+
+
+def write(path, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def filled():
+    """The table as a person fills it in who calls every "No" false."""
+    return [
+        {**row, "human": "False" if row["answer"].startswith("No") else "true"} for row in read(audit_table(RUNS, 1))
+    ]
+
+
+def test_the_table_has_so_many_answers_of_each_model_and_no_label():
+    rows = read(audit_table(RUNS, 1))
+    assert len(rows) == LIMIT + 30  # what is no answer is not asked about
+    assert {row["human"] for row in rows} == {""}
+    assert tuple(rows[0]) == COLUMNS
+    assert audit_table(RUNS, 1) == audit_table(RUNS, 1)
+
+
+def test_the_table_names_no_model_and_mixes_them():
+    text = audit_table(RUNS, 1).decode()
+    assert not any(name in text for name in RUNS)
+    kinds = [row["answer"][:2] for row in read(text.encode())]
+    assert kinds not in (sorted(kinds), sorted(kinds, reverse=True))
+
+
+def test_a_filled_in_table_says_how_good_the_judge_is(tmp_path, repository):
+    judged = read_audit(write(tmp_path / "audit.csv", filled()), tuple(RUNS))
+    assert {one.model for one in judged} == {"scratch", "base"}
+    found = audit_figures(judged, load_judge(repository / "data/judge"), 100, seed=1)
+    assert found["all"]["answers"] == 80
+    assert found["all"]["human_false_rate"]["value"] == 30 / 80
+    assert found["all"]["auroc"]["value"] == 1.0
+    assert found["base"]["human_false_rate"]["value"] == 1.0
+    assert found["base"]["auroc"] is None  # all false: nothing to tell apart
+    assert found["base"]["judge_false_rate"] > found["scratch"]["judge_false_rate"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_rows_without_a_judgement_are_left_out(tmp_path, repository):
+    rows = filled()
+    for row in rows[10:]:
+        row["human"] = ""
+    found = audit_figures(
+        read_audit(write(tmp_path / "a.csv", rows), tuple(RUNS)), load_judge(repository / "data/judge"), 100, 1
+    )
+    assert set(found) == {"all"}  # too few of any model
+    assert found["all"]["answers"] == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"human": "maybe"}, r"row 1: human is 'maybe', allowed: true, false, or empty"),
+        ({"item": "q1/0"}, r"row 1: the item 'q1/0' is of no model known here"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_refused(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_audit(write(tmp_path / "a.csv", [{**filled()[0], **change}]), tuple(RUNS))
+
+
+def test_an_empty_table_and_another_table_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no judgement: write true or false"):
+        read_audit(write(tmp_path / "a.csv", read(audit_table(RUNS, 1))), tuple(RUNS))
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has no column item, question.* no copy of metrics/judge_audit.csv"):
+        read_audit(tmp_path / "b.csv", tuple(RUNS))

@@ -1,0 +1,191 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llm.runs.common_items import restrict
+from llm.runs.compare import compare, in_short, standing, table
+from llm.stats.verdict import CANT_TELL
+from tests.measured_runs import ASKED, N_BYTES, N_GROUPS, PER_GROUP, make_asked, rules, that_says, with_bpb
+
+N = len(N_BYTES)
+ITEM = np.repeat(np.random.default_rng(1).normal(2.0, 0.3, N_GROUPS), PER_GROUP)  # how hard each reply is, by group
+RULES = rules()
+
+
+FEW = make_asked(n_groups=20, per_group=1, n_questions=0)
+
+
+def seeds(rng, n, level=0.0, seed_sd=0.02, item_sd=0.1):
+    """Runs of one configuration: what a seed shifts on all items, and what it is better or worse at."""
+    return [with_bpb(ITEM + level + rng.normal(0, seed_sd) + rng.normal(0, item_sd, N)) for _ in range(n)]
+
+
+def verdicts(a, b, **spreads):
+    return {name: line.verdict for name, line in compare(a, b, rules(**spreads)).lines.items()}
+
+
+def test_the_difference_is_that_of_the_sums():
+    line = compare([with_bpb(ITEM)], [with_bpb(ITEM + 0.5)], RULES).lines["bpb.all"]
+    assert line.difference == pytest.approx(-0.5)
+    assert line.a == pytest.approx((ITEM * N_BYTES).sum() / N_BYTES.sum())
+    assert (line.low, line.high) == pytest.approx((-0.5, -0.5))  # paired: how hard the items are cancels
+    assert line.verdict == "better on these items; one seed"
+
+
+def test_a_run_is_not_better_than_itself():
+    run = that_says(["a token is text"] * N_GROUPS)
+    for line in compare([run], [run], RULES).lines.values():
+        assert (line.difference, line.p, line.verdict) == (0.0, 1.0, CANT_TELL)
+
+
+def test_one_seed_never_claims_more_than_these_items():
+    rng = np.random.default_rng(2)
+    for level in (0.0, 0.05, 0.5):
+        for side in (1, 2):
+            found = set(verdicts(seeds(rng, side), seeds(rng, 4, level)).values())
+            assert found <= {
+                CANT_TELL,
+                *(f"{w} on these items; {n}" for w in ("better", "worse") for n in ("one seed", "two seeds")),
+            }
+
+
+def test_one_seed_of_one_configuration_is_held_back_by_the_spread_between_seeds():
+    """Without seed_sd, items alone find most pairs of seeds different; with it, a gap of two spreads is needed.
+
+    Two seeds differ by N(0, 2 sd^2): they are more than 2 sd apart in 16 % of cases.
+    """
+    noise = np.random.default_rng(3).normal(0, 0.02, (60, 2, 1)) + np.random.default_rng(4).normal(0, 0.02, (60, 2, 20))
+    pairs = [[with_bpb(2.0 + one, asked=FEW) for one in both] for both in noise]
+
+    def claims(seed_sd):
+        found = [compare([a], [b], rules(100, bpb=seed_sd)).lines["bpb.all"].verdict for a, b in pairs]
+        return sum(verdict != CANT_TELL for verdict in found)
+
+    assert claims(0.0) > 30
+    assert claims(0.02) <= 15
+
+
+def simulated(n_cases, level, seed):
+    """Share of cases in which three seeds, `level` below three others, get each verdict on bits per byte."""
+    rng, items, found = np.random.default_rng(seed), np.linspace(1.5, 2.5, 20), []
+    for _ in range(n_cases):
+        noise = rng.normal(0, 0.02, (6, 1)) + rng.normal(0, 0.02, (6, 20))  # what a seed is better at, in all and here
+        runs = [with_bpb(items + one, asked=FEW) for one in noise - level * np.array([[1], [1], [1], [0], [0], [0]])]
+        found.append(compare(runs[:3], runs[3:], rules(100)).lines["bpb.all"].verdict)
+    return {verdict: found.count(verdict) / n_cases for verdict in ("better", CANT_TELL, "worse")}
+
+
+def test_three_seeds_of_one_configuration_a_side_cannot_be_told_apart():
+    assert simulated(200, 0.0, seed=4)[CANT_TELL] >= 0.95
+
+
+def test_a_planted_difference_of_five_percent_is_found():
+    """.1 of 2 bits per byte, at a spread of 1 % between seeds."""
+    assert simulated(100, 0.1, seed=5)["better"] >= 0.9
+
+
+def test_questions_are_tested_by_mcnemar():
+    right, wrong = np.arange(40) < 30, np.arange(40) < 24  # six that only one side knows
+    line = compare([with_bpb(ITEM, right)], [with_bpb(ITEM, wrong)], RULES).lines["choice.mc1"]
+    assert (line.a, line.b, line.p, line.test) == (0.75, 0.6, 2 / 2**6, "McNemar, exact")
+    assert line.verdict == "better on these items; one seed"
+
+
+def with_truthfulqa(right):
+    """A run that answers these of 40 more questions rightly, and none of the quiz."""
+    run, told = with_bpb(ITEM), with_bpb(ITEM, right).likelihoods.answers["choice"]
+    likely = replace(run.likelihoods, answers={**run.likelihoods.answers, "truthfulqa": told})
+    return replace(run, asked=replace(ASKED, truthfulqa=ASKED.quiz), likelihoods=likely)
+
+
+def test_truthfulqa_is_paired_apart_from_the_quiz():
+    a, b = with_truthfulqa(np.arange(40) < 30), with_truthfulqa(np.arange(40) < 24)
+    found = compare([a], [b], RULES)
+    line = found.lines["truthfulqa.mc1"]
+    assert (line.a, line.b, line.p, line.test) == (0.75, 0.6, 2 / 2**6, "McNemar, exact")
+    assert found.lines["truthfulqa.mc2"].difference > 0
+    assert (found.lines["choice.mc1"].difference, found.shared["truthfulqa"]) == (0.0, 40)
+
+
+def test_a_run_that_was_not_asked_truthfulqa_is_compared_by_the_rest():
+    found = compare([with_truthfulqa(np.arange(40) < 30)], [with_bpb(ITEM)], RULES)
+    assert "choice.mc1" in found.lines and "truthfulqa.mc1" not in found.lines
+    assert (found.shared["truthfulqa"], found.left_out["truthfulqa"]) == (0, 0)
+
+
+def test_runs_of_different_parts_of_truthfulqa_share_some():
+    a, b = with_truthfulqa(np.arange(40) < 30), with_truthfulqa(np.arange(40) < 24)
+    half = restrict(b, replace(b.asked, truthfulqa=b.asked.truthfulqa[20:]))
+    found = compare([a], [half], RULES)
+    assert (found.lines["truthfulqa.mc1"].a, found.lines["truthfulqa.mc1"].b) == (0.5, 0.2)  # 10 and 4 of the last 20
+    assert (found.shared["truthfulqa"], found.left_out["truthfulqa"]) == (20, 20)
+
+
+def test_more_right_answers_and_fewer_bits_are_better():
+    right = np.arange(40) < 30
+    found = verdicts([with_bpb(ITEM + 0.5, right)], [with_bpb(ITEM, ~right & False)])
+    assert found["bpb.all"] == "worse on these items; one seed"
+    assert found["choice.mc1"] == "better on these items; one seed"
+
+
+def test_the_real_replies_beat_others_in_every_figure_of_texts():
+    real, other = [e.reply for e in ASKED.prompts], ["something else entirely"] * N_GROUPS
+    lines = compare([that_says(real)], [that_says(other)], RULES).lines
+    for name in ("text.bleu", "text.chrf", "text.token_f1"):
+        assert lines[name].verdict == "better on these items; one seed"
+    assert lines["text.bleu"].test == "sacrebleu's paired bootstrap"
+    assert lines["text.degenerate"].verdict == CANT_TELL
+
+
+def test_what_only_one_side_can_do_is_not_compared():
+    assert {
+        name.partition(".")[0] for name in compare([with_bpb(ITEM)], [that_says(["a"] * N_GROUPS)], RULES).lines
+    } == {
+        *("bpb", "choice"),
+    }
+
+
+def test_equal_runs_on_one_side_are_one_seed():
+    rng = np.random.default_rng(6)
+    (a,), b = seeds(rng, 1, -0.5), seeds(rng, 3)
+    found = compare([a, a, a], b, RULES)
+    assert found.n_seeds == (1, 3)
+    assert found.lines["bpb.all"].verdict == "better on these items; one seed"
+
+
+def test_a_small_source_has_no_interval_and_no_verdict():
+    strict = rules()
+    strict = type(strict)(strict.seed_sd, strict.n_resamples, strict.seed, min_dialogues=61, judge=None)
+    lines = compare([with_bpb(ITEM)], [with_bpb(ITEM + 0.5)], strict).lines
+    for name in ("bpb.eli5", "bpb.technical", "bpb.macro"):
+        assert (lines[name].low, lines[name].p, lines[name].verdict) == (None, None, CANT_TELL)
+    assert lines["bpb.all"].verdict == "better on these items; one seed"
+
+
+def test_runs_that_share_nothing_are_refused():
+    from llm.evaluation.evaluate import Measured
+
+    other = make_asked(n_groups=1, per_group=1, n_questions=1)
+    run = with_bpb(ITEM)
+    nothing = Measured(type(other)([], [], [], [], []), type(run.likelihoods)([], {}), None)
+    with pytest.raises(ValueError, match="the runs share no item"):
+        compare([run], [nothing], RULES)
+
+
+def test_the_table_tells_what_it_rests_on():
+    rng = np.random.default_rng(7)
+    page = table(compare(seeds(rng, 3, -0.5), seeds(rng, 3), RULES), "new", "old")
+    assert "(Welch)" in page
+    assert page.splitlines()[0].split()[:3] == ["new", "old", "difference"]
+    assert f"On {N} replies, 40 quiz that all runs share" in page
+    assert "Seeds: 3 against 3." in page
+    long = table(compare(seeds(rng, 1), seeds(rng, 1), RULES), "seed1,seed2,seed3", "old")
+    assert long.splitlines()[:2] == ["A is seed1,seed2,seed3", "B is old"]
+    assert long.splitlines()[3].split()[:3] == ["A", "B", "difference"]
+
+
+def test_a_model_that_is_not_there_leaves_its_comparisons_empty():
+    found = standing({"scratch": with_bpb(ITEM), "ngram5": with_bpb(ITEM + 1)}, RULES)
+    assert in_short(found["scratch - ngram5"])["bpb.all"]["verdict"] == "better on these items; one seed"
+    assert in_short(found["mistral - base"]) is None

@@ -1,0 +1,136 @@
+"""Runs read from a working tree, from commits and from an experiment of a real repository."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from llm.__main__ import main, split_run
+from llm.corpus.truthfulqa import read_truthfulqa
+from llm.dialogue import Dialogue, write_table
+from llm.evaluation.scoring import Score
+from llm.files import write_bytes, write_json
+from llm.runs.compare import CompareConfig
+from llm.runs.records import score_rows, to_lines
+from llm.runs.run_files import NEEDED, PREDICTIONS, SCORES, SETTINGS, TEST, TRUTHFULQA, export_revision, read_run
+from llm.runs.settings import Settings
+from tests.measured_runs import ASKED, N_BYTES, SPREADS, with_bpb
+from tests.runs.test_settings import EVALUATE
+from tests.truthful_answers import write_table as write_truthfulqa
+
+
+def write_run(folder, likelihoods):
+    """The files of a run of one model, as the stage evaluate leaves them."""
+    write_json(folder / SETTINGS, asdict(Settings(EVALUATE, CompareConfig(SPREADS), data_seed=1, min_dialogues=2)))
+    write_bytes(folder / SCORES, to_lines(score_rows("scratch", ASKED, likelihoods)))
+    write_bytes(folder / PREDICTIONS, b"")
+    dialogues = [Dialogue(e.id.partition("/")[0], e.source, e.group, (*e.history, e.reply)) for e in ASKED.examples]
+    write_table(folder / TEST, dialogues)
+    rows = [json.dumps(asdict(question)) + "\n" for question in ASKED.quiz]
+    write_bytes(folder / "data/curated/quiz.jsonl", "".join(rows).encode())
+    write_bytes(folder / "data/curated/false_premise.jsonl", b"")
+
+
+def shell(folder, *command):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def git(folder, *arguments):
+    shell(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments)
+
+
+def level(bits):
+    return with_bpb(np.linspace(1.5, 2.5, len(N_BYTES)) + bits).likelihoods
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """Two commits, `before` and the later `after`, with the big files in DVC's cache alone, as in a real project."""
+    folder = tmp_path_factory.mktemp("repository")
+    git(folder, "init", "-q", "-b", "main")
+    shell(folder, sys.executable, "-m", "dvc", "init", "-q")
+    for name, bits in (("before", 0.0), ("after", -0.5)):
+        write_run(folder, level(bits))
+        shell(folder, sys.executable, "-m", "dvc", "add", "-q", SCORES, PREDICTIONS, "data/clean")
+        git(folder, "add", "-A")
+        git(folder, "commit", "-qm", name)
+        git(folder, "tag", name)
+    return folder
+
+
+def test_a_run_is_read_back_from_its_files(repository):
+    found = read_run(repository).model("scratch")
+    assert found.asked.examples == ASKED.examples
+    assert found.likelihoods == level(-0.5)
+
+
+def test_the_files_of_a_commit_come_from_git_and_from_the_cache(repository, tmp_path):
+    export_revision("before", tmp_path, repository)
+    assert all((tmp_path / path).is_file() for path in NEEDED)
+    assert read_run(tmp_path).model("scratch").likelihoods == level(0.0)
+    assert read_run(repository).model("scratch").likelihoods == level(-0.5)  # the working tree is left alone
+
+
+def test_two_revisions_are_compared_by_name(repository, monkeypatch, capsys):
+    monkeypatch.chdir(repository)
+    assert main(["compare", "after", "before", "--model", "scratch"]) == 0
+    page = capsys.readouterr().out
+    assert "-0.5000" in page
+    assert "better on these items; one seed" in page
+    assert main(["compare", "workspace:scratch,before:scratch", "after:scratch"]) == 0
+    assert "Seeds: 2 against 1." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nothing:scratch", "scratch"), "nothing is no commit, branch or experiment here: see `dvc exp show`"),
+        (("scratch", "gpt5"), "gpt5 is no model of that run; there are scratch"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(repository, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(repository)
+    assert main(["compare", *words]) == 1
+    assert capsys.readouterr().err == f"{message}\n"
+
+
+def test_a_revision_older_than_the_scores_says_so(repository, tmp_path):
+    git(repository, "checkout", "-q", "--orphan", "old")
+    git(repository, "commit", "-qm", "old", "--allow-empty")
+    git(repository, "rm", "-q", "--cached", f"{SCORES}.dvc")
+    git(repository, "commit", "-qm", "without scores")
+    with pytest.raises(FileNotFoundError, match=f"old has no {SCORES}: it is older than that file"):
+        export_revision("old", tmp_path, repository)
+
+
+def test_a_run_is_named_by_revision_and_model():
+    assert split_run("main:scratch", None) == ("main", "scratch")
+    assert split_run("scratch", None) == ("workspace", "scratch")
+    assert split_run("main", "scratch") == ("main", "scratch")
+
+
+def test_truthfulqa_comes_with_the_revision_that_was_graded_on_it(tmp_path):
+    folder, other = tmp_path / "project", tmp_path / "other"
+    folder.mkdir()
+    asked = replace(ASKED, truthfulqa=read_truthfulqa(write_truthfulqa(folder / TRUTHFULQA)))
+    likely = replace(level(0.0), answers={"truthfulqa": [Score(-1.0, -1.0, 2)] * 20})
+    write_run(folder, level(0.0))
+    write_bytes(folder / SCORES, to_lines(score_rows("scratch", asked, likely)))
+    git(folder, "init", "-q", "-b", "main")
+    shell(folder, sys.executable, "-m", "dvc", "init", "-q")
+    shell(folder, sys.executable, "-m", "dvc", "add", "-q", "data/clean")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "graded")
+    export_revision("main", other, folder)
+    assert read_run(other).model("scratch").asked.truthfulqa == asked.truthfulqa
+
+
+def test_a_folder_without_data_says_what_to_run(tmp_path):
+    write_run(tmp_path, level(0.0))
+    (tmp_path / TEST).unlink()
+    with pytest.raises(FileNotFoundError, match="run `dvc repro clean`"):
+        read_run(tmp_path)

@@ -1,0 +1,363 @@
+"""The stage evaluate on tiny real models and files."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from llm.__main__ import main as main_of_llm
+from llm.dialogue import Dialogue, read_table, write_table
+from llm.evaluation.evaluate import make_yardstick
+from llm.evaluation.lineup import NAMES, line_up
+from llm.evaluation.plot_tables import read_rows
+from llm.evaluation.samples import PROMPTS
+from llm.evaluation.scorecard import fill_card, n_items
+from llm.evaluation.testset import EvaluateConfig
+from llm.evaluation.text_metrics import spans_of
+from llm.files import write_bytes, write_json
+from llm.hub.pretrained import load_base
+from llm.hub.upstream import BaseConfig, fetch_base
+from llm.judge.hallucination import TRUTH_MEASURES
+from llm.judge.trees import FILE, load_judge
+from llm.models.registry import build_model, describe_model
+from llm.models.shape import ModelConfig
+from llm.runs.compare import SeedSd
+from llm.tokens.canaries import draw_canaries, plant, write_canaries
+from llm.tokens.packing import TokenCorpus, write_corpus
+from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
+from llm.training.checkpoint import save_tensors
+from llm.training.lora import FinetuneConfig, add_lora, save_adapter
+from stages.evaluate import FOLDERS, JUDGE, ask_what, main, read_planted
+from tests.conftest import REPOSITORY
+
+SOURCES = ("dialogue", "eli5", "technical")
+EVALUATE = {
+    "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
+    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None,
+    "batch_tokens": 256, "bootstrap": 100,
+}  # fmt: skip
+SPREADS = dict.fromkeys((field.name for field in fields(SeedSd)), 0.01)
+SHAPE = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
+
+
+def make_dialogue(source, i):
+    turns = (f"what is {i} of {source}?", f"it is number {i} of {source}", "why?", f"because {i} comes after {i - 1}")
+    return Dialogue(f"{source}{i}", source, f"{source}{i}", turns)
+
+
+def write_data():
+    splits = {"train": range(8), "test": range(8, 14)}
+    dialogues = {split: [make_dialogue(s, i) for s in SOURCES for i in numbers] for split, numbers in splits.items()}
+    dialogues["test"] = [d for d in dialogues["test"] if d.source != "eli5" or d.id == "eli58"]  # a small source
+    for split, members in dialogues.items():
+        write_table(Path(f"data/clean/{split}.arrow"), members)
+    tokenizer = train_tokenizer([t for d in dialogues["train"] for t in d.turns], TokenizerConfig(300, 2))
+    encoded = [tokenizer.encode_dialogue(d.turns) for d in dialogues["train"]]
+    offsets = np.cumsum([0, *map(len, encoded)])
+    corpus = TokenCorpus(np.concatenate(encoded).astype(np.uint16), offsets, offsets[:-1], None)
+    canaries = draw_canaries(1, seed=1)
+    write_corpus(Path("data/tokens"), "train", plant(corpus, canaries, tokenizer))
+    write_canaries(Path("data/tokens/canaries.json"), canaries)
+    rows = [
+        {"id": f"q{i}", "area": f"area{i % 2}", "question": f"What is {i}?", "correct": [f"it is {i}"],
+         "incorrect": ["because", "nothing"], "explanation": "."}
+        for i in range(4)
+    ]  # fmt: skip
+    for name, part in (("quiz", rows[:3]), ("false_premise", rows[3:])):
+        path = Path(f"data/curated/{name}.jsonl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    return tokenizer
+
+
+def write_models(tokenizer):
+    scratch, base, adapter = Path("models/scratch"), Path("models/base"), Path("models/mistral")
+    gpt = build_model(SHAPE, tokenizer.vocab_size, torch.Generator().manual_seed(7))
+    save_tensors(scratch / "best.safetensors", dict(gpt.named_parameters()))
+    write_json(scratch / "config.json", describe_model(gpt))
+    tokenizer.save(scratch / "tokenizer.json")
+    origin = fetch_base(BaseConfig("tiny", "main"), base)
+    write_json(base / "tandem.json", asdict(origin))
+    torch.manual_seed(1)
+    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "none", False, train=None)
+    save_adapter(adapter, add_lora(load_base(base)[0], config))
+    write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny Mistral, fine-tuned"})
+    write_bytes(JUDGE / FILE, (REPOSITORY / "data/judge" / FILE).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder where the stage has run."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        params = {
+            "seed": 1,
+            "data_seed": 1,
+            "device": "cpu",
+            "clean": {"min_test_dialogues": 3},
+            "canaries": {"alternatives": 15},
+            "evaluate": EVALUATE,
+            "compare": {"seed_sd": SPREADS},
+        }
+        (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        write_models(write_data())
+        main()
+    return folder
+
+
+def read(project, name):
+    return json.loads((project / f"metrics/{name}.json").read_text(encoding="utf-8"))
+
+
+def keys(value, prefix=""):
+    if not isinstance(value, dict):
+        return {prefix}
+    return set().union(*(keys(inner, f"{prefix}.{name}") for name, inner in value.items()))
+
+
+def test_every_model_has_the_same_schema(project):
+    schemas = [keys(read(project, name)) for name in NAMES]
+    assert all(schema == schemas[0] for schema in schemas)
+    assert {".bpb.all", ".bpb.macro", ".ppl.eli5", ".text.bleu", ".choice.mc1", ".truth.contrast", ".n.quiz"} < schemas[
+        0
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [
+        ("scratch", {"bpb", "ppl", "choice", "memory", "text", "truth"}),
+        ("base", {"bpb", "ppl", "choice", "text", "truth", "uncertainty"}),
+        ("ngram5", {"bpb", "ppl", "choice", "memory"}),
+        ("unigram", {"bpb", "ppl", "choice", "memory"}),
+        ("compressor", {"bpb"}),
+        ("retrieval", {"text", "truth"}),
+        ("frequent", {"text", "truth"}),
+    ],
+)
+def test_what_makes_no_sense_for_a_model_is_null(project, name, measured):
+    sections = {section: set(row.values()) for section, row in read(project, name).items() if section != "n"}
+    assert {section for section, values in sections.items() if values != {None}} == measured
+    assert read(project, name)["n"] == read(project, "scratch")["n"]
+
+
+def test_counting_is_better_than_guessing_and_knowing_the_history_better_still(project):
+    bpb = {name: read(project, name)["bpb"]["all"] for name in ("ngram5", "unigram", "compressor", "untrained")}
+    assert 0 < bpb["ngram5"] < bpb["unigram"] < bpb["untrained"]
+    assert 0 < bpb["compressor"] < bpb["untrained"]
+    assert read(project, "detail/compressor")["bpb"]["all"]["low"] < bpb["compressor"]
+
+
+def test_the_progress_bar_counts_what_each_model_is_asked(project, monkeypatch):
+    monkeypatch.chdir(project)
+    asked, config = ask_what(EvaluateConfig(**EVALUATE), 1), EvaluateConfig(**EVALUATE)
+    spans = spans_of(turn for dialogue in read_table(FOLDERS.train) for turn in dialogue.turns)
+    stick = make_yardstick(asked, spans, load_judge(JUDGE), config, 3, 1)
+    for entrant in line_up(FOLDERS, torch.device("cpu"), 1, config.batch_tokens):
+        done = []
+        fill_card(entrant, stick, read_planted(1), config, done.append)
+        assert sum(done) == n_items(entrant, asked, config), entrant.name
+
+
+def test_only_models_of_the_planted_tokens_can_remember_the_canaries(project):
+    memory = {name: read(project, name)["memory"] for name in NAMES}
+    assert set(memory["base"].values()) == set(memory["mistral"].values()) == {None}
+    assert all(0 <= bits <= 4 for name in ("scratch", "untrained", "ngram5") for bits in memory[name].values())
+    assert read(project, "detail/scratch")["memory"]["most"] == 4.0  # log2 16
+    assert read(project, "detail/base")["memory"] == {}
+
+
+def test_the_tables_for_plots_hold_the_figures_of_the_details(project):
+    detail = read(project, "detail/scratch")
+    rows = [row for row in read_rows(project / "metrics/plots/bpb.csv") if row["model"] == "scratch"]
+    found = {row["source"]: tuple(map(float, (row["value"], row["low"], row["high"]))) for row in rows if row["low"]}
+    assert found == {
+        name: (e["value"], e["low"], e["high"]) for name, e in detail["bpb"].items() if e["low"] is not None
+    }
+    assert {row["source"] for row in rows if not row["low"]} == {"eli5", "macro"}  # the small source, and its mean
+    areas = {row["area"] for row in read_rows(project / "metrics/plots/choice.csv")}
+    assert areas == {"all", "area0", "area1"}
+
+
+def test_the_judge_s_figures_stand_beside_its_rates(project):
+    truth, detail = read(project, "scratch")["truth"], read(project, "detail/scratch")["truth"]
+    assert set(truth) == set(TRUTH_MEASURES)
+    assert detail["judge"]["judge_reliable"] is True
+    assert detail["judge"]["on_these_questions"] is None  # of one correct reference each
+    if truth["answered"]:
+        assert 0 <= detail["false_rate"]["low"] <= truth["false_rate"] <= detail["false_rate"]["high"] <= 1
+    assert read(project, "base")["uncertainty"]["own_answers"] > 0
+
+
+def test_answers_wait_for_a_person_and_the_filled_in_table_is_scored(project, tmp_path, monkeypatch, capsys):
+    text = (project / "metrics/judge_audit.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["human"] for row in rows} == {""}
+    with (tmp_path / "audit.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "human": "false"} for row in rows)
+    monkeypatch.chdir(project)
+    assert main_of_llm(["judge-audit", str(tmp_path / "audit.csv")]) == 0
+    assert json.loads(capsys.readouterr().out)["all"]["human_false_rate"]["value"] == 1.0
+
+
+def test_counts_are_what_was_asked(project):
+    # 4 of 6 dialogues of two sources and the one of eli5, a reply each
+    assert read(project, "scratch")["n"] == {
+        "dialogues": 9,
+        "replies": 9,
+        "prompts": 4,
+        "quiz": 3,
+        "truth": 3,
+        "truthfulqa": 0,
+    }
+
+
+def test_truthfulqa_is_null_where_the_data_do_not_hold_it_out(project):
+    for name in NAMES:
+        assert read(project, name)["truthfulqa"] == dict.fromkeys(read(project, name)["choice"])
+    assert read(project, "detail/surface")["truthfulqa"] is None
+
+
+def test_a_small_source_is_marked_and_has_no_interval(project):
+    detail = read(project, "detail/scratch")
+    assert detail["small_sources"] == ["eli5"]
+    assert detail["bpb"]["eli5"]["low"] is None
+    assert detail["bpb"]["technical"]["low"] < detail["bpb"]["technical"]["high"]
+
+
+def test_details_name_the_model_the_decoding_and_the_versions(project):
+    assert read(project, "detail/base")["name"].startswith("tiny Mistral of random weights")
+    assert read(project, "detail/mistral")["name"] == "tiny Mistral, fine-tuned"
+    detail = read(project, "detail/scratch")
+    assert detail["decoding"]["greedy"]["temperature"] == 0.0
+    assert detail["decoding"]["sampled"]["top_p"] == 0.95
+    assert set(detail["versions"]) >= {"torch", "transformers", "sacrebleu"}
+
+
+def test_an_adapter_that_changes_nothing_makes_no_difference(project):
+    # the B matrices of a fresh LoRA are 0, so base and fine-tuned are one model
+    assert read(project, "mistral") == read(project, "base")
+    for line in read(project, "detail/compare")["mistral - base"]["lines"].values():
+        assert (line["difference"], line["verdict"]) == (0.0, "can't tell")
+
+
+def test_the_standing_comparisons_have_every_figure_that_both_sides_have(project):
+    short, full = read(project, "compare"), read(project, "detail/compare")
+    assert list(short) == list(full) == ["mistral - base", "mistral - scratch", "scratch - ngram5"]
+    counted = {"bpb.all", "bpb.dialogue", "bpb.eli5", "bpb.macro", "bpb.technical"}
+    counted |= {"choice.mc1", "choice.mc1_per_byte", "choice.mc2"}
+    assert set(short["scratch - ngram5"]) == counted
+    assert set(short["mistral - scratch"]) > counted | {"text.bleu", "text.token_f1", "truth.answered"}
+    line = full["scratch - ngram5"]["lines"]["bpb.all"]
+    assert line["difference"] == pytest.approx(line["a"] - line["b"], abs=2e-4)
+    assert short["scratch - ngram5"]["bpb.all"] == {"difference": line["difference"], "verdict": line["verdict"]}
+
+
+def test_no_verdict_on_a_small_source(project):
+    line = read(project, "detail/compare")["scratch - ngram5"]["lines"]["bpb.eli5"]
+    assert (line["low"], line["high"], line["p"], line["verdict"]) == (None, None, None, "can't tell")
+
+
+def test_every_figure_follows_from_the_rows(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["rescore", "--out", "again"]) == 0
+    page = capsys.readouterr().out
+    assert page.count("every figure equal") == len(NAMES)
+    assert page.splitlines()[-1].startswith("memory and uncertainty: not computed again but kept as they were")
+    for name in NAMES:
+        assert json.loads((project / f"again/{name}.json").read_text(encoding="utf-8")) == read(project, name)
+
+
+def test_a_figure_that_does_not_follow_is_named(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    kept = (project / "metrics/scratch.json").read_bytes()
+    write_json(project / "metrics/scratch.json", {**json.loads(kept), "bpb": {"all": 1.5}})
+    assert main_of_llm(["rescore"]) == 1
+    (project / "metrics/scratch.json").write_bytes(kept)
+    assert "  bpb.all: 1.5, computed again " in capsys.readouterr().out
+
+
+def test_two_models_of_the_run_are_compared_in_a_table(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "scratch", "ngram5"]) == 0
+    page = capsys.readouterr().out
+    value = read(project, "detail/compare")["scratch - ngram5"]["lines"]["bpb.all"]["difference"]
+    assert re.search(rf"^bpb\.all .* {re.escape(f'{value:+.4f}')} ", page, re.MULTILINE)
+    assert "On 9 replies, 3 quiz that all runs share; left out, as only some have them: none." in page
+    assert "Seeds: 1 against 1." in page
+
+
+@pytest.mark.parametrize(("other", "sections"), [("compressor", {"bpb"}), ("retrieval", {"text", "truth"})])
+def test_a_baseline_is_compared_by_the_figures_it_has(project, monkeypatch, capsys, other, sections):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "scratch", other]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {found[1] for line in lines if (found := re.match(r"(\w+)\.\w+ ", line))} == sections
+
+
+def test_baselines_without_a_common_figure_are_not_compared(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "compressor", "retrieval"]) == 1
+    assert "nothing to compare" in capsys.readouterr().err
+
+
+def test_an_unknown_model_is_refused_in_one_line(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main_of_llm(["compare", "scratch", "gpt5"]) == 1
+    assert capsys.readouterr().err == (
+        "gpt5 is no model of that run; there are base, compressor, frequent, mistral, ngram5, "
+        "retrieval, scratch, unigram, untrained\n"
+    )
+
+
+def test_every_text_is_in_the_predictions(project):
+    lines = (project / "metrics/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert {row["model"] for row in rows} == set(NAMES) - {"ngram5", "unigram", "compressor"}
+    assert len(rows) == 6 * (4 + 2 + 3 + len(PROMPTS))
+
+
+def test_samples_show_the_models_that_reply(project):
+    page = (project / "metrics/samples.md").read_text(encoding="utf-8")
+    assert page.count("| scratch |") == page.count("| mistral |") == page.count("| retrieval |") == len(PROMPTS)
+    assert "ngram5" not in page and "frequent" not in page
+
+
+def test_the_same_inputs_give_the_same_bytes(project, monkeypatch):
+    monkeypatch.chdir(project)
+    files = [path for path in sorted((project / "metrics").rglob("*")) if path.is_file()]
+    before = [path.read_bytes() for path in files]
+    main()
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_fine_tuning_switched_off_is_said_and_no_crash(project, monkeypatch):
+    monkeypatch.chdir(project)
+    kept = (project / "models/mistral/tandem.json").read_bytes()
+    write_json(project / "models/mistral/tandem.json", {"enabled": False})
+    main()
+    (project / "models/mistral/tandem.json").write_bytes(kept)
+    absent = read(project, "mistral")
+    assert absent.pop("enabled") is False
+    assert keys(absent) == keys(read(project, "base"))
+    assert read(project, "detail/mistral") == {"enabled": False, "reason": "finetune.enabled is false"}
+    assert read(project, "compare")["mistral - base"] is read(project, "detail/compare")["mistral - base"] is None
+    assert "mistral" not in (project / "metrics/samples.md").read_text(encoding="utf-8").split("##")[1]
+
+
+def test_a_missing_model_names_the_stage_to_run(tmp_path, project, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "models/scratch/best.safetensors").rename(tmp_path / "best.safetensors")
+    with pytest.raises(FileNotFoundError, match="dvc repro train_scratch"):
+        main()
+    (tmp_path / "best.safetensors").rename(project / "models/scratch/best.safetensors")

@@ -1,0 +1,144 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm.files import write_bytes, write_json
+from llm.training.checkpoint import State, code_hash, open_state, run_key, save_tensors, state_root
+
+
+def test_a_state_comes_back_as_it_was_saved(tmp_path):
+    State(tmp_path).save(3, {"w": torch.arange(4.0)}, {"step": 3, "history": [{"loss": 0.1}]}, needs=3)
+    tensors, values = State(tmp_path).load()
+    assert torch.equal(tensors["w"], torch.arange(4.0))
+    assert values == {"step": 3, "history": [{"loss": 0.1}]}
+
+
+def test_no_state_is_none(tmp_path):
+    assert State(tmp_path).load() is None
+
+
+def test_the_last_two_states_are_kept(tmp_path):
+    for step in (1, 2, 3):
+        State(tmp_path).save(step, {"w": torch.ones(1)}, {"step": step}, needs=step)
+    assert sorted(p.name for p in tmp_path.glob("*.safetensors")) == [
+        "state_00000002.safetensors",
+        "state_00000003.safetensors",
+    ]
+
+
+def test_a_state_that_a_kept_one_needs_is_kept(tmp_path):
+    for step, needs in ((1, 1), (2, 1), (3, 1), (4, 4)):
+        State(tmp_path).save(step, {"w": torch.full((1,), float(step))}, {"step": step}, needs)
+    assert sorted(p.stem for p in tmp_path.glob("*.json")) == ["state_00000001", "state_00000003", "state_00000004"]
+    assert State(tmp_path).load_step(1)["w"].item() == 1.0
+    State(tmp_path).save(5, {"w": torch.ones(1)}, {"step": 5}, 4)
+    assert sorted(p.stem for p in tmp_path.glob("*.json")) == ["state_00000004", "state_00000005"]
+
+
+def test_a_damaged_state_that_is_needed_is_named(tmp_path):
+    State(tmp_path).save(1, {"w": torch.ones(1)}, {}, 1)
+    (tmp_path / "state_00000001.safetensors").write_bytes(b"half")
+    with pytest.raises(OSError, match=r"state_00000001\.safetensors is damaged .*: delete .* to train anew"):
+        State(tmp_path).load_step(1)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    half = tmp_path / "scratch-abc" / "checkpoints" / ".step_00000004.optim.tmp"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    with open_state(tmp_path, "scratch", "abc"):
+        assert not half.exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
+def test_a_damaged_state_is_named_and_the_one_before_it_taken(tmp_path, caplog, damage):
+    for step in (1, 2):
+        State(tmp_path).save(step, {"w": torch.full((8,), float(step))}, {"step": step}, needs=step)
+    newest = tmp_path / "state_00000002.safetensors"
+    whole = newest.read_bytes()
+    if damage == "truncated":
+        newest.write_bytes(whole[:-5])
+    elif damage == "flipped":
+        newest.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    elif damage == "missing":
+        newest.unlink()
+    else:
+        newest.with_suffix(".json").write_text("{")
+    tensors, values = State(tmp_path).load()
+    assert values == {"step": 1}
+    assert tensors["w"][0] == 1.0
+    assert "state_00000002.safetensors is damaged" in caplog.text
+
+
+def test_a_half_written_file_is_never_seen(tmp_path):
+    target = tmp_path / "weights"
+    write_bytes(target, b"old")
+    with pytest.raises(TypeError):
+        write_bytes(target, "not bytes")  # the write fails after the temporary file is open
+    assert target.read_bytes() == b"old"
+
+
+def _hold(root: Path, ready, release) -> None:
+    with open_state(root, "scratch", "abc"):
+        ready.set()
+        release.wait(20)
+
+
+def test_a_second_trainer_of_the_same_run_is_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, release))
+    other.start()
+    assert ready.wait(30)
+    with (
+        pytest.raises(OSError, match="another process is training this very run"),
+        open_state(tmp_path, "scratch", "abc"),
+    ):
+        pass
+    release.set()
+    other.join(20)
+    with open_state(tmp_path, "scratch", "abc") as state:
+        assert state.folder == tmp_path / "scratch-abc"
+
+
+def test_the_key_depends_on_every_part():
+    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) == run_key({"lr": 1e-3}, ["llm.training.optim"])
+    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) != run_key({"lr": 2e-3}, ["llm.training.optim"])
+    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) != run_key({"lr": 1e-3}, ["llm.models.gpt"])
+
+
+def test_comments_and_docstrings_do_not_change_the_code_hash(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    bodies = {
+        "plain": "def f(x):\n    return x + 1\n",
+        "told": '"""Module."""\n\ndef f(x):\n    """Sum."""  # why\n    return x + 1\n',
+        "other": "def f(x):\n    return x + 2\n",
+    }
+    for name, body in bodies.items():
+        (tmp_path / f"hashed_{name}.py").write_text(body, encoding="utf-8")
+    plain, told, other = (code_hash([f"hashed_{name}"]) for name in bodies)
+    assert plain == told != other
+
+
+def test_states_of_a_dvc_experiment_live_in_the_real_repository(tmp_path, monkeypatch):
+    monkeypatch.delenv("TANDEM_STATE", raising=False)
+    experiment = tmp_path / ".dvc" / "tmp" / "exps" / "tmp1234"
+    assert state_root(experiment) == tmp_path / ".train_state"
+    assert state_root(tmp_path) == tmp_path / ".train_state"
+    monkeypatch.setenv("TANDEM_STATE", str(tmp_path / "elsewhere"))
+    assert state_root(tmp_path) == tmp_path / "elsewhere"
+
+
+def test_equal_tensors_give_equal_bytes(tmp_path):
+    tensors = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.long)}
+    save_tensors(tmp_path / "one", tensors)
+    save_tensors(tmp_path / "two", dict(reversed(tensors.items())))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "metrics.json", {"loss": float("nan")})
+    assert not (tmp_path / "metrics.json").exists()

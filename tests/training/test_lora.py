@@ -1,0 +1,239 @@
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from llm.dialogue import Dialogue
+from llm.files import write_json
+from llm.hub.pretrained import load_base, load_finetuned
+from llm.hub.upstream import generate_tiny
+from llm.tokens.packing import TokenCorpus, pack_corpus
+from llm.training.checkpoint import State
+from llm.training.lora import (
+    LINEARS,
+    FinetuneConfig,
+    PackedModel,
+    add_lora,
+    describe,
+    load_trained,
+    save_adapter,
+    select,
+)
+from llm.training.train import fit
+from tests.training.test_schedule import CONFIG
+
+CPU = torch.device("cpu")
+TRAIN = replace(
+    CONFIG, optimizer="adamw", lr=2e-2, weight_decay=0.0, batch_size=4, micro_batch=2, max_steps=50, eval_every=10
+)
+FINETUNE = FinetuneConfig(
+    enabled=True,
+    train_tokens=None,
+    context_length=64,
+    lora_r=4,
+    lora_alpha=8,
+    lora_dropout=0.0,
+    quantize="none",
+    gradient_checkpointing=False,
+    train=TRAIN,
+)
+
+
+def dialogue(source, number, n_turns=2, words=4):
+    turns = tuple(f"{source} turn {i} " + f"word{number} " * words for i in range(n_turns))
+    return Dialogue(f"{source}-{number}", source, f"{source}-{number}", turns)
+
+
+DIALOGUES = [
+    *(dialogue("dialogue", i, n_turns=12) for i in range(10)),
+    *(dialogue("eli5", i, words=6) for i in range(30)),
+    *(dialogue("technical", i) for i in range(30)),
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "base"
+    folder.mkdir()
+    origin = generate_tiny(folder)
+    write_json(folder / "tandem.json", vars(origin))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base):
+    return load_base(base)[1]
+
+
+def network(base, config=FINETUNE):
+    torch.manual_seed(1)
+    return add_lora(load_base(base)[0], config)
+
+
+def perturb(peft_model):
+    """Nothing; the adapters, zero at the start, now matter."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in peft_model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(0, 0.3, generator=generator)
+
+
+def tokens_by_source(selection, tokenizer):
+    offsets, ids = selection.corpus.offsets, selection.corpus.ids
+    texts = [(b - a, tokenizer.decode(ids[a:b])) for a, b in pairwise(offsets)]
+    counts = Counter()
+    for n, text in texts:
+        counts[text.removeprefix("<s>[INST] ").split(" ")[0]] += int(n)
+    return counts
+
+
+def test_tokens_are_drawn_evenly_and_never_above_the_limit(tokenizer):
+    selection = select(DIALOGUES, tokenizer, 6000, seed=1)
+    counts = tokens_by_source(selection, tokenizer)
+    assert sum(counts.values()) == len(selection.corpus.ids) <= 6000
+    assert set(counts) == set(selection.dialogues) == {"dialogue", "eli5", "technical"}
+    assert max(counts.values()) - min(counts.values()) <= 700  # one dialogue at most
+
+
+def test_a_source_that_runs_out_leaves_its_share_to_the_others(tokenizer):
+    few = [d for d in DIALOGUES if d.source != "technical"] + [dialogue("technical", 0)]
+    selection = select(few, tokenizer, 6000, seed=1)
+    assert selection.dialogues["technical"] == 1 and len(selection.corpus.ids) > 5000
+
+
+def test_without_a_limit_everything_is_drawn_once(tokenizer):
+    selection = select(DIALOGUES, tokenizer, None, seed=1)
+    assert selection.dialogues == {"dialogue": 10, "eli5": 30, "technical": 30}
+
+
+def test_a_long_conversation_is_cut_behind_a_reply(tokenizer):
+    selection = select([dialogue("dialogue", 0, n_turns=40)], tokenizer, 700, seed=1)
+    text = tokenizer.decode(selection.corpus.ids)
+    assert text.endswith("</s>") and 600 < len(selection.corpus.ids) <= 700
+    assert selection.corpus.supervised[-1] and len(selection.corpus.turns) == text.count("turn")
+
+
+def test_a_seed_fixes_what_is_drawn(tokenizer):
+    one, two, other = (select(DIALOGUES, tokenizer, 3000, seed=seed).corpus.ids for seed in (1, 1, 2))
+    assert np.array_equal(one, two) and not np.array_equal(one, other)
+
+
+def test_a_limit_below_every_exchange_is_refused(tokenizer):
+    with pytest.raises(ValueError, match=r"no dialogue fits into 64 tokens: raise finetune\.train_tokens"):
+        select(DIALOGUES, tokenizer, 64, seed=1)
+
+
+def test_supervised_tokens_are_the_replies_and_their_ends(tokenizer):
+    selection = select([dialogue("eli5", 0)], tokenizer, None, seed=1)
+    assert selection.supervised_tokens == len(dialogue("eli5", 0).turns[1]) + 1  # ASCII: a token a character
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"lora_r": 0}, "^lora_r is 0"), ({"train_tokens": 1}, "^train_tokens is 1")]
+)
+def test_a_number_out_of_range_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(FINETUNE, **change)
+
+
+def test_only_the_adapters_of_the_seven_linears_are_trained(base):
+    model = PackedModel(network(base))
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert all("lora_" in name for name in trained)
+    assert {name.split(".")[-4] for name in trained} == set(LINEARS)
+    assert len(trained) == 2 * 7 * 2  # layers, linears, factors
+
+
+def test_packed_dialogues_do_not_see_each_other(base):
+    peft_model = network(base)
+    perturb(peft_model)
+    model = PackedModel(peft_model).eval()
+    one, two = torch.randint(2, 258, (2, 9), generator=torch.Generator().manual_seed(3)).split(1)
+    positions = torch.arange(9).repeat(2)[None]
+    with torch.no_grad():
+        packed = model.hidden(torch.cat([one, two], 1), positions, torch.tensor([[0] * 9 + [1] * 9]))
+        alone = torch.cat([model.hidden(one), model.hidden(two)], 1)
+    assert torch.allclose(packed, alone, atol=1e-5)
+
+
+def test_hidden_states_times_the_head_are_the_models_logits(base):
+    peft_model = network(base)
+    perturb(peft_model)
+    model = PackedModel(peft_model).eval()
+    ids = torch.arange(2, 20)[None]
+    with torch.no_grad():
+        assert torch.allclose(model.hidden(ids) @ model.head.T, peft_model(ids).logits, atol=1e-6)
+
+
+def test_recomputing_activations_changes_no_gradient(base):
+    gradients = []
+    for checkpointing in (False, True):
+        model = PackedModel(network(base, replace(FINETUNE, gradient_checkpointing=checkpointing))).train()
+        perturb(model)
+        ids, documents = torch.arange(2, 34)[None], torch.tensor([[0] * 16 + [1] * 16])
+        model.hidden(ids, torch.arange(32)[None], documents).square().sum().backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.fixture(scope="module")
+def trained(base, tokenizer, tmp_path_factory):
+    """A fine-tuned model, its run and the state it left."""
+    folder = tmp_path_factory.mktemp("run")
+    selection = select(DIALOGUES, tokenizer, None, seed=1)
+    packed = pack_corpus(selection.corpus, FINETUNE.context_length, seed=1)
+    peft_model = network(base)
+    frozen = {n: p.clone() for n, p in peft_model.named_parameters() if not p.requires_grad}
+    model = PackedModel(peft_model)
+    run = fit(model, packed, packed, TRAIN, 1, CPU, State(folder / "state"))
+    load_trained(model, folder / "state" / "best.safetensors")
+    save_adapter(folder / "mistral", peft_model)
+    write_json(folder / "mistral" / "tandem.json", {"enabled": True})
+    return peft_model, run, frozen, folder / "mistral"
+
+
+def test_fine_tuning_lowers_the_loss_of_the_replies(trained):
+    _, run, _, _ = trained
+    assert run.history[-1]["val_loss"] < 0.9 * run.history[0]["val_loss"]
+
+
+def test_the_pretrained_weights_do_not_move(trained):
+    peft_model, _, frozen, _ = trained
+    now = dict(peft_model.named_parameters())
+    assert all(torch.equal(now[name], weight) for name, weight in frozen.items())
+
+
+def test_the_merged_model_gives_the_logits_of_the_adapted_one(trained, base):
+    peft_model, _, _, folder = trained
+    merged, _ = load_finetuned(base, folder)
+    ids = torch.arange(2, 40)[None]
+    with torch.no_grad():
+        assert torch.allclose(merged(ids).logits, peft_model.eval()(ids).logits, atol=1e-5)
+        assert not torch.allclose(merged(ids).logits, load_base(base)[0](ids).logits, atol=1e-2)
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+
+
+def test_a_saved_adapter_names_its_modules_in_order(trained):
+    config = json.loads((trained[3] / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["target_modules"] == sorted(LINEARS)
+    assert (config["r"], config["inference_mode"], config["peft_type"]) == (4, True, "LORA")
+
+
+def test_unsupervised_tokens_have_no_influence_on_the_loss(base, tokenizer):
+    corpus = select(DIALOGUES[:3], tokenizer, None, seed=1).corpus
+    nothing = TokenCorpus(corpus.ids, corpus.offsets, corpus.turns, np.zeros_like(corpus.supervised))
+    assert (pack_corpus(nothing, 64, seed=1).batch([0]).targets == -1).all()
+    targets = torch.cat([pack_corpus(corpus, 64, seed=1).batch([i]).targets.flatten() for i in range(20)])
+    assert 0 < int((targets >= 0).sum()) <= int(corpus.supervised.sum())
+
+
+def test_a_stand_in_is_called_one():
+    base = {"name": "SmolLM2-135M-Instruct", "parameters": 134_515_008, "stand_in": True, "licence": "Apache-2.0"}
+    told = describe(base, FINETUNE)["description"]
+    assert told.startswith("SmolLM2-135M-Instruct (135M parameters, a stand-in for Mistral 7B), fine-tuned with LoRA")
+    assert "stand-in" not in describe({**base, "stand_in": False}, FINETUNE)["description"]

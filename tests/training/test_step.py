@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+
+from llm.models.registry import build_model
+from llm.models.shape import ModelConfig
+from llm.tokens.packing import TokenCorpus, pack_corpus
+from llm.training.step import add_gradients, validation_loss
+
+SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.0, attn_dropout=0.0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def packed():
+    """Forty dialogues of counting tokens, in rows of 16, a third of the tokens not learned."""
+    lengths = np.random.default_rng(1).integers(4, 30, 40)
+    ids = np.concatenate([np.arange(n) % 7 + start % 5 for start, n in enumerate(lengths)]).astype(np.uint16)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return pack_corpus(TokenCorpus(ids, offsets, offsets[:-1], np.arange(len(ids)) % 3 > 0), 16, seed=1)
+
+
+def model():
+    return build_model(SHAPE, 12, torch.Generator().manual_seed(1))
+
+
+def test_the_loss_is_the_mean_over_supervised_tokens(packed):
+    network = model().eval()
+    total, n = 0.0, 0
+    for row in range(len(packed)):
+        batch = packed.batch([row])
+        logits = network.hidden(batch.ids, batch.positions, batch.documents) @ network.head.T
+        losses = torch.nn.functional.cross_entropy(logits[0], batch.targets[0], ignore_index=-1, reduction="none")
+        total, n = total + losses.sum().item(), n + int((batch.targets >= 0).sum())
+    assert validation_loss(network, packed, None, 3, CPU) == pytest.approx(total / n, rel=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, 4, 6])
+def test_every_split_of_a_batch_gives_the_gradient_of_the_whole(packed, micro_batch):
+    rows = [5, 3, 8, 0, 11, 2, 9, 1, 7, 4, 6, 10]
+    results = []
+    for size in (12, micro_batch):
+        network = model().double()
+        losses = add_gradients(network, [packed.batch(rows[i : i + size]) for i in range(0, 12, size)], CPU)
+        results.append((sum(map(float, losses.sums)), losses.n_tokens, [p.grad for p in network.parameters()]))
+    (whole, n_whole, gradients), (split, n_split, split_gradients) = results
+    assert n_whole == n_split
+    assert split == pytest.approx(whole, rel=1e-12)
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(gradients, split_gradients, strict=True))
