@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from llm.files import write_json
-from llm.hub.pretrained import INFO
-from llm.hub.upstream import generate_tiny
+from llm.hub.info import INFO
+from llm.hub.upstream import describe_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "base"
@@ -22,5 +22,5 @@ def open_base(folder: Path = BASE) -> Iterator[Path]:
         return
     with TemporaryDirectory() as name:
         tiny = Path(name)
-        write_json(tiny / INFO, asdict(generate_tiny(tiny)))
+        write_json(tiny / INFO, asdict(describe_tiny(tiny)))
         yield tiny

@@ -10,13 +10,24 @@ from pathlib import Path
 from llm.evaluation.curated_card import statistics_page
 from llm.evaluation.evaluate import rounded
 from llm.evaluation.lineup import NAMES
-from llm.files import write_json
+from llm.evaluation.result_table import put_into_page
+from llm.files import write_bytes, write_json
 from llm.hub.export import export_finetuned, export_scratch
 from llm.judge.trees import Judge, load_judge
 from llm.runs.audit import audit_figures, read_audit
 from llm.runs.compare import compare, table
 from llm.runs.rescore import mismatches, rescore, run_yardstick
-from llm.runs.run_files import JUDGE, SETTINGS, WORKSPACE, Run, export_revision, read_run, stated_figures, train_texts
+from llm.runs.run_files import (
+    JUDGE,
+    RESULTS,
+    SETTINGS,
+    WORKSPACE,
+    Run,
+    export_revision,
+    read_run,
+    stated_figures,
+    train_texts,
+)
 from llm.runs.settings import read_settings
 
 HERE = Path()
@@ -121,6 +132,16 @@ def run_audit(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_results(_: argparse.Namespace) -> int:
+    """0; README.md holds the table of the last run."""
+    page, table = HERE / "README.md", HERE / RESULTS
+    if not table.is_file():
+        raise FileNotFoundError(f"{RESULTS} is missing: run `dvc repro` first")
+    write_bytes(page, put_into_page(page.read_text("utf-8"), table.read_text("utf-8")).encode())
+    print(f"README.md holds the table of {RESULTS}")
+    return 0
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m llm", description="What to ask of finished runs.")
@@ -148,6 +169,9 @@ def make_parser() -> argparse.ArgumentParser:
     five = commands.add_parser("judge-audit", help=about, description=about)
     five.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
     five.set_defaults(command=run_audit)
+    about = "write the table of the last run, metrics/results.md, into README.md"
+    six = commands.add_parser("results", help=about, description=about)
+    six.set_defaults(command=run_results)
     return parser
 
 

@@ -1,9 +1,11 @@
-"""Files that are whole or not there at all, and what they hash to."""
+"""Files that are whole or not there at all, what they and the code hash to, and folders that outlive a run."""
 
+import ast
 import hashlib
+import importlib.util
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 CHUNK_BYTES = 2**24  # held in memory while a file is copied
@@ -84,3 +86,39 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_hash(modules: Sequence[str]) -> str:
+    """Hash of what the modules compute: their syntax trees without comments and docstrings."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"no source of module {name}")
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+            ):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def lasting_folder(name: str, variable: str) -> Path:
+    """The folder `name` of the repository, or the one that the environment variable names; no output of a stage.
+
+    Where DVC runs an experiment in a copy of the repository, it is the folder of the repository itself.
+    """
+    if override := os.environ.get(variable):
+        return Path(override)
+    here = Path.cwd().resolve()
+    parts = here.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i]) / name
+    return here / name

@@ -12,7 +12,8 @@ from llm.corpus.clean import CleanConfig
 from llm.download import HttpConfig
 from llm.evaluation.testset import EvaluateConfig
 from llm.files import write_bytes
-from llm.hub.upstream import SMOLLM2, TINY, TINY_SHAPE, BaseConfig
+from llm.hub import tiny
+from llm.hub.upstream import SMOLLM2, TINY, BaseConfig
 from llm.judge.fitting import JudgeConfig
 from llm.models.shape import ModelConfig
 from llm.ranges import check_range
@@ -28,7 +29,7 @@ from stages.params import load
 
 CHECKED = Path("data/params_checked")
 MAX_SEED = 2**63 - 1  # torch.Generator takes no more
-POSITIONS = {SMOLLM2: 8192, TINY: TINY_SHAPE["max_position_embeddings"]}  # of base models known before a download
+POSITIONS = {SMOLLM2: 8192, TINY: tiny.SHAPE["max_position_embeddings"]}  # of base models known before a download
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Download:
     dialogue: DialogueConfig
     eli5: Eli5Config
     technical: TechnicalConfig
-    http: HttpConfig
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Params:
     data_seed: int
     device: Literal["auto", "cpu", "cuda", "mps"]
     launch: LaunchConfig
+    http: HttpConfig
     download: Download
     clean: CleanConfig
     tokenize: TokenizerConfig

@@ -12,14 +12,14 @@ from llm.corpus.clean import CleanConfig, clean
 from llm.corpus.questions import read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_dialogues, write_table
-from llm.download import HttpConfig, fetch
+from llm.download import HttpConfig
+from llm.fetched import fetch_once
 from llm.files import write_bytes, write_json
 from stages.logs import run_stage
 from stages.params import load, load_value
 
 RAW, CURATED, OUT = Path("data/raw"), Path("data/curated"), Path("data/clean")
 TRUTHFULQA = OUT / "TruthfulQA.csv"
-DOWNLOADS = OUT.with_name("clean.downloads")  # no output: a partial file outlives a failed run
 SOURCES = ("dialogue", "eli5", "technical")
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,7 @@ def find_truthfulqa(config: CleanConfig) -> Path | None:
     """TruthfulQA.csv on this machine; None where the parameters name none."""
     if config.truth_data is None:
         return None
-    http = load("download.http", HttpConfig)
-    return fetch(config.truth_data, DOWNLOADS / TRUTHFULQA.name, config.truth_data_sha256, http)
+    return fetch_once(config.truth_data, config.truth_data_sha256, load("http", HttpConfig))
 
 
 def read_held_out(truthfulqa: Path | None) -> dict[str, list[str]]:

@@ -21,7 +21,6 @@ from stages.logs import run_stage
 from stages.params import load
 
 RAW, CURATED = Path("data/raw"), Path("data/curated")
-DOWNLOADS = RAW / "downloads"  # no output: a partial file outlives a failed run, a whole one the next
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 def collect_dialogue() -> Collected:
     """Dialogues of the source `dialogue`."""
     config = load("download.dialogue", DialogueConfig)
-    providers = dialogue_providers(config, DOWNLOADS, load("download.http", HttpConfig))
+    providers = dialogue_providers(config, load("http", HttpConfig))
     return collect("dialogue", providers, config.providers, config.fallback, config.limit)
 
 

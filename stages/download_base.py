@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from llm.files import write_json
-from llm.hub.pretrained import INFO
+from llm.hub.info import INFO
 from llm.hub.upstream import BaseConfig, fetch_base
 from stages.logs import run_stage
 from stages.params import load

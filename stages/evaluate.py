@@ -1,6 +1,6 @@
 """Stage evaluate: models and test data -> the figures in metrics/, and what they are computed from.
 
-metrics/{<model>,compare}.json, detail/, samples.md; predictions.jsonl and scores.jsonl, from which all follow.
+metrics/{<model>,compare}.json, detail/; predictions.jsonl and scores.jsonl, from which all follow.
 """
 
 import logging
@@ -18,7 +18,7 @@ from llm.evaluation.evaluate import Measured, make_yardstick, rounded
 from llm.evaluation.exposure import Planted
 from llm.evaluation.lineup import NAMES, Folders, line_up
 from llm.evaluation.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, table_bytes
-from llm.evaluation.samples import PROMPTS, samples_markdown
+from llm.evaluation.samples import PROMPTS
 from llm.evaluation.scorecard import Card, absent_card, fill_card, n_items
 from llm.evaluation.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
 from llm.evaluation.text_metrics import spans_of
@@ -41,7 +41,6 @@ SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
 TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
 FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
-SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +69,7 @@ def read_planted(seed: int) -> Planted:
     return Planted(canaries, draw_alternatives(canaries, load_value("canaries.alternatives", int), seed))
 
 
-def outputs(
-    cards: dict[str, Card], settings: Settings, judge: Judge, names: dict[str, str], surface: dict[str, Any]
-) -> dict[Path, bytes]:
+def outputs(cards: dict[str, Card], settings: Settings, judge: Judge, surface: dict[str, Any]) -> dict[Path, bytes]:
     """Every file of the stage."""
     files = {OUT / f"{name}.json": json_bytes(rounded(card.metrics)) for name, card in cards.items()}
     details = {name: rounded(card.detail) for name, card in cards.items()}
@@ -89,7 +86,7 @@ def outputs(
     files[OUT / "plots" / "bpb.csv"] = table_bytes(BPB_COLUMNS, bpb_rows(details))
     files[OUT / "plots" / "choice.csv"] = table_bytes(CHOICE_COLUMNS, choice_rows(details))
     files[OUT / "judge_audit.csv"] = audit_table(measured, settings.data_seed)
-    return files | records(measured) | {OUT / "samples.md": samples_page(measured, names).encode()}
+    return files | records(measured)
 
 
 def records(measured: dict[str, Measured]) -> dict[Path, bytes]:
@@ -100,13 +97,6 @@ def records(measured: dict[str, Measured]) -> dict[Path, bytes]:
         OUT / "scores.jsonl": to_lines(chain.from_iterable(likely)),
         OUT / "predictions.jsonl": to_lines(chain.from_iterable(said)),
     }
-
-
-def samples_page(measured: dict[str, Measured], names: dict[str, str]) -> str:
-    """Prompts with the replies of the models SHOWN side by side, as Markdown."""
-    texts = {name: measured[name].texts for name in SHOWN if name in measured}
-    shown = {name: said.shown for name, said in texts.items() if said}
-    return samples_markdown(PROMPTS, {name: names[name] for name in shown}, shown)
 
 
 def report_surface(asked: Asked, seed: int) -> dict[str, dict[str, float] | None]:
@@ -137,8 +127,7 @@ def main() -> None:
         cards[name] = absent_card(asked, "finetune.enabled is false")
     surface = report_surface(asked, seed)
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
-    names = {entrant.name: entrant.real_name for entrant in entrants}
-    write_together(outputs(cards, settings, stick.judge, names, surface), SEAL)
+    write_together(outputs(cards, settings, stick.judge, surface), SEAL)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import torch
 
 from llm.dialogue import read_table
 from llm.files import file_sha256, write_bytes, write_json
-from llm.hub.pretrained import CPU, INFO, load_base, read_info, weights_dtype
+from llm.hub.info import INFO, read_info
+from llm.hub.pretrained import CPU, load_base, weights_dtype
 from llm.machine import pick_device
 from llm.tokens.packing import Packed, pack_corpus, pack_efficiency
 from llm.training.checkpoint import open_state, run_key, state_root
@@ -47,9 +48,9 @@ def write_disabled() -> None:
 
 def run_name(seed: int, config: FinetuneConfig) -> str:
     """Key of the trajectory: what is computed, from which data and weights, by which code."""
-    files = [CLEAN / "train.arrow", CLEAN / "val.arrow", *BASE.glob("*.safetensors"), *BASE.glob("tokenizer*")]
     shape = {**asdict(config), "train": config.train.trajectory()}
-    inputs = {path.name: file_sha256(path) for path in files}
+    inputs = {path.name: file_sha256(path) for path in (CLEAN / "train.arrow", CLEAN / "val.arrow")}
+    inputs |= {"base": read_info(BASE)["files"]}  # hashed once, when they were fetched
     return run_key({"seed": seed, "finetune": shape, "inputs": inputs}, TRAJECTORY)
 
 

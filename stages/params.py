@@ -158,7 +158,7 @@ def _load(name: str, hint: Any, path: Path) -> Any:
 
 
 def load(section: str, cls: type[T], path: Path = PARAMS) -> T:
-    """The section, `train` or `download.http`, as its dataclass; the whole file for the empty name.
+    """The section, `train` or `download.eli5`, as its dataclass; the whole file for the empty name.
 
     Raises ValueError for unknown, missing, mistyped, out-of-range or inconsistent values, naming each with what is
     allowed.

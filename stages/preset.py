@@ -32,7 +32,7 @@ def overlay(values: Any, changes: Any, section: str = "") -> None:
         if isinstance(change, dict) and isinstance(values[key], dict):
             overlay(values[key], change, f"{section}{key}.")
         elif values[key] != change:
-            values[key] = change
+            values[key] = list(change) if isinstance(change, list) else change  # a plain list is written a line an item
 
 
 def render(name: str, folder: Path = PRESETS) -> str:
@@ -49,8 +49,7 @@ def render(name: str, folder: Path = PRESETS) -> str:
     if name == WHOLE:
         return whole
     yaml = YAML()
-    yaml.width = 10_000  # no line is folded
-    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.default_flow_style = False  # as DVC writes the file after -S
     values = yaml.load(whole)
     try:
         overlay(values, yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8")))

@@ -6,7 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from llm.corpus.truthfulqa import read_judged, read_truthfulqa
-from llm.download import HttpConfig, fetch, location_name
+from llm.download import HttpConfig, location_name
+from llm.fetched import fetch_once
 from llm.files import file_sha256, write_bytes
 from llm.judge.fitting import JudgeConfig, train_judge
 from llm.judge.trees import FILE, Judge, load_judge, save_judge
@@ -14,7 +15,6 @@ from stages.logs import run_stage
 from stages.params import load, load_value
 
 COMMITTED, OUT = Path("data/judge"), Path("models/judge")
-DOWNLOADS = OUT.with_name("judge.downloads")  # no output: a partial file outlives a failed run
 LICENCE = "Apache-2.0 (TruthfulQA, Lin et al. 2022)"
 
 logger = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 def fit(config: JudgeConfig, data: str, questions: str) -> Judge:
     """The judge fitted to the named files."""
-    http = load("download.http", HttpConfig)
-    asked = fetch(questions, DOWNLOADS / "TruthfulQA.csv", config.questions_sha256, http)
-    answered = fetch(data, DOWNLOADS / "finetune_truth.jsonl", config.data_sha256, http)
+    http = load("http", HttpConfig)
+    asked = fetch_once(questions, config.questions_sha256, http)
+    answered = fetch_once(data, config.data_sha256, http)
     seed = load_value("data_seed", int)
     settings = {name: value for name, value in asdict(config).items() if not name.startswith(("data", "questions"))}
     provenance = {

@@ -1,6 +1,7 @@
 """Fixtures that more than one test module needs."""
 
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,19 @@ import llm  # noqa: F401  before a test imports torch: it says how threads wait
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+NUMBERS = count()
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file comes first, so that one worker runs it while the others run the rest."""
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
+@pytest.fixture(autouse=True)
+def nothing_fetched_before(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a test fetches, it fetches itself, and keeps where no other test looks."""
+    monkeypatch.setenv("TANDEM_FETCHED", str(tmp_path_factory.getbasetemp() / f"fetched{next(NUMBERS)}"))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.files import copy_file, write_bytes, write_together
+from llm.files import code_hash, copy_file, lasting_folder, write_bytes, write_together
 
 
 @pytest.fixture
@@ -60,3 +60,27 @@ def test_a_copy_has_the_bytes_of_its_source(tmp_path):
     copy_file(tmp_path / "a", tmp_path / "in" / "b")
     assert (tmp_path / "in/b").read_bytes() == data
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["b"]
+
+
+def test_comments_and_docstrings_do_not_change_the_code_hash(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    bodies = {
+        "plain": "def f(x):\n    return x + 1\n",
+        "told": '"""Module."""\n\ndef f(x):\n    """Sum."""  # why\n    return x + 1\n',
+        "other": "def f(x):\n    return x + 2\n",
+    }
+    for name, body in bodies.items():
+        (tmp_path / f"hashed_{name}.py").write_text(body, encoding="utf-8")
+    plain, told, other = (code_hash([f"hashed_{name}"]) for name in bodies)
+    assert plain == told != other
+
+
+def test_a_lasting_folder_of_a_dvc_experiment_is_the_repository_s_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("TANDEM_STATE", raising=False)
+    experiment = tmp_path / ".dvc" / "tmp" / "exps" / "tmp1234"
+    experiment.mkdir(parents=True)
+    for folder in (experiment, tmp_path):
+        monkeypatch.chdir(folder)
+        assert lasting_folder(".train_state", "TANDEM_STATE") == tmp_path / ".train_state"
+    monkeypatch.setenv("TANDEM_STATE", str(tmp_path / "elsewhere"))
+    assert lasting_folder(".train_state", "TANDEM_STATE") == tmp_path / "elsewhere"

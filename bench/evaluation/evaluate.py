@@ -18,7 +18,8 @@ from llm.evaluation.choice import choice_examples
 from llm.evaluation.evaluate import ask_likelihoods
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.testset import Asked, EvaluateConfig, draw_examples
-from llm.hub.pretrained import encode_prompt, encode_reply, end_id, load_base, read_info
+from llm.hub.info import read_info
+from llm.hub.pretrained import encode_prompt, encode_reply, end_id, load_base
 from llm.sources.curated import read_curated
 from stages.params import load
 

@@ -12,7 +12,8 @@ from llm.evaluation.baselines import Compressor, Frequent, draw_prime, make_retr
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.ngram import train_ngram
 from llm.evaluation.scoring import NgramScorer, Replier, Scorer, ScratchModel
-from llm.hub.pretrained import load_base, load_finetuned, read_info
+from llm.hub.info import read_info
+from llm.hub.pretrained import load_base, load_finetuned
 from llm.models.gpt import GPT
 from llm.models.llama import Llama
 from llm.models.registry import build_model, load_gpt, n_parameters

@@ -1,7 +1,6 @@
 """A pretrained model in Hugging Face form: its chat template, and how it is loaded with or without an adapter."""
 
 import importlib.util
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from llm.hub.info import read_info
 from llm.hub.smollm2 import without_default_system
 from llm.models.attention import attend
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-INFO = "tandem.json"  # what a model folder is called and where it comes from
 # For a model without a template of its own: the form of Mistral's instruction models (Jiang et al. 2023, section 4).
 FALLBACK_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}{% if message['role'] == 'user' %}"
@@ -103,17 +102,6 @@ def encode_dialogue(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[str]) 
         if i % 2 == 1:
             ends.append(len(ids) + 1)
     return EncodedDialogue([*ids, end], starts, [*supervised, True], ends)
-
-
-def read_info(folder: Path) -> dict[str, Any]:
-    """Name, source and licence of the model in a folder, as its stage wrote them.
-
-    Raises FileNotFoundError naming the stage to run.
-    """
-    if not (folder / INFO).is_file():
-        stage = "download_base" if folder.name == "base" else "finetune_mistral"
-        raise FileNotFoundError(f"{folder / INFO} is missing: run `dvc repro {stage}` first")
-    return json.loads((folder / INFO).read_text(encoding="utf-8"))
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

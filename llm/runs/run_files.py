@@ -18,7 +18,7 @@ METRICS, TEST, TRAIN, CURATED = "metrics", "data/clean/test.arrow", "data/clean/
 TRUTHFULQA = "data/clean/TruthfulQA.csv"  # of runs that are graded on it
 JUDGE = "models/judge"
 SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
-PREDICTIONS = f"{METRICS}/predictions.jsonl"
+PREDICTIONS, RESULTS = f"{METRICS}/predictions.jsonl", f"{METRICS}/results.md"
 QUESTIONS = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")
 NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTIONS)
 

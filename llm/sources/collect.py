@@ -77,10 +77,10 @@ class TechnicalConfig:
         _check_sha256("docs_sha256", self.docs_sha256)
 
 
-def dialogue_providers(config: DialogueConfig, folder: Path, http: HttpConfig) -> dict[str, Provider]:
-    """Providers of the source `dialogue`; downloads are kept in `folder`."""
+def dialogue_providers(config: DialogueConfig, http: HttpConfig) -> dict[str, Provider]:
+    """Providers of the source `dialogue`."""
     return {
-        "cornell": lambda: read_cornell(config.cornell_location, config.cornell_sha256, folder, http),
+        "cornell": lambda: read_cornell(config.cornell_location, config.cornell_sha256, http),
         "chitchat": read_chitchat,
     }
 

@@ -4,10 +4,10 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from llm.dialogue import Dialogue, join_speaker_turns
-from llm.download import HttpConfig, fetch, location_name, read_zip
+from llm.download import HttpConfig, location_name, read_zip
+from llm.fetched import fetch_once
 from llm.files import file_sha256
 from llm.sources import Corpus
 from llm.sources.plaintext import script_text
@@ -18,9 +18,9 @@ LICENCE = "none stated; research use (Danescu-Niculescu-Mizil & Lee 2011)"
 _SEPARATOR = re.compile(r" \+\+\+\$\+\+\+ ?")  # an empty text may have lost the last space
 
 
-def read_cornell(location: str, sha256: str | None, folder: Path, http: HttpConfig) -> Corpus:
-    """Whole conversations of the corpus' zip, downloaded into `folder`; a film is a group."""
-    path = fetch(location, folder / "cornell_movie_dialogs_corpus.zip", sha256, http)
+def read_cornell(location: str, sha256: str | None, http: HttpConfig) -> Corpus:
+    """Whole conversations of the corpus' zip; a film is a group."""
+    path = fetch_once(location, sha256, http)
     members = read_zip(path, (LINES, CONVERSATIONS))
     counts: Counter[str] = Counter()
     lines = parse_lines(members[LINES], counts)

@@ -1,12 +1,9 @@
 """Training state on disk: whole or absent, checked when read, locked, found again by what it was computed from."""
 
-import ast
 import fcntl
 import hashlib
-import importlib.util
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from llm.files import file_sha256, write_bytes, write_json
+from llm.files import code_hash, file_sha256, lasting_folder, write_bytes, write_json
 from llm.training.distributed import is_first, is_shard, placed_like, wait_for_all
 from llm.training.shards import load_shards, save_shards
 
@@ -57,27 +54,6 @@ def load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mappin
         optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def code_hash(modules: Sequence[str]) -> str:
-    """Hash of what the modules compute: their syntax trees without comments and docstrings."""
-    digest = hashlib.sha256()
-    for name in modules:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ValueError(f"no source of module {name}")
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if (
-                isinstance(body, list)
-                and body
-                and isinstance(body[0], ast.Expr)
-                and isinstance(body[0].value, ast.Constant)
-            ):
-                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()
-
-
 def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
     """Name of the one trajectory that these inputs and this code give; equal keys may resume each other."""
     described = json.dumps(
@@ -86,16 +62,9 @@ def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-def state_root(start: Path | None = None) -> Path:
-    """Folder of all training states: TANDEM_STATE, else .train_state of the real repository, not of DVC's copy."""
-    if override := os.environ.get("TANDEM_STATE"):
-        return Path(override)
-    here = (start or Path.cwd()).resolve()
-    parts = here.parts
-    for i in range(len(parts) - 2):
-        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
-            return Path(*parts[:i]) / ".train_state"
-    return here / ".train_state"
+def state_root() -> Path:
+    """Folder of all training states: `.train_state`, or what TANDEM_STATE names."""
+    return lasting_folder(".train_state", "TANDEM_STATE")
 
 
 def _needed(manifest: Path) -> int | None:

@@ -279,7 +279,7 @@ def with_truthfulqa(folder, repository, location, **changes):
     prepare(folder, repository)
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     params["clean"] |= {"truth_data": location, **changes}
-    params["download"] = {"http": {"timeout_s": 2, "retries": 1, "backoff_s": 0}}
+    params["http"] = {"timeout_s": 2, "retries": 1, "backoff_s": 0}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     more = [Dialogue(f"more{i}", "eli5", f"more{i}", (prompt, "Who knows.")) for i, prompt in enumerate(PROMPTS)]
     write_dialogues(folder / "data/raw/eli5.jsonl", talk("eli5", 60) + more)

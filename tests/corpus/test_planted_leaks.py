@@ -142,5 +142,5 @@ def test_planted_among_chats():
 
 def test_planted_among_film_dialogues(real_data, tmp_path):
     http = HttpConfig(timeout_s=5.0, retries=0, backoff_s=0.1)
-    corpus = read_cornell(str(real_data / "cornell_movie_dialogs_corpus.zip"), None, tmp_path, http)
+    corpus = read_cornell(str(real_data / "cornell_movie_dialogs_corpus.zip"), None, http)
     check(*split([d for d in corpus.dialogues if all(normalise_turns((turn, "a")) for turn in d.turns)]), at_least=200)

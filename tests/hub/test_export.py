@@ -11,7 +11,7 @@ from llm.evaluation.scoring import ScratchModel
 from llm.files import write_json
 from llm.hub.export import export_finetuned, export_scratch
 from llm.hub.pretrained import load_base, load_finetuned
-from llm.hub.upstream import generate_tiny
+from llm.hub.upstream import describe_tiny
 from llm.inference.decoding import Decoding
 from llm.models.registry import build_model, describe_model, load_gpt
 from llm.models.shape import ModelConfig
@@ -118,7 +118,7 @@ def test_a_folder_with_files_is_not_overwritten(scratch, tmp_path):
 def finetuned(tmp_path_factory):
     """Folders of a tiny base model and of an adapter that changes it."""
     base, adapter = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("mistral")
-    write_json(base / "tandem.json", vars(generate_tiny(base)))
+    write_json(base / "tandem.json", vars(describe_tiny(base)))
     network = add_lora(load_base(base)[0], FinetuneConfig(True, None, 64, 2, 4, 0.0, "none", False, train=None))
     perturb(network, 0.2, only="lora_B")
     save_adapter(adapter, network)

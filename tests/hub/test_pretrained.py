@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from llm.hub.info import read_info
 from llm.hub.pretrained import (
     FALLBACK_TEMPLATE,
     encode_dialogue,
@@ -12,9 +13,8 @@ from llm.hub.pretrained import (
     load_base,
     load_finetuned,
     load_tokenizer,
-    read_info,
 )
-from llm.hub.upstream import generate_tiny
+from llm.hub.tiny import generate_tiny
 
 IM_TEMPLATE = (
     "{% for message in messages %}{{ '<s>' + message['role'] + '\n' + message['content'] + '</s>' + '\n' }}{% endfor %}"

@@ -137,6 +137,6 @@ def test_every_provider_is_offered_by_its_source(tmp_path):
     eli5 = Eli5Config(providers=("huggingface", "curated"), fallback=False, limit=9, **hub)
     sites = {"stackexchange_sites": ("ai",), "docs_sha256": None}
     technical = TechnicalConfig(providers=("stackexchange", "docs+curated"), **TECHNICAL, **sites)
-    assert list(dialogue_providers(dialogue, tmp_path, http)) == ["cornell", "chitchat"]
+    assert list(dialogue_providers(dialogue, http)) == ["cornell", "chitchat"]
     assert list(eli5_providers(eli5, tmp_path)) == ["huggingface", "curated"]
     assert list(technical_providers(technical, tmp_path)) == ["stackexchange", "docs", "curated"]

@@ -152,7 +152,8 @@ def test_twins_and_variants_are_one_family():
 
 
 def test_the_installed_libraries_give_the_corpus_of_the_lock(repository):
-    (sha256,) = re.findall(r"docs_sha256: ([0-9a-f]{64})", (repository / "presets" / "laptop.yaml").read_text("utf-8"))
+    laptop = (repository / "presets" / "laptop.yaml").read_text("utf-8")
+    (sha256,) = re.findall(r"docs_sha256:\s+([0-9a-f]{64})", laptop)
     corpus = read_docs(sha256)
     assert len(corpus.dialogues) == corpus.counts["rows"] == 484  # every listed name gives an answer
 

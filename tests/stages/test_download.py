@@ -33,7 +33,7 @@ def run(workspace, repository, *arguments):
 def change(workspace, old, new):
     path = workspace / "params.yaml"
     text = path.read_text(encoding="utf-8")
-    assert old in text
+    assert old in text, old
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
@@ -66,7 +66,7 @@ def test_the_limit_of_params_holds(workspace, repository):
 
 
 def test_the_hub_out_of_reach_ends_in_one_line(workspace, repository):
-    change(workspace, "providers: [curated] ", "providers: [huggingface, curated] ")
+    change(workspace, "\n    - curated\n", "\n    - huggingface\n    - curated\n")
     done = run(workspace, repository, "eli5")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -75,7 +75,7 @@ def test_the_hub_out_of_reach_ends_in_one_line(workspace, repository):
 
 
 def test_the_hub_out_of_reach_falls_back_where_that_is_allowed(workspace, repository):
-    change(workspace, "providers: [curated] ", "providers: [huggingface, curated] ")
+    change(workspace, "\n    - curated\n", "\n    - huggingface\n    - curated\n")
     change(workspace, "fallback: false", "fallback: true")
     assert run(workspace, repository, "eli5").returncode == 0
     record = json.loads((workspace / "data" / "raw" / "eli5.provenance.json").read_text(encoding="utf-8"))

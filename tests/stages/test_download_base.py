@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from llm.hub.upstream import generate_tiny
+from llm.hub.tiny import generate_tiny
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from llm.dialogue import write_table
 from llm.files import file_sha256
-from llm.hub.pretrained import read_info
+from llm.hub.info import read_info
 from stages import finetune_mistral
 from tests.training.test_lora import DIALOGUES, base
 

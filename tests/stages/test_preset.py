@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from stages.params import load_value, read_params
 from stages.preset import apply_preset, flatten, overlay, render
@@ -20,7 +21,8 @@ def params(tmp_path, repository, monkeypatch):
 
 
 def keys_and_comments(text):
-    return [(line.split(":")[0], line.partition("#")[2]) for line in text.splitlines()]
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("- ")]  # entries of lists are values
+    return [(line.split(":")[0], line.partition("#")[2]) for line in lines]
 
 
 def test_the_committed_params_are_the_laptop_preset(repository):
@@ -59,6 +61,16 @@ def test_a_preset_written_twice_changes_nothing_the_second_time(name, params):
     once = params.read_bytes()
     assert apply_preset(name) == []
     assert params.read_bytes() == once
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_setting_one_parameter_through_dvc_changes_one_line(name, params):
+    apply_preset(name)
+    before = params.read_text(encoding="utf-8").splitlines()
+    apply_overrides(params, ["train.lr=1e-3", "finetune.train.lr=2e-5"])
+    after = params.read_text(encoding="utf-8").splitlines()
+    changed = [new.split("#")[0].strip() for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == ["lr: 0.001", "lr: 2e-05"]
 
 
 def test_a_preset_does_not_depend_on_what_stood_there_before(params):

@@ -17,7 +17,7 @@ HTTP = {"timeout_s": 1, "retries": 0, "backoff_s": 0}
 
 def write_params(**changes):
     judge = {**vars(CONFIG), **changes}
-    params = {"data_seed": 1, "download": {"http": HTTP}, "judge": judge}
+    params = {"data_seed": 1, "http": HTTP, "judge": judge}
     with open("params.yaml", "w", encoding="utf-8") as file:
         yaml.safe_dump(params, file)
 

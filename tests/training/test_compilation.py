@@ -12,7 +12,7 @@ from safetensors import safe_open
 import llm.training.compilation
 from llm.files import write_json
 from llm.hub.pretrained import load_base
-from llm.hub.upstream import generate_tiny
+from llm.hub.upstream import describe_tiny
 from llm.training.checkpoint import State
 from llm.training.compilation import compile_model
 from llm.training.loop import Training
@@ -135,7 +135,7 @@ def test_without_a_compiler_training_goes_on_uncompiled(tmp_path):
 
 def test_the_blocks_of_a_pretrained_model_are_compiled_too(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(llm.training.compilation, "BACKEND", "aot_eager")  # traced, gradients too, but not translated
-    write_json(tmp_path / "tandem.json", vars(generate_tiny(tmp_path)))
+    write_json(tmp_path / "tandem.json", vars(describe_tiny(tmp_path)))
     network = PackedModel(add_lora(load_base(tmp_path)[0], FINETUNE)).train()
     names = list(network.state_dict())
     assert compile_model(network, "always", packed.batch([0, 1]), CPU)

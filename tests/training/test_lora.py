@@ -10,7 +10,7 @@ import torch
 from llm.dialogue import Dialogue
 from llm.files import write_json
 from llm.hub.pretrained import load_base, load_finetuned
-from llm.hub.upstream import generate_tiny
+from llm.hub.upstream import describe_tiny
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training.checkpoint import State
 from llm.training.lora import (
@@ -59,7 +59,7 @@ DIALOGUES = [
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "base"
     folder.mkdir()
-    origin = generate_tiny(folder)
+    origin = describe_tiny(folder)
     write_json(folder / "tandem.json", vars(origin))
     return folder
 

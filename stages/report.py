@@ -1,0 +1,46 @@
+"""Stage report: what evaluate measured -> metrics/results.md and samples.md, to be read and committed.
+
+A stage of its own: DVC caches the results of evaluate only where none of its outputs is a page that git tracks.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from llm.evaluation.result_table import MODELS, result_table
+from llm.evaluation.samples import PROMPTS, samples_markdown
+from llm.files import write_bytes
+from llm.runs.records import read_rows
+from stages.logs import run_stage
+
+DETAIL, PREDICTIONS = Path("metrics/detail"), Path("metrics/predictions.jsonl")
+RESULTS, SAMPLES = Path("metrics/results.md"), Path("metrics/samples.md")
+SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
+
+logger = logging.getLogger(__name__)
+
+
+def read_detail(name: str) -> dict[str, Any]:
+    """The content of one file of metrics/detail."""
+    return json.loads((DETAIL / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def samples_page(details: dict[str, dict[str, Any]]) -> str:
+    """Prompts with the replies of the models SHOWN side by side, as Markdown."""
+    rows = {name: kinds["shown"] for name, kinds in read_rows(PREDICTIONS).items() if "shown" in kinds}
+    names = {name: details[name]["name"] for name in SHOWN if name in rows}
+    return samples_markdown(PROMPTS, names, {name: [row["text"] for row in rows[name]] for name in names})
+
+
+def main() -> None:
+    """Write both pages."""
+    details = {name: read_detail(name) for name in MODELS}
+    pages = {RESULTS: result_table(details, read_detail("compare")), SAMPLES: samples_page(details)}
+    for path, page in pages.items():
+        write_bytes(path, page.encode())
+        logger.info("%s", path)
+
+
+if __name__ == "__main__":
+    run_stage("report", main)

@@ -1,0 +1,62 @@
+import pytest
+
+from llm.evaluation.result_table import END, MODELS, START, number, put_into_page, result_table
+
+LINE = {"difference": -1.0, "low": -1.5, "high": -0.5, "verdict": "better on these items; one seed"}
+COMPARED = {"scratch - ngram5": {"lines": {"bpb.all": LINE}}, "mistral - base": None, "mistral - scratch": None}
+
+
+@pytest.fixture
+def details():
+    """Bits per byte 1, 2, ... in the order of the table; two models only reply."""
+    found = {}
+    for i, name in enumerate(MODELS, 1):
+        bpb = {"value": float(i), "low": i - 0.5, "high": i + 0.5}
+        scored = name not in ("retrieval", "frequent")
+        found[name] = {"name": f"model {name}"} | ({"bpb": {"all": bpb, "eli5": bpb}} if scored else {})
+    return found
+
+
+def test_a_model_below_the_5_gram_is_marked(details):
+    lines = result_table(details, COMPARED).splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| `")] == [
+        *("`mistral`", "`base`", "`scratch`", "`ngram5`"),
+        *("`unigram` ▼", "`compressor` ▼", "`retrieval`", "`frequent`", "`untrained` ▼"),
+    ]
+    assert any(line.startswith("▼: more bits per byte than `ngram5`") for line in lines)
+
+
+def test_figures_stand_in_their_columns(details):
+    details["scratch"] |= {"text": {"bleu": {"value": 0.14}, "chrf": {"value": 7.28}}}
+    details["scratch"] |= {"choice": {"all": {"mc1": {"value": 0.215}}}, "truth": {"nearer_correct": {"value": 0.35}}}
+    (line,) = (line for line in result_table(details, COMPARED).splitlines() if line.startswith("| `scratch`"))
+    assert line == "| `scratch` | **3.000** (2.500 to 3.500) | - | 3.000 | - | 0.14 | 7.3 | 0.215 | 0.350 |"
+
+
+def test_a_model_that_only_replies_has_a_dash_for_its_bits(details):
+    (line,) = (line for line in result_table(details, COMPARED).splitlines() if line.startswith("| `frequent`"))
+    assert line == "| `frequent` | - | - | - | - | - | - | - | - |"
+
+
+def test_a_pair_of_which_one_is_not_there_has_no_line(details):
+    compared = [line for line in result_table(details, COMPARED).splitlines() if line.startswith("- ")]
+    assert compared == ["- `scratch - ngram5`: -1.000 (-1.500 to -0.500): better on these items; one seed"]
+
+
+def test_a_model_that_is_not_there_says_why(details):
+    details["mistral"] = {"enabled": False, "reason": "finetune.enabled is false"}
+    assert "`mistral`: finetune.enabled is false." in result_table(details, COMPARED)
+
+
+def test_what_was_not_measured_is_a_dash():
+    assert (number(None, 3), number(1.23456, 3)) == ("-", "1.235")
+
+
+def test_the_table_is_written_between_its_marks():
+    assert put_into_page(f"before\n{START}old\n{END}\nafter\n", "new\n") == f"before\n{START}new\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize("page", ["no marks", f"{START} only one", f"only {END}"])
+def test_a_page_without_marks_is_refused(page):
+    with pytest.raises(ValueError, match="put both where the table is to stand"):
+        put_into_page(page, "new")
