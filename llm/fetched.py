@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from llm.download import HttpConfig, fetch, local_path
+from llm.download import HttpConfig, fetch, local_path, location_name
 from llm.files import file_sha256, lasting_folder, write_json
 
 RECORD = "fetched.json"
@@ -67,7 +67,7 @@ def keep(request: Mapping[str, object], make: Callable[[Path], Mapping[str, Any]
     folder, unfinished = root / name, root / f"{name}.part"
     with _locked(root / f"{name}.lock"):
         if found := _read(folder):
-            logger.info("%s is there already, in %s", next(iter(request.values())), folder)
+            logger.info("nothing to fetch: it is in %s (delete that to fetch it anew)", folder)
             return found
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.mkdir(exist_ok=True)
@@ -91,7 +91,7 @@ def fetch_once(location: str, sha256: str | None, config: HttpConfig) -> Path:
         fetch(location, folder / name, sha256, config)
         return {}
 
-    return keep({"url": location, "sha256": sha256}, make).folder / name
+    return keep({"url": location_name(location), "sha256": sha256}, make).folder / name
 
 
 @contextmanager
@@ -118,12 +118,16 @@ def _read(folder: Path) -> Kept | None:
     """What is kept in the folder; None when nothing is, or when a file is no longer what was fetched."""
     if not (folder / RECORD).is_file():
         return None
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    for name, entry in record["files"].items():
-        if not _is_as_fetched(folder / name, entry):
-            logger.warning("%s is no longer what was fetched: it is fetched again", folder / name)
-            return None
-    return Kept(folder, {name: entry["sha256"] for name, entry in record["files"].items()}, record["facts"])
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files, facts = record["files"], record["facts"]
+        for name, entry in files.items():
+            if not _is_as_fetched(folder / name, entry):
+                raise ValueError(f"{name} is no longer what was fetched")
+    except (KeyError, TypeError, ValueError) as error:
+        logger.warning("%s is damaged (%s): it is fetched again", folder, error)
+        return None
+    return Kept(folder, {name: entry["sha256"] for name, entry in files.items()}, facts)
 
 
 def _is_as_fetched(path: Path, entry: Mapping[str, Any]) -> bool:

@@ -77,12 +77,20 @@ def test_a_file_with_another_time_and_the_same_bytes_is_still_what_was_fetched(m
     assert (make.calls, hashed[2:]) == (1, ["a.bin"])
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"FIRST"), lambda path: path.unlink()])
+DAMAGES = {
+    "other bytes": lambda folder: (folder / "a.bin").write_bytes(b"FIRST"),
+    "no file": lambda folder: (folder / "a.bin").unlink(),
+    "no record": lambda folder: (folder / llm.fetched.RECORD).write_text("{", encoding="utf-8"),
+    "another record": lambda folder: (folder / llm.fetched.RECORD).write_text("[]", encoding="utf-8"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_folder_is_made_anew_and_said(make, caplog, damage):
-    damage(keep({"from": "here"}, make).folder / "a.bin")
+    damage(keep({"from": "here"}, make).folder)
     kept = keep({"from": "here"}, make)
     assert make.calls == 2 and (kept.folder / "a.bin").read_bytes() == b"first"
-    assert "a.bin is no longer what was fetched: it is fetched again" in caplog.text
+    assert "it is fetched again" in caplog.text
 
 
 def test_what_broke_off_goes_on_where_it_was():
@@ -133,3 +141,8 @@ def test_a_file_of_the_web_is_asked_for_once(server, sha256):  # noqa: F811
 def test_a_local_file_is_used_where_it_lies(tmp_path):
     (tmp_path / "a.zip").write_bytes(CONTENT)
     assert fetch_once(str(tmp_path / "a.zip"), SHA256, HTTP) == tmp_path / "a.zip"
+
+
+def test_a_password_in_a_location_is_written_nowhere(server):  # noqa: F811
+    path = fetch_once(server.url.replace("//", "//ann:secret@"), SHA256, HTTP)
+    assert all(b"secret" not in file.read_bytes() for file in path.parent.iterdir() if file != path)

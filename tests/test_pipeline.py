@@ -181,7 +181,7 @@ def test_a_comment_in_a_room_of_the_base_model_fetches_and_hashes_nothing_again(
     with clone.comment_in("llm/hub/info.py"):
         done = clone.dvc("repro", "-s", "download_base")
     assert stages_run(done.stdout) == ["download_base"]
-    assert "is there already" in done.stdout + done.stderr
+    assert "nothing to fetch" in done.stdout + done.stderr
     after = weights.stat()
     assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
 
