@@ -97,6 +97,41 @@ def stages_of_dag():
     return stages
 
 
+def own_params(stage):
+    """Dotted names of params.yaml that a stage lists."""
+    return [param for param in stage.get("params", []) if isinstance(param, str)]
+
+
+def versions_of(module):
+    """Packages of the lock that compute something in `python -m module`, sorted."""
+    distributions = packages_distributions()
+    names = {
+        name.partition(".")[0]
+        for path in import_closure(module)
+        if path.endswith(".py")
+        for name in imported(Path(path))
+    }
+    found = {canonical(name) for package in names for name in distributions.get(package, [])} & set(lock())
+    return sorted((found | READ_AS_DATA.get(module, set())) - INFRASTRUCTURE)
+
+
+def canonical(name):
+    """A distribution's name as requirements.lock writes it.  canonical("chitchat_dataset") == "chitchat-dataset\""""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def lock():
+    """Pinned versions by name."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    return {canonical(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
+
+
+def versions_page():
+    """What versions.yaml holds."""
+    names = sorted({name for stage in STAGES.values() for name in versions_of(module_of(stage))})
+    return VERSIONS_HEAD + "".join(f"{name}: {lock()[name]}\n" for name in names)
+
+
 def module_of(stage):
     return re.fullmatch(r"python -m (stages\.\w+)( \w+)?", stage["cmd"])[1]
 
@@ -127,6 +162,21 @@ def related(one, other):
 STAGES = stages_of_dag()
 each_stage = pytest.mark.parametrize("name", STAGES)
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+INFRASTRUCTURE = {
+    "dvc",
+    "filelock",
+    "huggingface-hub",
+    "pyyaml",
+    "requests",
+    "ruamel-yaml",
+    "safetensors",
+    "tqdm",
+}  # computes nothing
+READ_AS_DATA = {"stages.download": {"chitchat-dataset", "scikit-learn", "torch"}}  # not imported
+VERSIONS_HEAD = """\
+# Of the packages that compute: another version makes the stages that use it stale. From requirements.lock by
+# `python tests/test_shape.py versions > versions.yaml`.
+"""
 NO_OUTPUT = {"http"}  # sections that shape no output: they make no stage stale
 HEAVY = {"datasets", "transformers", "peft", "sklearn", "sacrebleu", "matplotlib"}  # 0.4 to 6 s each
 
@@ -176,12 +226,23 @@ def test_a_stage_depends_on_the_checked_params(name):
 
 
 @each_stage
+def test_a_stage_depends_on_the_versions_of_the_packages_that_compute_in_it(name):
+    if name != "check_params":  # its output is constant
+        listed = [param for param in STAGES[name].get("params", []) if not isinstance(param, str)]
+        assert listed == [{"versions.yaml": versions_of(module_of(STAGES[name]))}]
+
+
+def test_the_versions_are_those_of_the_lock():
+    assert (ROOT / "versions.yaml").read_text(encoding="utf-8") == versions_page()
+
+
+@each_stage
 def test_a_stage_names_exactly_the_params_it_loads(name):
     if name == "check_params":
         assert STAGES[name]["params"] == [{"params.yaml": None}]
         return
     module = module_of(STAGES[name])
-    named = {other: stage.get("params", []) for other, stage in STAGES.items() if module_of(stage) == module}
+    named = {other: own_params(stage) for other, stage in STAGES.items() if module_of(stage) == module}
     assert len(set(map(len, named.values()))) == 1
     patterns = {re.escape(loaded).replace(r"\*", r"\w+") for loaded, _ in loads(module) if loaded not in NO_OUTPUT}
     params = {param for params in named.values() for param in params}
@@ -191,7 +252,7 @@ def test_a_stage_names_exactly_the_params_it_loads(name):
 
 def test_another_training_seed_keeps_the_split_and_the_tokenizer():
     """Runs of several seeds are compared on the same test items."""
-    assert [name for name, stage in STAGES.items() if "seed" in stage.get("params", [])] == [
+    assert [name for name, stage in STAGES.items() if "seed" in own_params(stage)] == [
         *("train_scratch", "finetune_mistral", "evaluate"),
     ]
 
@@ -232,7 +293,7 @@ def leaf_keys(values, section=""):
 
 
 def test_every_parameter_is_used_by_a_stage():
-    used = {param for name, stage in STAGES.items() if name != "check_params" for param in stage.get("params", [])}
+    used = {param for name, stage in STAGES.items() if name != "check_params" for param in own_params(stage)}
     keys = leaf_keys(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     assert [key for key in keys if not any(f"{key}.".startswith(f"{param}.") for param in used | NO_OUTPUT)] == []
 
@@ -296,4 +357,4 @@ def test_heavy_packages_are_imported_only_where_they_are_used():
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        print("\n".join(code_deps(f"stages.{name}")))
+        print(versions_page() if name == "versions" else "\n".join(code_deps(f"stages.{name}")), end="")
