@@ -24,7 +24,7 @@ from stages.params import load, load_value
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
-TRAJECTORY = (*ENGINE, "llm.models.gpt", "llm.models.linear", "llm.models.llama")  # code that a saved state depends on
+TRAJECTORY = (*ENGINE, "llm.models.gpt", "llm.models.layers", "llm.models.llama")  # code that a saved state depends on
 
 logger = logging.getLogger(__name__)
 

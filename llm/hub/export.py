@@ -8,7 +8,8 @@ from torch import Tensor
 
 from llm.hub.pretrained import FALLBACK_TEMPLATE, end_id, load_finetuned
 from llm.models.gpt import GPT
-from llm.models.llama import NORM_EPS, ROPE_BASE, Llama, mlp_width
+from llm.models.layers import NORM_EPS, ROPE_BASE, mlp_width
+from llm.models.llama import Llama
 from llm.models.registry import load_gpt
 from llm.tokens.tokenizer import ASSISTANT, END, USER, load_tokenizer
 

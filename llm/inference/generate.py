@@ -10,9 +10,10 @@ from torch import Tensor
 from llm.inference.decoding import Decoding, mark_seen, next_ids
 from llm.inference.likelihood import group_by_length
 from llm.machine import plain_products
-from llm.models.attention import KVCache, document_mask
+from llm.models.attention import Cache, document_mask, new_caches
 from llm.models.gpt import GPT
-from llm.models.linear import pack, packed, project
+from llm.models.kernels import project, reorder
+from llm.models.layers import reordered_weights
 from llm.models.llama import Llama
 
 
@@ -37,8 +38,8 @@ def generate(
     room = prompt_room(model.config.context_length, decoding.max_new_tokens)
     kept = [list(prompt[-room:]) for prompt in prompts]
     replies: list[list[int]] = [[]] * len(kept)
-    with packed(model):
-        head = pack(model.head)
+    with reordered_weights(model):
+        head = reorder(model.head)
         for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in kept], batch_tokens):
             found = _generate_batch(model, head, [kept[i] for i in batch], draws[batch], decoding, stop)
             for i, reply in zip(batch, found, strict=True):
@@ -48,21 +49,22 @@ def generate(
 
 @dataclass
 class Rows:
-    """The prompts in a cache, one a row, and what the next step needs of each."""
+    """The prompts in the caches, one a row, and what the next step needs of each."""
 
     numbers: list[int]  # which prompt
     lengths: Tensor  # (B,) tokens of the prompt
     draws: Tensor  # (B, max_new_tokens)
-    padding: Tensor | None  # (B, 1, 1, slots of the cache) -inf at padding, else 0; None: no row is padded
+    padding: Tensor | None  # (B, 1, 1, slots of a cache) -inf at padding, else 0; None: no row is padded
     seen: Tensor | None  # (B, vocab_size) tokens under a penalty
 
-    def keep(self, kept: list[int], cache: KVCache) -> None:
-        """Nothing; only the rows at these places are left, also in the cache."""
+    def keep(self, kept: list[int], caches: list[Cache]) -> None:
+        """Drop all but the rows at these places, in the caches too."""
         self.numbers = [self.numbers[i] for i in kept]
         self.lengths, self.draws = self.lengths[kept], self.draws[kept]
         self.padding = None if self.padding is None else self.padding[kept]
         self.seen = None if self.seen is None else self.seen[kept]
-        cache.keep(kept)
+        for cache in caches:
+            cache.keep(kept)
 
 
 @torch.inference_mode()
@@ -74,11 +76,12 @@ def _generate_batch(
     decoding: Decoding,
     stop: Collection[int],
 ) -> list[list[int]]:
-    """Reply ids of prompts that share a cache; `head` is the model's, perhaps packed."""
+    """Reply ids of prompts that share a cache; `head` is the model's, perhaps reordered."""
     window, device = model.config.context_length, model.head.device
     limits = [min(decoding.max_new_tokens, window - len(prompt) + 1) for prompt in prompts]
-    cache = KVCache(model.config, len(prompts), max(map(len, prompts)) + max(limits), model.head)
-    hidden, rows = _read_prompts(model, prompts, draws, decoding, cache)
+    slots = max(map(len, prompts)) + max(limits)
+    caches = new_caches(model.config, len(prompts), slots, model.head)
+    hidden, rows = _read_prompts(model, prompts, draws, decoding, caches, slots)
     stop_ids = torch.tensor(sorted(stop), dtype=torch.long, device=device)
     replies: list[list[int]] = [[] for _ in prompts]
     ended: set[int] = set()
@@ -93,21 +96,21 @@ def _generate_batch(
             break
         kept = [i for i, number in enumerate(rows.numbers) if number not in ended]
         if 2 * len(kept) <= len(rows.numbers):  # not at once: each time copies the cache
-            rows.keep(kept, cache)
+            rows.keep(kept, caches)
             chosen = chosen[kept]
         if rows.seen is not None:
             rows.seen.scatter_(1, chosen[:, None], True)
         positions = (rows.lengths + step).clamp(max=window - 1)[:, None]  # ended rows may have left the window
-        mask = None if rows.padding is None else rows.padding[..., : cache.length + 1]
+        mask = None if rows.padding is None else rows.padding[..., : caches[0].length + 1]
         with plain_products():  # for `attend`, which leaves so few queries to torch's kernel
-            hidden = model.hidden(chosen[:, None], positions, mask=mask, cache=cache)[:, -1]
+            hidden = model.hidden(chosen[:, None], positions, mask=mask, caches=caches)[:, -1]
     return replies
 
 
 def _read_prompts(
-    model: GPT | Llama, prompts: list[list[int]], draws: Tensor, decoding: Decoding, cache: KVCache
+    model: GPT | Llama, prompts: list[list[int]], draws: Tensor, decoding: Decoding, caches: list[Cache], slots: int
 ) -> tuple[Tensor, Rows]:
-    """Hidden state (B, C) at the end of each prompt, whose keys and values now stand in the cache; and the rows.
+    """Hidden state (B, C) at the end of each prompt, whose keys and values now stand in the caches; and the rows.
 
     Shorter prompts are padded on the left. Padding is a document of its own, so that its states stay finite.
     """
@@ -118,8 +121,8 @@ def _read_prompts(
     mask = padding = None
     if min(map(len, prompts)) < T:
         mask = document_mask(columns >= 0).to(model.head.dtype)
-        padding = model.head.new_zeros(len(prompts), 1, 1, cache.max_length)
+        padding = model.head.new_zeros(len(prompts), 1, 1, slots)
         padding[:, 0, 0, :T].masked_fill_(columns < 0, -math.inf)
-    hidden = model.hidden(ids, columns.clamp(min=0), mask=mask, cache=cache)[:, -1]
+    hidden = model.hidden(ids, columns.clamp(min=0), mask=mask, caches=caches)[:, -1]
     seen = mark_seen(prompts, model.vocab_size).to(device) if decoding.repetition_penalty != 1 else None
     return hidden, Rows(list(range(len(prompts))), lengths, draws.to(device), padding, seen)

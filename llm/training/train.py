@@ -19,7 +19,7 @@ from llm.training.schedule import TrainConfig
 
 # The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
 ENGINE = (
-    *("llm.machine", "llm.tokens.packing", "llm.models.attention", "llm.models.dropout", "llm.models.loss"),
+    *("llm.machine", "llm.tokens.packing", "llm.models.attention", "llm.models.kernels", "llm.models.loss"),
     *("llm.training.average", "llm.training.clock", "llm.training.compilation", "llm.training.distributed"),
     *("llm.training.loop", "llm.training.micro_batch", "llm.training.optim", "llm.training.progress"),
     *("llm.training.schedule", "llm.training.step", "llm.training.train"),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-import llm.models.linear
+import llm.models.kernels
 from llm.inference.decoding import Decoding
 from llm.inference.generate import generate, prompt_room
 from llm.models.registry import build_model
@@ -54,7 +54,7 @@ def test_greedy_replies_are_the_same_whether_or_not_onednn_serves_the_machine(mo
         pytest.skip("this build of torch has no oneDNN")
     prompts = draw_prompts(20)
     expected = [generate_slowly(model, prompt, 12, STOP) for prompt in prompts]
-    monkeypatch.setattr(llm.models.linear, "onednn_is_faster", lambda: served)
+    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: served)
     assert generate(model, prompts, torch.zeros(20, 12), GREEDY, STOP, 200) == expected
 
 

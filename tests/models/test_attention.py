@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import llm.models.attention
+import llm.models.kernels
 from llm.models.attention import attend, document_mask
-from llm.models.dropout import keep_mask, keep_share
+from llm.models.kernels import keep_mask, keep_share
 
 
 def draw(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -14,7 +14,7 @@ def draw(*shape: int, seed: int = 1) -> torch.Tensor:
 
 
 def assert_equal(ours: torch.Tensor, theirs: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Nothing; both have the same values, and the same gradients with respect to the inputs."""
+    """Compare values, and gradients with respect to the inputs."""
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     upstream = torch.randn(theirs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
     found, expected = (torch.autograd.grad(y, inputs, upstream) for y in (ours, theirs))
@@ -23,7 +23,7 @@ def assert_equal(ours: torch.Tensor, theirs: torch.Tensor, inputs: tuple[torch.T
 
 @pytest.mark.parametrize("scores", [1, 2 * 3 * 10 * 10, 10**6])  # a row at a time, two rows, all
 def test_chunks_of_rows_give_the_values_and_gradients_of_torchs_attention(monkeypatch, scores):
-    monkeypatch.setattr(llm.models.attention, "SCORES", scores)
+    monkeypatch.setattr(llm.models.kernels, "SCORES", scores)
     q, k, v = (draw(5, 3, 10, 4, seed=i) for i in range(3))
     mask = document_mask(torch.arange(50).view(5, 10) // 7).double()
     theirs = F.scaled_dot_product_attention(q, k, v, mask)
@@ -53,7 +53,7 @@ def plainly_dropped(q, k, v, mask, p, rows):
 
 @pytest.mark.parametrize(("rows", "scores"), [(1, 1), (2, 2 * 3 * 10 * 10), (5, 10**6)])
 def test_dropped_weights_give_the_values_and_gradients_of_the_formula(monkeypatch, rows, scores):
-    monkeypatch.setattr(llm.models.attention, "SCORES", scores)
+    monkeypatch.setattr(llm.models.kernels, "SCORES", scores)
     q, k, v = (draw(5, 3, 10, 4, seed=i) for i in range(3))
     mask = document_mask(torch.arange(50).view(5, 10) // 7).double()
     torch.manual_seed(1)
@@ -72,11 +72,11 @@ def test_attention_dropout_keeps_the_mean():
 
 
 def test_long_rows_leave_out_what_their_first_half_cannot_see(monkeypatch):
-    monkeypatch.setattr(llm.models.attention, "SCORES", 2 * 2 * 67 * 67)
+    monkeypatch.setattr(llm.models.kernels, "SCORES", 2 * 2 * 67 * 67)
     q, k, v = (draw(5, 2, 67, 4, seed=i) for i in range(3))
     mask = document_mask(torch.arange(335).view(5, 67) // 40).double()
     theirs = F.scaled_dot_product_attention(q, k, v, mask)
-    assert {piece.keys.stop for piece in llm.models.attention._pieces(mask, 2)} == {33, 67}
+    assert {piece.keys.stop for piece in llm.models.kernels._pieces(mask, 2)} == {33, 67}
     assert_equal(attend(q, k, v, mask), theirs, (q, k, v))
 
 

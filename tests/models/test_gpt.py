@@ -2,9 +2,7 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-import llm.models.gpt
 from llm.models.gpt import GPT
 from llm.models.registry import n_parameters
 from llm.models.shape import ModelConfig
@@ -56,21 +54,6 @@ def test_gradients_equal_those_of_transformers():
     model(ids).square().mean().backward()
     reference(ids).logits.square().mean().backward()
     assert torch.allclose(model.tokens.weight.grad, reference.transformer.wte.weight.grad, atol=1e-5)
-
-
-@pytest.mark.parametrize("rows", [3, 7, 1024])  # the tokens split evenly, unevenly, not at all
-def test_the_fused_gelu_gives_the_values_and_gradients_of_torchs(monkeypatch, rows):
-    monkeypatch.setattr(llm.models.gpt, "ROWS", rows)
-    generator = torch.Generator().manual_seed(1)
-    x, weight, bias, upstream = (
-        torch.randn(*shape, dtype=torch.float64, generator=generator) * 3 for shape in ((9, 8), (5, 8), (5,), (9, 5))
-    )
-    inputs = [t.requires_grad_() for t in (x, weight, bias)]
-    theirs = F.linear(F.gelu(x, approximate="tanh"), weight, bias)
-    ours = llm.models.gpt._GeluLinear.apply(*inputs)
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    expected = torch.autograd.grad(theirs, inputs, upstream)
-    torch.testing.assert_close(torch.autograd.grad(ours, inputs, upstream), expected, rtol=1e-11, atol=1e-11)
 
 
 def test_the_coursework_shape_has_124_million_parameters_with_the_vocabulary_of_gpt_2():

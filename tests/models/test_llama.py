@@ -1,10 +1,8 @@
-import cmath
-
 import pytest
 import torch
-import torch.nn.functional as F
 
-from llm.models.llama import NORM_EPS, Llama, RMSNorm, mlp_width, rotate, rotation_table
+from llm.models.layers import mlp_width
+from llm.models.llama import Llama
 from llm.models.shape import ModelConfig
 
 SHAPE = ModelConfig("llama", n_layer=3, n_head=4, n_embd=64, context_length=32, dropout=0.0, attn_dropout=0.0)
@@ -51,34 +49,3 @@ def test_packed_dialogues_get_the_hidden_states_they_get_alone():
     )
     alone = torch.cat([model.hidden(a), model.hidden(b)], dim=1)
     assert torch.allclose(packed, alone, atol=1e-6)
-
-
-def test_mlp_width_is_eight_thirds_rounded_up_to_32():  # 8 * 192 / 3 = 512; 8 * 256 / 3 = 682.7 -> 704
-    assert (mlp_width(192), mlp_width(256)) == (512, 704)
-
-
-def draw(*shape: int, seed: int) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed), requires_grad=True)
-
-
-def test_the_norm_and_its_gradients_are_those_of_torchs_rms_norm():
-    x, upstream = draw(2, 5, 8, seed=1), draw(2, 5, 8, seed=2).detach()
-    norm = RMSNorm(8).double()
-    norm.weight.data = draw(8, seed=3).detach()
-    expected = F.rms_norm(x, (8,), norm.weight, NORM_EPS)
-    torch.testing.assert_close(norm(x), expected, rtol=1e-12, atol=1e-12)
-    wanted = torch.autograd.grad(expected, (x, norm.weight), upstream)
-    torch.testing.assert_close(torch.autograd.grad(norm(x), (x, norm.weight), upstream), wanted, rtol=1e-9, atol=1e-11)
-
-
-def test_rotation_turns_each_pair_by_its_positions_angle_and_its_gradient_back():
-    """Position p turns the pair (x[i], x[i + 2]) of a head of 4 by p * 10000^(-i / 2)."""
-    x, table = draw(1, 1, 3, 4, seed=1), rotation_table(3, 4).double()
-    turned = rotate(x, *table[:, None, None])
-    for p in range(3):
-        for i in range(2):
-            angle = p * 10_000 ** (-i / 2)
-            pair = complex(x[0, 0, p, i].item(), x[0, 0, p, i + 2].item()) * cmath.exp(1j * angle)
-            assert turned[0, 0, p, i].item() == pytest.approx(pair.real, abs=1e-6)  # the table is fp32
-            assert turned[0, 0, p, i + 2].item() == pytest.approx(pair.imag, abs=1e-6)
-    assert torch.autograd.gradcheck(lambda x: rotate(x, *table[:, None, None]), (x,))

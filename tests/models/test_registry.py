@@ -40,7 +40,7 @@ def test_the_formulas_of_other_devices_give_what_our_own_kernels_give(monkeypatc
     ids = torch.randint(0, 30, (3, 16), generator=torch.Generator().manual_seed(2))
     expected = states_and_gradients(model, ids)
     model.zero_grad()
-    for module in ("attention", "dropout", "gpt", "llama"):
+    for module in ("attention", "kernels", "layers"):
         monkeypatch.setattr(f"llm.models.{module}.own_kernels", lambda x: False)
     # cosines and masks are made in fp32
     torch.testing.assert_close(states_and_gradients(model, ids), expected, rtol=1e-6, atol=1e-6)

@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from llm.models.dropout import dropout, keep_mask, keep_share
+import llm.models.kernels
+from llm.models.kernels import GeluLinear, keep_mask, keep_share, weight_gradient
+from llm.models.layers import dropout
 
 N = 1 << 20
 
@@ -97,3 +100,26 @@ def test_bf16_and_views_keep_their_kind():
 
 def test_other_devices_take_torchs_own_kernel():
     assert dropout(torch.ones(4, 4, device="meta"), 0.1, training=True).device.type == "meta"
+
+
+@pytest.mark.parametrize("rows", [3, 7, 1024])  # the tokens split evenly, unevenly, not at all
+def test_the_fused_gelu_gives_the_values_and_gradients_of_torchs(monkeypatch, rows):
+    monkeypatch.setattr(llm.models.kernels, "GELU_ROWS", rows)
+    generator = torch.Generator().manual_seed(1)
+    x, weight, bias, upstream = (
+        torch.randn(*shape, dtype=torch.float64, generator=generator) * 3 for shape in ((9, 8), (5, 8), (5,), (9, 5))
+    )
+    inputs = [t.requires_grad_() for t in (x, weight, bias)]
+    theirs = F.linear(F.gelu(x, approximate="tanh"), weight, bias)
+    ours = GeluLinear.apply(*inputs)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    expected = torch.autograd.grad(theirs, inputs, upstream)
+    torch.testing.assert_close(torch.autograd.grad(ours, inputs, upstream), expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(3, 5), (5, 3)])
+def test_a_weights_gradient_is_the_sum_over_rows(n_in, n_out):
+    generator = torch.Generator().manual_seed(1)
+    grad, x = (torch.randn(7, n, dtype=torch.float64, generator=generator) for n in (n_out, n_in))
+    expected = sum(torch.outer(g, row) for g, row in zip(grad, x, strict=True))
+    torch.testing.assert_close(weight_gradient(grad, x), expected, rtol=1e-12, atol=1e-12)
