@@ -39,7 +39,7 @@ def table_bytes(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
     return text.getvalue().encode()
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a csv file by column; FileNotFoundError saying what to run when there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `dvc repro` first")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from llm.corpus.normalise import split_words
+from llm.judge.overlap import counted_f1
 
 CHRF_ORDER, CHRF_BETA = 6, 2  # Popović 2015
 BLEU_ORDER = 4  # Papineni et al. 2002
@@ -58,9 +59,8 @@ def profile(text: str) -> Profile:
 
 
 def f1(one: Profile, other: Profile) -> float:
-    """Token F1: harmonic mean of the shares of words in common (Rajpurkar et al. 2016)."""
-    shared = (one.counts & other.counts).total()
-    return 2 * shared / (len(one.words) + len(other.words)) if shared else 0.0
+    """Token F1 of the two texts."""
+    return counted_f1(one.counts, other.counts)
 
 
 def rouge_l(one: Profile, other: Profile) -> float:

@@ -23,7 +23,7 @@ def question_key(question: Question) -> Hashable:
     return question.id, digest(question.question, *question.correct, "", *question.incorrect)
 
 
-def distinct(runs: Sequence[Measured]) -> list[Measured]:
+def unequal_runs(runs: Sequence[Measured]) -> list[Measured]:
     """The runs without repetitions: a second run that is equal in everything is the same seed, not another one."""
     found: list[Measured] = []
     for run in runs:

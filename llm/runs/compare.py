@@ -17,7 +17,7 @@ from llm.judge.hallucination import truth_estimates, verdicts_on
 from llm.judge.overlap import best_f1, is_degenerate
 from llm.judge.trees import Judge
 from llm.ranges import check_range
-from llm.runs.common_items import count_kinds, distinct, intersect, restrict
+from llm.runs.common_items import count_kinds, intersect, restrict, unequal_runs
 from llm.stats.bootstrap import Estimate, difference, mean, mean_of
 from llm.stats.verdict import Evidence, bootstrap_p, decide, mcnemar
 
@@ -98,7 +98,7 @@ def compare(a: Sequence[Measured], b: Sequence[Measured], rules: Rules) -> Compa
 
     Raises ValueError when the runs have no figure in common.
     """
-    sides = [distinct(runs) for runs in (a, b)]
+    sides = [unequal_runs(runs) for runs in (a, b)]
     shared, left_out = intersect([run for side in sides for run in side])
     kept = [[restrict(run, shared) for run in side] for side in sides]
     figures = [[estimates(run, rules) for run in side] for side in kept]

@@ -8,7 +8,7 @@ from itertools import islice
 from llm.dialogue import Dialogue
 from llm.download import location_name
 from llm.sources import Corpus
-from llm.sources.hub import Row, RowHash, hub_rows, local_files, local_rows
+from llm.sources.hub_rows import Row, RowHash, hub_rows, local_files, local_rows
 from llm.sources.plaintext import REMOVED, reddit_text, without_eli5
 
 COLUMNS = ("question", "answer")

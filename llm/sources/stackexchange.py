@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from llm.dialogue import Dialogue
 from llm.download import location_name
 from llm.sources import Corpus
-from llm.sources.hub import Row, RowHash, hub_rows, local_files, local_rows
+from llm.sources.hub_rows import Row, RowHash, hub_rows, local_files, local_rows
 from llm.sources.plaintext import html_text
 
 COLUMNS = ("qid", "metadata", "question", "answers")

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from llm.evaluation.evaluate import Measured, Texts
-from llm.runs.common_items import count_kinds, distinct, intersect, restrict
+from llm.runs.common_items import count_kinds, intersect, restrict, unequal_runs
 from tests.measured_runs import ASKED, N_BYTES, that_says, with_bpb
 
 REPLIES = [f"reply {i}" for i in range(len(ASKED.prompts))]
@@ -45,4 +45,4 @@ def test_a_run_cut_down_keeps_each_item_s_own_values():
 
 def test_equal_runs_count_once():
     a, b = that_says(REPLIES), that_says(REPLIES[::-1])
-    assert distinct([a, b, a, b]) == [a, b]
+    assert unequal_runs([a, b, a, b]) == [a, b]

@@ -16,7 +16,7 @@ from llm.__main__ import main as main_of_llm
 from llm.dialogue import Dialogue, read_table, write_table
 from llm.evaluation.evaluate import make_yardstick
 from llm.evaluation.lineup import NAMES, line_up
-from llm.evaluation.plot_tables import read_rows
+from llm.evaluation.plot_tables import read_csv
 from llm.evaluation.samples import PROMPTS
 from llm.evaluation.scorecard import fill_card, n_items
 from llm.evaluation.testset import EvaluateConfig
@@ -177,13 +177,13 @@ def test_only_models_of_the_planted_tokens_can_remember_the_canaries(project):
 
 def test_the_tables_for_plots_hold_the_figures_of_the_details(project):
     detail = read(project, "detail/scratch")
-    rows = [row for row in read_rows(project / "metrics/plots/bpb.csv") if row["model"] == "scratch"]
+    rows = [row for row in read_csv(project / "metrics/plots/bpb.csv") if row["model"] == "scratch"]
     found = {row["source"]: tuple(map(float, (row["value"], row["low"], row["high"]))) for row in rows if row["low"]}
     assert found == {
         name: (e["value"], e["low"], e["high"]) for name, e in detail["bpb"].items() if e["low"] is not None
     }
     assert {row["source"] for row in rows if not row["low"]} == {"eli5", "macro"}  # the small source, and its mean
-    areas = {row["area"] for row in read_rows(project / "metrics/plots/choice.csv")}
+    areas = {row["area"] for row in read_csv(project / "metrics/plots/choice.csv")}
     assert areas == {"all", "area0", "area1"}
 
 

@@ -17,7 +17,7 @@ from llm.corpus.truthfulqa import read_truthfulqa
 from llm.evaluation.evaluate import ask_likelihoods, choice_tables
 from llm.evaluation.lineup import NAMES
 from llm.evaluation.ngram import train_ngram
-from llm.evaluation.plot_tables import read_rows
+from llm.evaluation.plot_tables import read_csv
 from llm.evaluation.scoring import NgramScorer, ScratchModel
 from llm.evaluation.testset import Asked, EvaluateConfig
 from llm.models.registry import build_model, load_gpt
@@ -146,7 +146,7 @@ def test_other_questions_than_those_asked_are_refused(project, tmp_path, monkeyp
 
 
 def test_the_plot_s_table_has_a_line_for_each_model_that_chose(project):
-    rows = [row for row in read_rows(project / "metrics/plots/choice.csv") if row["area"] == "TruthfulQA"]
+    rows = [row for row in read_csv(project / "metrics/plots/choice.csv") if row["area"] == "TruthfulQA"]
     assert {row["model"] for row in rows} == LIKELY
     detail = read(project, "detail/base")["truthfulqa"]["all"]
     (row,) = (row for row in rows if row["model"] == "base")
