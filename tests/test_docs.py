@@ -29,7 +29,7 @@ WRITTEN = {
     *("data/raw/support.provenance.json", "llm/models/primer.py", "tests/models/test_primer.py"),
 }
 ADDED_PARAMS = {"download.dialogue.forum_location", "download.support.forum_location"}
-UNTRACKED = (".train_state", "logs")  # folders of a run that are no outputs
+UNTRACKED = (".fetched", ".train_state", "logs")  # folders of a run that are no outputs
 FILE_ENDINGS = r"\.(csv|json|jsonl|lock|md|py|svg|txt|yaml)$"
 
 
