@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.table import RESULTS, Section, add_section, describe_machine, is_busy, rounded, show, write_readme
+from bench.table import RESULTS, Section, add_section, describe_machine, is_busy, rounded, show, write_tables
 
 BENCHMARKS = {
     "step": "a training step against transformers, a plain loop and the matrix products alone",
@@ -40,7 +40,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of turns (default: 3, with --full 6)")
     parser.add_argument("--full", action="store_true", help="all sizes and all benchmarks")
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"file of the results (default: {RESULTS})")
-    parser.add_argument("--readme", action="store_true", help="only write the results' table into README.md")
+    about = "only write the tables of the results: ten rows into README.md, all into docs/speed.md"
+    parser.add_argument("--readme", action="store_true", help=about)
     asked = parser.parse_args(arguments)
     if unknown := sorted(set(asked.names) - set(BENCHMARKS)):
         parser.error(f"no benchmark is called {', '.join(unknown)}: known are {', '.join(BENCHMARKS)}")
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Nothing; the results are printed and stand in the file, comparisons not run now as they were."""
     asked = parse(arguments)
     if asked.readme:
-        write_readme(results=asked.out)
+        write_tables(results=asked.out)
         return
     names = asked.names or [name for name in BENCHMARKS if asked.full or name not in LONG]
     for title, section in run_all(names, asked.rounds or (6 if asked.full else 3), asked.full):

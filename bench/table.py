@@ -14,9 +14,24 @@ import torch
 from bench.rounds import Run
 from llm.files import write_bytes, write_json
 
-RESULTS, README = Path("bench/results.json"), Path("README.md")
+RESULTS, README, SPEED = Path("bench/results.json"), Path("README.md"), Path("docs/speed.md")
 START, END = "<!-- speed -->\n", "<!-- /speed -->"
 IDLE_LOAD = 0.5  # cores; above it something else runs
+HEADLINES = (  # README's rows: against what people run, as it comes, and against a plain loop with our settings
+    ("step SMALL, dropout 0.1, attention dropout 0", "transformers.Trainer / ours"),
+    ("step SMALL, dropout 0.1, attention dropout 0", "plain loop (nanoGPT) + allocator, fused AdamW, products / ours"),
+    ("step FULL, dropout 0.1, attention dropout 0, Trainer", "transformers.Trainer / ours"),
+    (
+        "step FULL, dropout 0, attention dropout 0, plain loop",
+        "plain loop (nanoGPT) + allocator, fused AdamW, products / ours",
+    ),
+    ("LoRA fine-tune", "transformers.Trainer + peft / ours"),
+    ("generation SMALL, batch 1", "transformers generate() / ours"),
+    ("generation FULL, batch 32", "transformers generate() / ours"),
+    ("scoring replies", "one reply at a time / ours"),
+    ("packing", "padded / packed"),
+    ("tokenising", "datasets.map / ours"),
+)
 
 Section = dict[str, Any]  # one comparison, as it stands in the file
 Pair = tuple[str, str]  # slower, faster: the ratio is how many times as much the first one costs
@@ -139,23 +154,18 @@ def show(title: str, section: Section) -> str:
     return "\n".join(lines)
 
 
-def render(path: Path = RESULTS) -> str:
-    """All ratios as a Markdown table, and what they were taken on.
+def render(path: Path = RESULTS, wanted: Sequence[Pair] | None = None) -> str:
+    """The ratios as a Markdown table, and what they were taken on.
 
+    `wanted` names rows by title and ratio, in their order; those that were not measured are left out. None: all rows.
     Raises FileNotFoundError saying what to run.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `make bench` first")
     sections = json.loads(path.read_text(encoding="utf-8"))
+    rows = {(title, label): section for title, section in sections.items() for label in section["ratios"]}
     lines = ["| what | ratio | min | median | max | rounds | peak GB |", "| --- " * 7 + "|"]
-    for title, section in sections.items():
-        rounds = max(len(found["values"]) for found in section["contenders"].values())
-        busy = " (machine not idle)" if is_busy(section["machine"]) else ""
-        for label, found in section["ratios"].items():
-            values = (f"{found['min']:.2f}", f"**{found['median']:.2f}**", f"{found['max']:.2f}")
-            peaks = (section["contenders"][name]["peak_gb"] for name in found["pair"])
-            memory = " / ".join(f"{peak:.2f}" for peak in peaks)
-            lines.append(f"| {' | '.join((title + busy, label, *values, str(rounds), memory))} |")
+    lines += [row(*name, rows[name]) for name in (rows if wanted is None else wanted) if name in rows]
     machines = {
         f"{m['processor']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}"
         for m in (section["machine"] for section in sections.values())
@@ -163,11 +173,26 @@ def render(path: Path = RESULTS) -> str:
     return "\n".join([*lines, "", f"Measured on: {'; '.join(sorted(machines))}."]) + "\n"
 
 
-def write_readme(readme: Path = README, results: Path = RESULTS) -> None:
-    """Nothing; the table stands between its marks. Raises ValueError when there are none."""
-    text = readme.read_text(encoding="utf-8")
-    before, start, rest = text.partition(START)
+def row(title: str, label: str, section: Section) -> str:
+    """One ratio of a comparison as a line of the table."""
+    found = section["ratios"][label]
+    busy = " (machine not idle)" if is_busy(section["machine"]) else ""
+    rounds = max(len(contender["values"]) for contender in section["contenders"].values())
+    values = (f"{found['min']:.2f}", f"**{found['median']:.2f}**", f"{found['max']:.2f}")
+    memory = " / ".join(f"{section['contenders'][name]['peak_gb']:.2f}" for name in found["pair"])
+    return f"| {' | '.join((title + busy, label, *values, str(rounds), memory))} |"
+
+
+def write_tables(readme: Path = README, speed: Path = SPEED, results: Path = RESULTS) -> None:
+    """Write the HEADLINES into README and all rows into docs/speed.md."""
+    write_between_marks(readme, render(results, HEADLINES))
+    write_between_marks(speed, render(results))
+
+
+def write_between_marks(page: Path, table: str) -> None:
+    """Put the table between the page's marks; ValueError when there are none."""
+    before, start, rest = page.read_text(encoding="utf-8").partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"{readme} has no lines {START.strip()} and {END}: the table goes between them")
-    write_bytes(readme, f"{before}{START}{render(results)}{END}{after}".encode())
+        raise ValueError(f"{page} has no lines {START.strip()} and {END}: the table goes between them")
+    write_bytes(page, f"{before}{START}{table}{END}{after}".encode())

@@ -23,7 +23,9 @@ from bench.rounds import Contender, Run, Turn, alternate, check_equal
 from bench.shapes import FULL, SMALL, Shape, gpt2, one_dialogue_a_row
 from bench.table import (
     END,
+    HEADLINES,
     RESULTS,
+    SPEED,
     START,
     add_section,
     busy_cores,
@@ -32,7 +34,7 @@ from bench.table import (
     show,
     spread,
     summarise,
-    write_readme,
+    write_tables,
 )
 from bench.tokens import packing, tokenising
 from bench.tokens.exchanges import draw_lengths
@@ -284,13 +286,26 @@ def test_the_race_is_against_the_better_of_the_plain_loops(tmp_path):
     assert section["facts"]["loss to reach, nats a token"] == min(losses) < math.log(64)
 
 
-def test_the_table_is_written_between_its_marks(run, tmp_path):
-    results, readme = tmp_path / "results.json", tmp_path / "README.md"
+def test_the_tables_are_written_between_their_marks(run, tmp_path):
+    results, readme, speed = tmp_path / "results.json", tmp_path / "README.md", tmp_path / "speed.md"
+    headline, label = HEADLINES[0]
     add_section(results, "step", as_section(run, ratios={"peer / ours": ("peer", "ours")}))
-    readme.write_text(f"before\n{START}old\n{END}\nafter\n")
-    write_readme(readme, results)
-    assert "| step | peer / ours | 2.00 | **3.00** | 4.00 | 3 | 1.00 / 1.00 |" in readme.read_text()
-    assert readme.read_text() == f"before\n{START}{render(results)}{END}\nafter\n"
+    add_section(results, headline, as_section(run, ratios={label: ("peer", "ours")}))
+    for page in (readme, speed):
+        page.write_text(f"before\n{START}old\n{END}\nafter\n")
+    write_tables(readme, speed, results)
+    assert "| step | peer / ours | 2.00 | **3.00** | 4.00 | 3 | 1.00 / 1.00 |" in speed.read_text()
+    assert speed.read_text() == f"before\n{START}{render(results)}{END}\nafter\n"
+    assert readme.read_text() == f"before\n{START}{render(results, HEADLINES)}{END}\nafter\n"
+
+
+def test_only_the_wanted_rows_are_shown_in_the_wanted_order(run, tmp_path):
+    ratios = {"peer / ours": ("peer", "ours"), "ours / peer": ("ours", "peer")}
+    add_section(tmp_path / "results.json", "step", as_section(run, ratios=ratios))
+    wanted = [("step", "ours / peer"), ("not measured", "peer / ours"), ("step", "peer / ours")]
+    lines = render(tmp_path / "results.json", wanted).splitlines()
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| step")] == ["ours / peer", "peer / ours"]
+    assert "not measured" not in "".join(lines)
 
 
 def test_a_busy_machine_is_said_so(run, tmp_path):
@@ -303,9 +318,10 @@ def test_a_busy_machine_is_said_so(run, tmp_path):
 def test_missing_results_or_marks_say_what_to_do(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="make bench"):
         render(tmp_path / "results.json")
+    add_section(tmp_path / "results.json", "step", as_section(run))
     (tmp_path / "README.md").write_text("no marks")
     with pytest.raises(ValueError, match="has no lines"):
-        write_readme(tmp_path / "README.md", tmp_path / "results.json")
+        write_tables(tmp_path / "README.md", tmp_path / "speed.md", tmp_path / "results.json")
 
 
 def committed(path):
@@ -314,12 +330,25 @@ def committed(path):
     return shown.stdout.decode() if shown.returncode == 0 else None
 
 
-def test_the_readme_quotes_the_committed_results(tmp_path):
-    results, readme = committed(RESULTS.as_posix()), committed("README.md")
-    if results is None or readme is None:
+@pytest.fixture
+def committed_results(tmp_path):
+    """The committed results: those of the working tree may be of another machine."""
+    results = committed(RESULTS.as_posix())
+    if results is None:
         pytest.skip("no results are committed, or this is not a git checkout")
     (tmp_path / "results.json").write_text(results)
-    assert readme.partition(START)[2].partition(END)[0] == render(tmp_path / "results.json")
+    return tmp_path / "results.json"
+
+
+@pytest.mark.parametrize(("page", "wanted"), [("README.md", HEADLINES), (SPEED.as_posix(), None)])
+def test_a_page_quotes_the_committed_results(committed_results, page, wanted):
+    assert committed(page).partition(START)[2].partition(END)[0] == render(committed_results, wanted)
+
+
+def test_every_headline_of_readme_is_measured_and_there_are_ten_at_most(committed_results):
+    sections = json.loads(committed_results.read_text())
+    assert len(HEADLINES) <= 10
+    assert [(title, label) for title, label in HEADLINES if label not in sections[title]["ratios"]] == []
 
 
 def test_a_core_at_work_is_counted():
