@@ -1,5 +1,6 @@
 """A run saved such that it can be resumed bit for bit, and resumed."""
 
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +10,8 @@ from llm.training.checkpoint import load_optimizers, optimizer_tensors
 from llm.training.distributed import placed_like, random_states, restore_random_states, same_everywhere
 from llm.training.progress import Progress
 from llm.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 
 def save_state(trainer: Trainer) -> None:
@@ -52,4 +55,5 @@ def resume(trainer: Trainer) -> bool:
     trainer.files.saved_step = progress.step
     if progress.compiled and not trainer.ended:
         trainer.compile_model()
+    logger.info("going on from step %d (%s)", progress.step, state.folder)
     return True
