@@ -17,6 +17,7 @@ from llm.training.checkpoint import open_state, run_key, state_root
 from llm.training.distributed import is_first, n_processes, process_group, shard
 from llm.training.history import write_curve
 from llm.training.launch import LaunchConfig, start_processes
+from llm.training.loop import ENGINE, fit
 from llm.training.lora import (
     FinetuneConfig,
     PackedModel,
@@ -27,7 +28,6 @@ from llm.training.lora import (
     save_adapter,
     select,
 )
-from llm.training.train import ENGINE, fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 

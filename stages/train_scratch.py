@@ -16,9 +16,9 @@ from llm.training.checkpoint import State, open_state, run_key, save_tensors, st
 from llm.training.distributed import is_first, process_group
 from llm.training.history import write_curve
 from llm.training.launch import LaunchConfig, start_processes
+from llm.training.loop import ENGINE, fit
 from llm.training.progress import Progress
 from llm.training.schedule import TrainConfig
-from llm.training.train import ENGINE, fit
 from stages.logs import run_stage
 from stages.params import load, load_value
 

@@ -192,8 +192,8 @@ BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key ho
         "models/registry",
         "models/shape",
     ),
-    *("tokens/tokenizer", "tokens/words", "training/checkpoint", "training/headroom", "training/history"),
-    *("training/launch", "training/shards"),
+    *("tokens/tokenizer", "tokens/words", "training/checkpoint", "training/free_memory", "training/history"),
+    *("training/launch", "training/training_files", "training/shards", "training/signals"),
 )
 
 

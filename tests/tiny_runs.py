@@ -7,7 +7,7 @@ from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training.checkpoint import State
-from llm.training.train import fit
+from llm.training.loop import fit
 from tests.training.test_schedule import CONFIG
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.1, attn_dropout=0.0)
@@ -39,6 +39,12 @@ def train(packed, folder, config=CONFIG, shape=SHAPE, network=None):
     network = model(shape) if network is None else network
     progress = fit(network, packed, packed, config, 1, CPU, State(folder))
     return weights(network), progress
+
+
+def take_steps(steps, n):
+    """Begin, or resume, the run of `training_steps`, and take n steps."""
+    for _ in range(n + 1):
+        next(steps)
 
 
 def content(path):

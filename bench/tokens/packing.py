@@ -93,13 +93,13 @@ def train_on(lap: Lap, kind: str, folder: Path, shape: Shape, steps: int) -> Non
     rows, batch_size = make_rows(kind, corpus, shape)
     loss = validation_loss(model, few, None, 1, torch.device("cpu"))
     with TemporaryDirectory() as state:
-        training = start_training(model, rows, train_config(batch_size), Path(state))
+        trainer, run = start_training(model, rows, train_config(batch_size), Path(state))
         lap(note=loss)
         while True:
-            before = training.progress.tokens
+            before = trainer.progress.tokens
             for _ in range(steps):
-                training.step()
-            lap(training.progress.tokens - before)
+                next(run)
+            lap(trainer.progress.tokens - before)
 
 
 def shares(corpus: TokenCorpus, shape: Shape) -> dict[str, float]:

@@ -80,12 +80,12 @@ def ours(lap: Lap, job: Job) -> None:
     packed = pack_corpus(select(dialogues, tokenizer, None, SEED).corpus, job.config.context_length, SEED)
     note = one_loss(model, dialogues[0], tokenizer, job.config.context_length)
     with TemporaryDirectory() as folder:
-        training = start_training(model, packed, job.config.train, Path(folder))
+        trainer, steps = start_training(model, packed, job.config.train, Path(folder))
         lap(note=note)
         while True:
-            before = training.progress.tokens
-            training.step()
-            lap(training.progress.tokens - before)
+            before = trainer.progress.tokens
+            next(steps)
+            lap(trainer.progress.tokens - before)
 
 
 def labelled(encoded: EncodedDialogue) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llm.tokens.packing import Batch
 from llm.training.distributed import is_shard, least, random_states, restore_random_states
-from llm.training.headroom import is_out_of_memory
+from llm.training.free_memory import is_out_of_memory
 from llm.training.step import batch_loss, hidden_states
 
 BACKEND: str | Callable[..., Any] = "inductor"  # torch's own

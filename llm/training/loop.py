@@ -1,285 +1,168 @@
-"""One training run in progress: what it does at a step, a validation, a checkpoint, a saved state."""
+"""The one training loop, for the GPT and for the Mistral alike: `training_steps`, from the first step to the last."""
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from tqdm import tqdm
 
-from llm.files import copy_file
-from llm.tokens.packing import Packed, batch_rows
-from llm.training.average import Average
-from llm.training.checkpoint import State, load_optimizers, optimizer_tensors, save_tensors
-from llm.training.clock import Clock
-from llm.training.compilation import compile_model
-from llm.training.distributed import (
-    draw_apart,
-    is_first,
-    is_shard,
-    of_first,
-    own_rows,
-    placed_like,
-    random_states,
-    replicate,
-    restore_random_states,
-    same_everywhere,
-    wait_for_all,
-    whole,
-)
-from llm.training.micro_batch import MicroBatch
+from llm.machine import tune_cpu
+from llm.tokens.packing import Packed
+from llm.training.checkpoint import State
+from llm.training.distributed import draw_apart, is_first, of_first, totals
 from llm.training.progress import Progress
-from llm.training.schedule import TIMED_HORIZON, TrainConfig, lr_factor, make_plan
-from llm.training.step import Losses, add_gradients, make_optimizers, move, validation_loss
+from llm.training.recovery import is_finite, roll_back, skip_step
+from llm.training.resume import resume, save_state
+from llm.training.schedule import TrainConfig
+from llm.training.signals import signals_wait
+from llm.training.step import Losses, add_gradients, clip_gradients, optimizer_step, validation_loss
+from llm.training.trainer import Trainer
 
-MAX_SKIPPED = 5  # steps in a row whose loss or gradient is not finite, before the run goes back
-MAX_ROLLBACKS = 3  # of a run; then its numbers are wrong, not the luck of a few batches
-LR_CUT = 0.5  # of each rollback
-ADVICE = "lower lr or max_norm, raise warmup, or look at the data"
+# The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
+ENGINE = (
+    *("llm.machine", "llm.tokens.packing", "llm.models.attention", "llm.models.kernels", "llm.models.loss"),
+    *("llm.training.average", "llm.training.clock", "llm.training.compilation", "llm.training.distributed"),
+    *("llm.training.loop", "llm.training.micro_batch", "llm.training.optim", "llm.training.progress"),
+    *("llm.training.recovery", "llm.training.resume", "llm.training.schedule", "llm.training.step"),
+    "llm.training.trainer",
+)
 
 logger = logging.getLogger(__name__)
 
 
-def _save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Nothing; the first process writes the tensors, to which the others give their parts."""
-    tensors = whole(tensors)
-    if is_first():
-        save_tensors(path, tensors)
+def micro_batch_gradients(trainer: Trainer, rows: Sequence[int], size: int) -> Losses:
+    """Losses of the rows, `size` of them at a time; their gradients are added up in the parameters."""
+    batches = [trainer.train_data.batch(rows[i : i + size]) for i in range(0, len(rows), size)]
+    return add_gradients(trainer.network, batches, trainer.device)
 
 
-class Training:
-    """One run in progress: model, optimizers and what they have reached."""
+def batch_gradients(trainer: Trainer, rows: Sequence[int]) -> Losses:
+    """Losses of the rows, in micro-batches that fit into memory; their gradients are added up in the parameters."""
+    return trainer.micro_batch.within_memory(lambda size: micro_batch_gradients(trainer, rows, size))
 
-    def __init__(
-        self, model: Any, train: Packed, val: Packed, config: TrainConfig, seed: int, device: torch.device, state: State
-    ) -> None:
-        self.clock = Clock(config.budget_s)
-        self.model, self.train, self.val = model.to(device).train(), train, val
-        self.config, self.seed, self.device, self.state = config, seed, device, state
-        self.network = replicate(self.model)
-        self.plan = make_plan(len(train), config)
-        self.optimizers = make_optimizers(model, config)
-        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.average = Average(self.trained, config.ema)
-        self.micro_batch = MicroBatch(config.micro_batch, config.batch_size, list(self.trained.values()), device)
-        self.progress = Progress()
-        self.saved_step = -1
-        self.saved_best: list[int] = []  # best steps of the last two states
-        draw_apart(seed)
 
-    def begin(self) -> None:
-        """Nothing; the micro-batch is found, the model compiled and validated and the state of step 0 saved."""
-        self.micro_batch.find(lambda: self._add_gradients([0], 1))
-        self._compile()
-        self.progress.lr = self._rate()
-        with self.clock.closing():
-            self.validate()
-            self.save_state()
-        if of_first(self.clock.limit_s) <= 0:
-            raise ValueError(
-                f"budget_s {self.config.budget_s} does not suffice for a step: a validation with its files takes "
-                f"{self.clock.closing_s:.1f} s; raise budget_s or lower val_rows"
-            )
+def begin(trainer: Trainer) -> None:
+    """Find the micro-batch, compile and validate the model, save the state of step 0.
 
-    def _compile(self) -> None:
-        """Nothing; the model runs compiled where that is wanted and works, and the state says so."""
-
-        def compiled(size: int) -> bool:
-            batch = self.train.batch(self._rows()[:size])
-            return compile_model(self.model, self.config.compile, batch, self.device)
-
-        self.progress.compiled = self.micro_batch.within_memory(compiled)
-
-    def _rows(self) -> Sequence[int]:
-        """This process's rows of the next step."""
-        return own_rows(batch_rows(len(self.train), self.config.batch_size, self.seed, self.progress.step))
-
-    @property
-    def ended(self) -> bool:
-        """Whether the run takes no further step."""
-        if self.plan.steps is None:
-            return self.progress.step > 0 and self.clock.over
-        return self.progress.step >= self.plan.steps
-
-    def step(self) -> None:
-        """Nothing; one optimizer step over `batch_size` rows, the loss averaged over all its supervised tokens.
-
-        Weights and optimizers stay as they are where the loss or the gradient is not finite.
-        """
-        config, progress, rows = self.config, self.progress, self._rows()
-        with self.clock.step():
-            losses = self.micro_batch.within_memory(lambda size: self._add_gradients(rows, size))
-            norm = nn.utils.clip_grad_norm_(self.trained.values(), config.max_norm)
-            sums = [float(loss) for loss in losses.sums]
-            norm_value = float(norm.full_tensor() if is_shard(norm) else norm)  # type: ignore[attr-defined]
-            progress.lr = self._rate()
-            progress.step += 1
-            if not math.isfinite(sum(sums) + norm_value):
-                self._skip(f"loss {sum(sums) / losses.n_tokens:.4g}, gradient norm {norm_value:.4g}")
-                return
-            move(self.optimizers, progress.lr)
-            self.average.update(progress.step)
-        progress.skipped_in_a_row = 0
-        progress.tokens += losses.n_tokens
-        for loss in sums:
-            progress.loss_sum += loss
-        progress.loss_tokens += losses.n_tokens
-
-    def _add_gradients(self, rows: Sequence[int], size: int) -> Losses:
-        batches = [self.train.batch(rows[i : i + size]) for i in range(0, len(rows), size)]
-        return add_gradients(self.network, batches, self.device)
-
-    def _rate(self) -> float:
-        """Learning rate of the next step."""
-        place = self.progress.step
-        if self.plan.steps is None:
-            place = math.ceil(self.clock.share * TIMED_HORIZON) - 1
-        return self.config.lr * lr_factor(place, self.plan.horizon, self.config) * self.progress.lr_scale
-
-    def _skip(self, why: str) -> None:
-        progress = self.progress
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        progress.skipped_steps += 1
-        progress.skipped_in_a_row += 1
-        logger.warning("step %d is skipped, %d in a row: %s", progress.step, progress.skipped_in_a_row, why)
-        if progress.skipped_in_a_row == MAX_SKIPPED:
-            self._roll_back(why)
-
-    def _roll_back(self, why: str) -> None:
-        """Nothing; weights and optimizers are those of the last good validation, at a lower rate; the data go on.
-
-        So Chowdhery et al. 2022 (PaLM, section 5.1) met loss spikes: other batches from earlier weights.
-
-        Raises ValueError when there is nothing to go back to, or going back has not helped.
-        """
-        progress = self.progress
-        if not progress.history:
-            raise ValueError(f"the model gives no finite loss before its first step ({why}): {ADVICE}")
-        if progress.rollbacks == MAX_ROLLBACKS:
-            raise ValueError(
-                f"no finite loss at step {progress.step} after {MAX_ROLLBACKS} rollbacks ({why}): {ADVICE}"
-            )
-        self._take(self.state.load_step(progress.good_step))
-        progress.rollbacks += 1
-        progress.lr_scale *= LR_CUT
-        progress.skipped_in_a_row = 0
-        told = (progress.step, progress.good_step, progress.lr_scale, why)
-        logger.warning("step %d: back to the weights of step %d, lr times %g from now on: %s", *told)
-
-    def _validation_loss(self) -> float:
-        """Nats per token of the weights, or of their average where one is kept."""
-        with self.average.in_model():
-            return self.micro_batch.within_memory(
-                lambda size: validation_loss(self.network, self.val, self.config.val_rows, size, self.device)
-            )
-
-    def validate(self) -> None:
-        """Nothing; a row is added to the history and the best weights are kept."""
-        progress = self.progress
-        while not math.isfinite(val_loss := self._validation_loss()):
-            self._roll_back(f"validation loss {val_loss}")
-        row = {
-            "step": progress.step,
-            "epoch": round(progress.step / self.plan.steps_per_epoch, 4),
-            "tokens": progress.tokens,
-            "lr": round(progress.lr, 8),
-            "train_loss": round(progress.loss_sum / progress.loss_tokens, 4) if progress.loss_tokens else None,
-            "val_loss": round(val_loss, 4),
-            "val_ppl": round(math.exp(min(val_loss, 50.0)), 4),
-        }
-        progress.history.append(row)
-        progress.loss_sum, progress.loss_tokens = 0.0, 0
-        progress.good_step = progress.step
-        if val_loss < progress.best_loss:
-            progress.best_loss, progress.best_step = val_loss, progress.step
-            with self.average.in_model():
-                _save_whole(self._best(progress.step), self.trained)
-        logger.info(
-            "step %d%s, epoch %.2f: train loss %s, val loss %.4f, val ppl %.2f, lr %.2e",
-            *(row["step"], f" of {self.plan.steps}" if self.plan.steps else "", row["epoch"]),
-            *("-" if row["train_loss"] is None else f"{row['train_loss']:.4f}", val_loss, row["val_ppl"], row["lr"]),
+    Raises ValueError when no time is left for a step.
+    """
+    trainer.micro_batch.find(lambda: micro_batch_gradients(trainer, [0], 1))
+    trainer.compile_model()
+    trainer.progress.lr = trainer.next_lr
+    with trainer.clock.closing():
+        validate(trainer)
+        save_state(trainer)
+    if of_first(trainer.clock.limit_s) <= 0:
+        raise ValueError(
+            f"budget_s {trainer.config.budget_s} does not suffice for a step: a validation with its files takes "
+            f"{trainer.clock.closing_s:.1f} s; raise budget_s or lower val_rows"
         )
 
-    def _best(self, step: int) -> Path:
-        return self.state.folder / f"best_{step:08d}.safetensors"
 
-    def finish(self) -> None:
-        """Nothing; the last step is saved and validated; the model holds the final weights, averaged if they are.
+def mean_val_loss(trainer: Trainer) -> float:
+    """Validation loss, nats per token, of the weights, or of their average where one is kept."""
+    network, data, n_rows, device = trainer.network, trainer.val_data, trainer.config.val_rows, trainer.device
+    with trainer.average.in_model():
+        return trainer.micro_batch.within_memory(lambda size: validation_loss(network, data, n_rows, size, device))
 
-        A last validation that was not due is not in the state: a longer run of the same trajectory goes on without it.
-        """
-        if self.saved_step != self.progress.step:
-            self.save_state()
-        if self.progress.history[-1]["step"] != self.progress.step:
-            self.validate()
-        if is_first():
-            copy_file(self._best(self.progress.best_step), self.state.folder / "best.safetensors")
-        wait_for_all()
-        self.average.swap()
 
-    def close_step(self, stopping: bool) -> None:
-        """Nothing; the validation, the checkpoint and the saved state that are due after a step are done."""
-        step, plan = self.progress.step, self.plan
-        with self.clock.closing():
-            if validated := step % plan.eval_every == 0:
-                self.validate()
-            if step % plan.checkpoint_every == 0:
-                self.save_checkpoint()
-            late = of_first(self.clock.seconds - self.progress.seconds >= self.config.state_every_s)
-            if validated or late or stopping:
-                self.save_state()
+def validate(trainer: Trainer) -> None:
+    """Add a row to the history, and save the weights if they are the best so far.
 
-    def save_checkpoint(self) -> None:
-        """Nothing; weights and optimizer state of this step stand in the folder `checkpoints`, `keep` of them."""
-        folder = self.state.folder / "checkpoints"
-        name = f"step_{self.progress.step:08d}"
-        _save_whole(folder / f"{name}.safetensors", self.trained)
-        _save_whole(folder / f"{name}.optim", optimizer_tensors(self.optimizers))
-        for old in sorted(folder.glob("step_*"))[: -2 * self.config.keep or None] if is_first() else []:
-            old.unlink()
+    A loss that is not finite rolls the run back; it is the earlier weights that are then validated.
+    """
+    progress, plan = trainer.progress, trainer.plan
+    while not math.isfinite(val_loss := mean_val_loss(trainer)):
+        roll_back(trainer, f"validation loss {val_loss}")
+    row = progress.add_validation(val_loss, plan.steps_per_epoch)
+    if progress.best_step == progress.step:
+        with trainer.average.in_model():
+            trainer.files.save_best(progress.step, trainer.trained)
+    logger.info(
+        "step %d%s, epoch %.2f: train loss %s, val loss %.4f, val ppl %.2f, lr %.2e",
+        *(row["step"], f" of {plan.steps}" if plan.steps else "", row["epoch"]),
+        *("-" if row["train_loss"] is None else f"{row['train_loss']:.4f}", val_loss, row["val_ppl"], row["lr"]),
+    )
 
-    def save_state(self) -> None:
-        """Nothing; everything needed to go on from here bit for bit is on disk."""
-        progress, clock = self.progress, self.clock
-        progress.seconds, progress.step_s, progress.closing_s = clock.seconds, clock.step_s, clock.closing_s
-        progress.micro_batch = self.micro_batch.rows
-        tensors = {f"model.{name}": p for name, p in self.trained.items()} | optimizer_tensors(self.optimizers)
-        tensors |= {f"average.{name}": mean for name, mean in self.average.mean.items()} | random_states(self.device)
-        self.state.save(progress.step, tensors, vars(progress), needs=progress.good_step)
-        self.saved_step = progress.step
-        self.saved_best = [*self.saved_best[-1:], progress.best_step]
-        for path in self.state.folder.glob("best_*") if is_first() else []:
-            if len(self.saved_best) == 2 and path < self._best(self.saved_best[0]):  # of the two states that are kept
-                path.unlink()
 
-    def _take(self, tensors: Mapping[str, Tensor]) -> None:
-        """Nothing; weights, their average and the optimizers are those saved."""
-        with torch.no_grad():
-            for name, p in self.trained.items():
-                p.copy_(placed_like(tensors[f"model.{name}"], p))
-            for name, mean in self.average.mean.items():
-                mean.copy_(placed_like(tensors[f"average.{name}"], mean))
-        load_optimizers(self.optimizers, tensors)
+def finish(trainer: Trainer) -> None:
+    """Save and validate the last step; leave the final weights in the model, averaged if an average is kept.
 
-    def resume(self) -> bool:
-        """Whether a saved state was found and taken up."""
-        found = self.state.load()
-        if not same_everywhere(found[1]["step"] if found else -1):
-            raise ValueError(
-                f"the processes find different states in {self.state.folder}: it must be one shared folder"
-            )
-        if found is None:
-            return False
-        tensors, values = found
-        self._take(tensors)
-        restore_random_states(tensors, self.device)
-        self.progress = Progress(**values)
-        self.clock.go_on(self.progress.seconds, self.progress.step_s, self.progress.closing_s)
-        self.micro_batch.rows = self.progress.micro_batch
-        self.saved_step = self.progress.step
-        if self.progress.compiled and not self.ended:
-            self._compile()
-        return True
+    A last validation that was not due is not in the state: a longer run of the same trajectory goes on without it.
+    """
+    progress = trainer.progress
+    if trainer.files.saved_step != progress.step:
+        save_state(trainer)
+    if progress.history[-1]["step"] != progress.step:
+        validate(trainer)
+    trainer.files.name_best(progress.best_step)
+    trainer.average.swap()
+
+
+def training_steps(trainer: Trainer) -> Iterator[None]:
+    """Train to the end; pause before the first step and behind each, so that the caller sees the run go on.
+
+    A run whose state was saved goes on from there. SIGINT and SIGTERM save the state and raise KeyboardInterrupt.
+    """
+    config, plan, clock, files = trainer.config, trainer.plan, trainer.clock, trainer.files
+    draw_apart(trainer.seed)
+    with signals_wait() as signals:
+        if not resume(trainer):
+            begin(trainer)
+        progress = trainer.progress
+        yield
+        while not trainer.ended:
+            with clock.step():
+                losses = batch_gradients(trainer, trainer.next_rows)
+                norm = clip_gradients(trainer.trained.values(), config.max_norm)
+                progress.lr = trainer.next_lr
+                progress.step += 1
+                if is_finite(losses, norm):
+                    optimizer_step(trainer.optimizers, progress.lr)
+                    trainer.average.update(progress.step)
+                    progress.add_step(losses)
+                else:
+                    skip_step(trainer, losses, norm)
+            stopping = totals(len(signals)) != [0.0]  # a signal to any process stops all
+            with clock.closing():
+                if validated := progress.step % plan.eval_every == 0:
+                    validate(trainer)
+                if progress.step % plan.checkpoint_every == 0:
+                    files.save_checkpoint(progress.step, trainer.trained, trainer.optimizers, config.keep)
+                late = of_first(clock.seconds - progress.seconds >= config.state_every_s)
+                if validated or late or stopping:
+                    save_state(trainer)
+            yield
+            if stopping:
+                raise KeyboardInterrupt(
+                    f"stopped at step {progress.step}: run the same command again to go on from here"
+                )
+    finish(trainer)
+
+
+def fit(
+    model: Any,  # a LanguageModel
+    train_data: Packed,
+    val_data: Packed,
+    config: TrainConfig,
+    seed: int,
+    device: torch.device,
+    state: State,
+) -> Progress:
+    """What the run reached; the model holds the final weights.
+
+    Goes on from the last state in `state`, where there is one. The best weights (by validation loss) are in
+    `best.safetensors` of its folder, periodic ones in `checkpoints`.
+    """
+    tune_cpu()
+    trainer = Trainer(model, train_data, val_data, config, seed, device, state)
+    steps = training_steps(trainer)
+    next(steps)  # resumed or begun
+    first, last = trainer.progress.step, trainer.plan.steps
+    with tqdm(total=last, initial=first, unit="step", desc="train", mininterval=1.0, disable=not is_first()) as bar:
+        for _ in steps:
+            bar.update()
+            bar.set_postfix(val_loss=trainer.progress.history[-1]["val_loss"], refresh=False)
+    return trainer.progress

@@ -1,6 +1,6 @@
 """LoRA fine-tuning (Hu et al. 2022) of a pretrained model on dialogues: which data, which parameters, what is saved.
 
-The training loop is the GPT's own, llm/training/train.py.
+The training loop is the GPT's own, llm/training/loop.py.
 """
 
 import dataclasses

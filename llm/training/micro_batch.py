@@ -10,7 +10,7 @@ from torch import Tensor
 
 from llm.machine import give_back_memory, stop_padding
 from llm.training.distributed import least, n_processes, random_states, restore_random_states
-from llm.training.headroom import NO_LIMIT, fitting_rows, free_memory, is_out_of_memory, largest_divisor, peak_growth
+from llm.training.free_memory import NO_LIMIT, fitting_rows, free_memory, is_out_of_memory, largest_divisor, peak_growth
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+from llm.training.step import Losses
+
 
 @dataclass
 class Progress:
@@ -26,6 +28,32 @@ class Progress:
     good_step: int = 0  # of the last finite validation
     lr_scale: float = 1.0  # lowered by each rollback
     history: list[dict[str, float | None]] = field(default_factory=list)  # None: trained on nothing since the last row
+
+    def add_step(self, losses: Losses) -> None:
+        """Count the tokens and the loss of an optimizer step."""
+        self.skipped_in_a_row = 0
+        self.tokens += losses.n_tokens
+        for loss in losses.sums:
+            self.loss_sum += loss
+        self.loss_tokens += losses.n_tokens
+
+    def add_validation(self, val_loss: float, steps_per_epoch: int) -> dict[str, float | None]:
+        """The new row of the history; `best_step` is this one where its loss is the lowest."""
+        row = {
+            "step": self.step,
+            "epoch": round(self.step / steps_per_epoch, 4),
+            "tokens": self.tokens,
+            "lr": round(self.lr, 8),
+            "train_loss": round(self.loss_sum / self.loss_tokens, 4) if self.loss_tokens else None,
+            "val_loss": round(val_loss, 4),
+            "val_ppl": round(math.exp(min(val_loss, 50.0)), 4),
+        }
+        self.history.append(row)
+        self.loss_sum, self.loss_tokens = 0.0, 0
+        self.good_step = self.step
+        if val_loss < self.best_loss:
+            self.best_loss, self.best_step = val_loss, self.step
+        return row
 
     def summary(self) -> dict[str, float | None]:
         """The closing numbers, without times."""

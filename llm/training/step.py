@@ -1,6 +1,6 @@
-"""One training step: hidden states -> head -> masked cross-entropy, gradients, the optimizers' move."""
+"""One training step: hidden states -> head -> masked cross-entropy -> gradients -> clipping -> optimizer step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from llm.models.loss import summed_loss
 from llm.tokens.packing import Batch, Packed
-from llm.training.distributed import exchanging, n_processes, rank, totals
+from llm.training.distributed import exchanging, is_shard, n_processes, rank, totals
 from llm.training.optim import adamw, muon
 from llm.training.schedule import TrainConfig
 
@@ -26,7 +26,7 @@ class LanguageModel(Protocol):
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """The optimizers that together move every trainable parameter."""
+    """The optimizers that together update every trainable parameter."""
     betas = (config.beta1, config.beta2)
     if config.optimizer == "adamw":
         return adamw(model, config.lr, betas, config.weight_decay)
@@ -38,17 +38,17 @@ def hidden_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
 
     bf16 inside on CUDA, fp32 elsewhere (bf16 is slower on a CPU).
     """
-    ids, positions, documents = (_moved(t, device) for t in (batch.ids, batch.positions, batch.documents))
+    ids, positions, documents = (_on(device, t) for t in (batch.ids, batch.positions, batch.documents))
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         return model.hidden(ids, positions=positions, documents=documents)
 
 
 def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
     """Summed loss of one micro-batch."""
-    return summed_loss(hidden_states(model, batch, device), model.head, _moved(batch.targets, device))
+    return summed_loss(hidden_states(model, batch, device), model.head, _on(device, batch.targets))
 
 
-def _moved(t: Tensor, device: torch.device) -> Tensor:
+def _on(device: torch.device, t: Tensor) -> Tensor:
     return t.to(device, non_blocking=True)
 
 
@@ -56,8 +56,13 @@ def _moved(t: Tensor, device: torch.device) -> Tensor:
 class Losses:
     """What one pass over a batch gave."""
 
-    sums: list[Tensor]  # nats, one a micro-batch
+    sums: list[float]  # nats, one a micro-batch
     n_tokens: int  # supervised, in all of them
+
+    @property
+    def total(self) -> float:
+        """Nats of all micro-batches."""
+        return sum(self.sums)
 
 
 def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device) -> Losses:
@@ -73,13 +78,17 @@ def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device) ->
             loss = batch_loss(model, batch, device)
             (loss / share).backward()  # type: ignore[no-untyped-call]
         sums.append(loss.detach())
-    if n_processes() > 1:
-        sums = list(torch.tensor(totals(*map(float, sums)), dtype=torch.float64, device=device))
-    return Losses(sums, n_tokens)
+    return Losses(totals(*map(float, sums)), n_tokens)  # a GPU is waited for here, not at each micro-batch
 
 
-def move(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
-    """Nothing; the optimizers have moved their parameters at this rate, the gradients are gone."""
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Norm that the gradients of all parameters had together; they are scaled down to `max_norm` if it was larger."""
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    return float(norm.full_tensor() if is_shard(norm) else norm)  # type: ignore[attr-defined]
+
+
+def optimizer_step(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
+    """Update the parameters at this learning rate and drop the gradients."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr

@@ -19,9 +19,11 @@ from llm.__main__ import main as main_of_llm
 from llm.dialogue import write_table
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
-from llm.training.headroom import free_memory
-from llm.training.loop import MAX_SKIPPED, Training
+from llm.training import loop
+from llm.training.free_memory import free_memory
+from llm.training.recovery import MAX_SKIPPED
 from llm.training.step import Losses
+from llm.training.trainer import Trainer
 from stages import evaluate, finetune_mistral, train_scratch
 from stages.logs import INTERRUPTED, run_stage
 from tests.processes import forking
@@ -59,29 +61,29 @@ def run_with_little_disk(folder: Path, stage: str, n_bytes: int) -> None:
 
 def run_with_little_memory(folder: Path, stage: str, n_bytes: int) -> None:
     """Nothing; as the stage, but its process may take so much more from the start of its training."""
-    begin = Training.begin
+    begin = loop.begin
 
-    def begin_limited(self: Training) -> None:
+    def begin_limited(trainer: Trainer) -> None:
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         used = int(status["VmData"].split()[0]) * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (used + n_bytes, resource.RLIM_INFINITY))
-        begin(self)
+        begin(trainer)
 
-    Training.begin = begin_limited  # type: ignore[method-assign]
+    loop.begin = begin_limited
     run(folder, stage)
 
 
 def run_poisoned(folder: Path, stage: str, steps: list[int]) -> None:
     """Nothing; as the stage, but the gradients of these 0-based steps are not finite."""
-    add = Training._add_gradients
+    gradients = loop.batch_gradients
 
-    def poison(self: Training, rows: Sequence[int], size: int) -> Losses:
-        losses = add(self, rows, size)
-        if self.progress.step in steps:
-            next(iter(self.trained.values())).grad.mul_(math.inf)
+    def poison(trainer: Trainer, rows: Sequence[int]) -> Losses:
+        losses = gradients(trainer, rows)
+        if trainer.progress.step in steps:
+            next(iter(trainer.trained.values())).grad.mul_(math.inf)
         return losses
 
-    Training._add_gradients = poison  # type: ignore[method-assign]
+    loop.batch_gradients = poison
     run(folder, stage)
 
 

@@ -18,7 +18,7 @@ from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training.checkpoint import open_state, save_tensors
-from llm.training.train import fit
+from llm.training.loop import fit
 from stages.logs import INTERRUPTED, run_stage
 from tests.processes import forking
 from tests.tiny_runs import content

@@ -15,9 +15,11 @@ from llm.hub.pretrained import load_base
 from llm.hub.upstream import describe_tiny
 from llm.training.checkpoint import State
 from llm.training.compilation import compile_model
-from llm.training.loop import Training
+from llm.training.loop import training_steps
 from llm.training.lora import PackedModel, add_lora
-from tests.tiny_runs import CPU, SHAPE, counting_rows, model, train, weights
+from llm.training.resume import save_state
+from llm.training.trainer import Trainer
+from tests.tiny_runs import CPU, SHAPE, counting_rows, model, take_steps, train, weights
 from tests.training.test_lora import FINETUNE
 from tests.training.test_schedule import CONFIG
 
@@ -67,11 +69,9 @@ def test_ten_compiled_steps_give_the_losses_of_the_plain_ones(packed, tmp_path, 
 def test_a_compiled_run_with_dropout_resumes_bit_identical(packed, tmp_path):
     shape = replace(SHAPE, attn_dropout=0.1)
     straight, run = train(packed, tmp_path / "straight", COMPILED, shape)
-    first = Training(model(shape), packed, packed, COMPILED, 1, CPU, State(tmp_path / "cut"))
-    first.begin()
-    for _ in range(4):
-        first.step()
-    first.save_state()
+    first = Trainer(model(shape), packed, packed, COMPILED, 1, CPU, State(tmp_path / "cut"))
+    take_steps(training_steps(first), 4)
+    save_state(first)
     torch.manual_seed(999)  # a new process has another random state, and nothing compiled
     torch.compiler.reset()
     resumed, run_resumed = train(packed, tmp_path / "cut", COMPILED, shape)

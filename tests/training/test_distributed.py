@@ -8,15 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+import llm.training.loop
 from llm.hub.pretrained import load_base
 from llm.models.registry import build_model
 from llm.tokens.packing import pack_corpus
 from llm.training.checkpoint import State
 from llm.training.distributed import is_first, n_processes, own_rows, rank, replicate, shard, totals
-from llm.training.loop import Training
+from llm.training.loop import fit, training_steps, validate
 from llm.training.lora import PackedModel, load_trained, select
+from llm.training.resume import resume, save_state
 from llm.training.step import validation_loss
-from llm.training.train import fit
+from llm.training.trainer import Trainer
 from tests.processes import run_processes
 from tests.tiny_runs import CPU, SHAPE, counting_rows
 from tests.training.test_lora import DIALOGUES, FINETUNE, TRAIN, base, network
@@ -25,95 +27,113 @@ from tests.training.test_schedule import CONFIG
 __all__ = ["base"]  # a fixture
 
 STILL = replace(SHAPE, dropout=0.0)  # dropout draws other numbers in each process
-GPT_TRAIN = replace(CONFIG, batch_size=8, micro_batch=2, max_norm=0.3)
-LORA_TRAIN = replace(TRAIN, batch_size=8, max_steps=6, max_norm=0.3)
-SWITCH = 3  # step at which the state of the sharded run is saved
+GPT_TRAIN = replace(CONFIG, batch_size=8, micro_batch=2, max_norm=0.3, eval_every=1000, state_every_s=999.0)
+LORA_TRAIN = replace(TRAIN, batch_size=8, max_steps=6, max_norm=0.3, eval_every=1000, state_every_s=999.0)
+SWITCH = 3  # step at which the state of the sharded run is saved, and the only one but that of step 0
 
 
-def losses(run, n):
-    """Mean training loss of each of n steps, then the validation loss."""
+def step_losses(run, steps, n):
+    """Mean training loss of each of the next n steps."""
     found = []
     for _ in range(n):
         nats, tokens = run.progress.loss_sum, run.progress.loss_tokens
-        run.step()
+        next(steps)
         found.append((run.progress.loss_sum - nats) / (run.progress.loss_tokens - tokens))
-    return [*found, validation_loss(run.network, run.val, None, 3, CPU)]
+    return found
+
+
+def val_loss(run):
+    """Validation loss of the weights as they are."""
+    return validation_loss(run.network, run.val_data, None, 3, CPU)
+
+
+def losses(run):
+    """Mean training loss of each of six steps, then the validation loss."""
+    steps = training_steps(run)
+    next(steps)
+    assert run.progress.step == 0
+    return [*step_losses(run, steps, 6), val_loss(run)]
 
 
 def gpt_run(folder, architecture="gpt2", optimizer="adamw", sharded=False):
-    """A tiny GPT's training, whose states are in `folder/gpt`."""
+    """A tiny GPT's training, whose states are in the folder."""
     shape, config = replace(STILL, architecture=architecture), replace(GPT_TRAIN, optimizer=optimizer)
     model, packed = build_model(shape, 12, torch.Generator().manual_seed(1)), counting_rows()
     if sharded:
         shard(model, CPU)
-    return Training(model, packed, packed, config, 1, CPU, State(folder / "gpt"))
+    return Trainer(model, packed, packed, config, 1, CPU, State(folder))
 
 
 def lora_run(folder, sharded):
-    """A fine-tune of the tiny Mistral in `folder/base`, whose states are in `folder/state`."""
-    tokenizer = load_base(folder / "base")[1]
+    """A fine-tune of the tiny Mistral in `base` beside the folder, which has its states."""
+    base = folder.parent / "base"
+    tokenizer = load_base(base)[1]
     packed = pack_corpus(select(DIALOGUES, tokenizer, None, seed=1).corpus, FINETUNE.context_length, seed=1)
-    model = PackedModel(network(folder / "base"))
+    model = PackedModel(network(base))
     if sharded:
         shard(model, CPU)
-    return Training(model, packed, packed, LORA_TRAIN, 1, CPU, State(folder / "state"))
+    return Trainer(model, packed, packed, LORA_TRAIN, 1, CPU, State(folder))
 
 
 def stopped_step(folder):
     """Steps a process has done when the last of them gets a SIGTERM in its third."""
-    step = Training.step
+    step, passed = llm.training.loop.optimizer_step, []
 
-    def step_and_signal(self):
-        step(self)
-        if self.progress.step == 3 and rank() == n_processes() - 1:
+    def step_and_signal(optimizers, lr):
+        step(optimizers, lr)
+        passed.append(lr)
+        if len(passed) == 3 and rank() == n_processes() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     packed, model = counting_rows(), build_model(STILL, 12, torch.Generator().manual_seed(1))
-    folder.mkdir(exist_ok=True)
-    Training.step = step_and_signal
+    llm.training.loop.optimizer_step = step_and_signal
     try:
-        fit(model, packed, packed, replace(GPT_TRAIN, state_every_s=999.0), 1, CPU, State(folder))
+        fit(model, packed, packed, GPT_TRAIN, 1, CPU, State(folder))
     except KeyboardInterrupt:
         return State(folder).load()[1]["step"]
     finally:
-        Training.step = step
+        llm.training.loop.optimizer_step = step
     return None
 
 
 def tell(folder, name, value):
-    """Nothing; the value of the first process is in a file."""
+    """Write the value of the first process into a file."""
     if is_first():
         (folder / f"{name}{n_processes()}.json").write_text(json.dumps(value), encoding="utf-8")
 
 
 def saved_halfway(run):
-    """Losses of six steps; the state of the third is on disk."""
-    found = losses(run, SWITCH)
-    run.save_state()
-    run.validate()
-    return found[:-1] + losses(run, 6 - SWITCH)
+    """Losses of six steps, then the validation loss; the state of the third is on disk."""
+    steps = training_steps(run)
+    next(steps)
+    found = step_losses(run, steps, SWITCH)
+    save_state(run)
+    validate(run)
+    return [*found, *step_losses(run, steps, 6 - SWITCH), val_loss(run)]
 
 
 def resumed(run):
-    """Losses from the saved state on."""
-    assert run.resume() and run.progress.step == SWITCH
-    return losses(run, 6 - SWITCH)
+    """Losses from the saved state on, then the validation loss."""
+    steps = training_steps(run)
+    next(steps)
+    assert run.progress.step == SWITCH
+    return [*step_losses(run, steps, 6 - SWITCH), val_loss(run)]
 
 
 def two(folder):
     """What two processes do for the tests below."""
-    tell(folder, "gpt", losses(gpt_run(folder), 6))
-    tell(folder, "muon", losses(gpt_run(folder, "llama", "muon"), 6))
-    tell(folder, "sharded_gpt", saved_halfway(gpt_run(folder, sharded=True)))
-    tell(folder, "mistral", losses(lora_run(folder, sharded=False), 6))
-    tell(folder, "sharded_mistral", saved_halfway(lora_run(folder, sharded=True)))
+    tell(folder, "gpt", losses(gpt_run(folder / "whole2")))
+    tell(folder, "muon", losses(gpt_run(folder / "muon2", "llama", "muon")))
+    tell(folder, "sharded_gpt", saved_halfway(gpt_run(folder / "gpt", sharded=True)))
+    tell(folder, "mistral", losses(lora_run(folder / "whole_mistral2", sharded=False)))
+    tell(folder, "sharded_mistral", saved_halfway(lora_run(folder / "mistral", sharded=True)))
     tell(folder, "stopped", totals(stopped_step(folder / "stopped")))
 
 
 def four(folder):
     """What four processes do for the tests below."""
-    tell(folder, "gpt", losses(gpt_run(folder), 6))
-    tell(folder, "resumed_gpt", resumed(gpt_run(folder, sharded=True)))
+    tell(folder, "gpt", losses(gpt_run(folder / "whole4")))
+    tell(folder, "resumed_gpt", resumed(gpt_run(folder / "gpt", sharded=True)))
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +153,13 @@ def read(folder, name):
 @pytest.fixture(scope="module")
 def gpt(told):
     """Losses of the GPT in one process."""
-    return losses(gpt_run(told / "alone"), 6)
+    return losses(gpt_run(told / "gpt1"))
 
 
 @pytest.fixture(scope="module")
 def mistral(told):
     """Losses of the fine-tune in one process."""
-    return losses(lora_run(told, sharded=False), 6)
+    return losses(lora_run(told / "mistral1", sharded=False))
 
 
 @pytest.mark.parametrize("n", [2, 4])
@@ -149,7 +169,7 @@ def test_several_processes_have_the_losses_of_one(told, gpt, n):
 
 
 def test_muon_moves_all_processes_alike(told):
-    assert read(told, "muon2") == pytest.approx(losses(gpt_run(told, "llama", "muon"), 6), abs=1e-6)
+    assert read(told, "muon2") == pytest.approx(losses(gpt_run(told / "muon1", "llama", "muon")), abs=1e-6)
 
 
 def test_a_model_spread_over_processes_has_the_losses_of_one(told, gpt, mistral):
@@ -167,17 +187,16 @@ def test_a_state_of_two_processes_is_taken_up_by_four(told, gpt):
 
 
 def test_a_state_of_two_processes_is_taken_up_by_one(told, gpt, mistral):
-    assert len(list((told / "state").glob("*.shards/*.safetensors"))) == 2
-    assert resumed(lora_run(told, sharded=False)) == pytest.approx(mistral[SWITCH:], abs=1e-6)
-    assert resumed(gpt_run(told)) == pytest.approx(gpt[SWITCH:], abs=1e-6)
+    assert len(list((told / "mistral").glob("state_00000003.shards/*.safetensors"))) == 2
+    assert resumed(lora_run(told / "mistral", sharded=False)) == pytest.approx(mistral[SWITCH:], abs=1e-6)
+    assert resumed(gpt_run(told / "gpt")) == pytest.approx(gpt[SWITCH:], abs=1e-6)
 
 
 def test_the_best_weights_of_a_spread_model_are_whole(told):
     model = PackedModel(network(told / "base"))
-    (best,) = (told / "state").glob("best*.safetensors")
-    load_trained(model, best)
-    run = lora_run(told, sharded=False)
-    run.resume()
+    load_trained(model, told / "mistral/best_00000003.safetensors")
+    run = lora_run(told / "mistral", sharded=False)
+    assert resume(run)
     assert all(torch.equal(p, run.trained[n]) for n, p in model.named_parameters() if p.requires_grad)
 
 

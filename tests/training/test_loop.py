@@ -1,133 +1,67 @@
+import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from llm.tokens.packing import TokenCorpus, batch_rows, pack_corpus
 from llm.training.checkpoint import State
-from llm.training.loop import LR_CUT, MAX_ROLLBACKS, MAX_SKIPPED, Training
+from llm.training.loop import begin, fit, training_steps
+from llm.training.resume import save_state
+from llm.training.trainer import Trainer
 from tests.tiny_runs import CPU, SHAPE, content, counting_rows, model, train, weights
 from tests.training.test_schedule import CONFIG
 
-# Batches of one row: a batch is poisoned by the row it is made of, in every epoch anew.
-STEPS = replace(CONFIG, max_steps=24, batch_size=1, micro_batch=1, eval_every=8)
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def packed():
-    """Thirty rows of random tokens, no two alike."""
-    ids = np.random.default_rng(1).integers(0, 12, 30 * 17).astype(np.uint16)
-    offsets = np.arange(0, len(ids) + 1, 17)
-    return pack_corpus(TokenCorpus(ids, offsets, offsets[:-1], None), 16, seed=1)
+    return counting_rows()
 
 
-def poisoned(data, steps, what="gradient", config=STEPS):
-    """A network whose gradient, or loss, is not finite for the batches of these 0-based steps."""
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_training_lowers_the_loss(packed, tmp_path, optimizer, architecture):
+    _, run = train(
+        packed, tmp_path, replace(CONFIG, optimizer=optimizer, max_steps=60), replace(SHAPE, architecture=architecture)
+    )
+    assert run.history[0]["val_loss"] == pytest.approx(math.log(12), rel=0.05)  # untrained: about uniform
+    assert run.history[-1]["val_loss"] < 0.7 * run.history[0]["val_loss"]
+
+
+def test_equal_seeds_give_equal_weights_and_metrics(packed, tmp_path):
+    (one, run_one), (two, run_two) = train(packed, tmp_path / "a"), train(packed, tmp_path / "b")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert run_one.history == run_two.history
+
+
+def test_every_split_of_the_batch_ends_at_the_same_losses(packed, tmp_path):
+    still, config = replace(SHAPE, dropout=0.0), replace(CONFIG, batch_size=12)
+    runs = {
+        size: train(packed, tmp_path / str(size), replace(config, micro_batch=size), still)[1]
+        for size in (1, 2, 3, 4, 6, 12)
+    }
+    for run in runs.values():
+        assert run.best_loss == pytest.approx(runs[12].best_loss, abs=1e-6)
+        assert run.tokens == runs[12].tokens
+
+
+def test_only_parameters_that_require_a_gradient_move(packed, tmp_path):
     network = model()
-    rows = [data.batch(batch_rows(len(data), config.batch_size, 1, step)).ids for step in steps]
-    hidden = network.hidden
-
-    def poison(ids, positions=None, documents=None):
-        states = hidden(ids, positions, documents)
-        if network.training and any(torch.equal(ids, row) for row in rows):
-            if what == "loss":
-                return states * math.nan
-            states.register_hook(lambda gradient: gradient * math.inf)
-        return states
-
-    network.hidden = poison
-    return network
-
-
-@pytest.mark.parametrize("what", ["gradient", "loss"])
-def test_a_step_that_is_not_finite_is_skipped_and_counted(packed, tmp_path, what):
-    run = Training(poisoned(packed, [3], what), packed, packed, STEPS, 1, CPU, State(tmp_path))
-    run.begin()
-    for _ in range(3):
-        run.step()
-    before, moments = weights(run.model), run.optimizers[0].state_dict()["state"]
-    moments = [value.clone() for entries in moments.values() for value in entries.values()]
-    tokens = run.progress.tokens
-    run.step()
-    assert all(torch.equal(before[name], value) for name, value in weights(run.model).items())
-    after = [value for entries in run.optimizers[0].state_dict()["state"].values() for value in entries.values()]
-    assert all(torch.equal(a, b) for a, b in zip(moments, after, strict=True))
-    assert (run.progress.step, run.progress.skipped_steps, run.progress.tokens) == (4, 1, tokens)
-    run.step()
-    assert not torch.equal(before["tokens.weight"], weights(run.model)["tokens.weight"])
-    assert run.progress.skipped_in_a_row == 0
-
-
-@pytest.mark.parametrize("steps", [[0], [2, 9, 10], [23]])
-def test_a_run_with_broken_batches_ends_with_finite_weights(packed, tmp_path, steps):
-    trained, run = train(packed, tmp_path, STEPS, network=poisoned(packed, steps))
-    assert (run.step, run.skipped_steps, run.rollbacks) == (24, len(steps), 0)
-    assert all(value.isfinite().all() for value in trained.values())
-    assert run.history[0]["train_loss"] is None  # of nothing that was trained on
-    assert all(math.isfinite(row["train_loss"]) for row in run.history[1:])
-
-
-def test_a_streak_goes_back_to_the_last_good_validation_at_a_lower_rate(packed, tmp_path):
-    streak = range(11, 11 + MAX_SKIPPED)
-    run = Training(poisoned(packed, streak), packed, packed, STEPS, 1, CPU, State(tmp_path))
-    run.begin()
-    for _ in range(11 + MAX_SKIPPED):
-        run.step()
-        if run.progress.step == 8:
-            good = weights(run.model)
-        run.close_step(stopping=False)
-    assert (run.progress.step, run.progress.rollbacks, run.progress.good_step) == (16, 1, 16)
-    assert all(torch.equal(good[name], value) for name, value in weights(run.model).items())
-    scheduled = replace(STEPS, warmup=0.0, schedule="stable", decay=0.0)
-    run.config = scheduled
-    run.step()
-    assert run.progress.lr == STEPS.lr * LR_CUT
-
-
-def test_too_many_rollbacks_end_the_run_with_advice(packed, tmp_path):
-    with pytest.raises(ValueError, match=f"after {MAX_ROLLBACKS} rollbacks .*: lower lr or max_norm"):
-        train(packed, tmp_path, STEPS, network=poisoned(packed, range(24)))
-
-
-def test_a_model_that_is_broken_at_the_start_is_refused(packed, tmp_path):
-    network = model()
-    with torch.no_grad():
-        network.tokens.weight.fill_(math.nan)
-    with pytest.raises(ValueError, match="no finite loss before its first step"):
-        train(packed, tmp_path, STEPS, network=network)
-
-
-def test_a_validation_that_is_not_finite_goes_back(packed, tmp_path):
-    run = Training(model(), packed, packed, STEPS, 1, CPU, State(tmp_path))
-    run.begin()
-    good = weights(run.model)
-    with torch.no_grad():
-        run.model.tokens.weight.fill_(math.inf)
-    run.validate()
-    assert run.progress.rollbacks == 1
-    assert all(torch.equal(good[name], value) for name, value in weights(run.model).items())
-
-
-@pytest.mark.parametrize("stop", [12, 15, 17])  # within the streak, at its last step, behind it
-def test_a_run_that_rolls_back_resumes_bit_identical(packed, tmp_path, stop):
-    config, streak = replace(STEPS, ema=0.9), range(11, 11 + MAX_SKIPPED)
-    straight, run = train(packed, tmp_path / "straight", config, network=poisoned(packed, streak))
-    assert (run.skipped_steps, run.rollbacks) == (MAX_SKIPPED, 1)
-    first = Training(poisoned(packed, streak), packed, packed, config, 1, CPU, State(tmp_path / "cut"))
-    first.begin()
-    for _ in range(stop):
-        first.step()
-        first.close_step(stopping=True)
-    resumed, run_resumed = train(packed, tmp_path / "cut", config, network=poisoned(packed, streak))
-    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
-    assert run_resumed.summary() == run.summary()
-    assert content(tmp_path / "cut/best.safetensors") == content(tmp_path / "straight/best.safetensors")
+    network.tokens.weight.requires_grad_(False)
+    before = weights(network)
+    fit(network, packed, packed, replace(CONFIG, max_steps=2), 1, CPU, State(tmp_path))
+    assert torch.equal(before["tokens.weight"], network.tokens.weight)
+    assert not torch.equal(before["positions.weight"], network.positions.weight)
+    assert "tokens.weight" not in load_file(tmp_path / "best.safetensors")
 
 
 def test_averaged_weights_are_validated_saved_as_best_and_final(tmp_path):
-    packed, config = counting_rows(), replace(STEPS, ema=0.9, lr=3e-2)
+    packed, config = (
+        counting_rows(),
+        replace(CONFIG, ema=0.9, lr=3e-2, max_steps=24, batch_size=1, micro_batch=1, eval_every=8),
+    )
     network = model(replace(SHAPE, dropout=0.0))
     averaged, run = train(packed, tmp_path / "on", config, network=network)
     raw, _ = train(packed, tmp_path / "off", replace(config, ema=0.0), shape=replace(SHAPE, dropout=0.0))
@@ -137,3 +71,41 @@ def test_averaged_weights_are_validated_saved_as_best_and_final(tmp_path):
     assert not torch.equal(averaged["tokens.weight"], raw["tokens.weight"])
     assert run.best_step == 24
     assert content(tmp_path / "on/best.safetensors") != content(tmp_path / "off/best.safetensors")
+
+
+BUDGET = replace(CONFIG, max_steps=None, budget_s=4.0, state_every_s=0.5, eval_every=40, warmup=0.0, final_lr=0.0)
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock on which 10 ms pass with every look at it, however busy the machine is."""
+    looks = itertools.count()
+    monkeypatch.setattr("llm.training.clock.time", SimpleNamespace(monotonic=lambda: 0.01 * next(looks)))
+
+
+def test_a_time_boxed_run_ends_annealed_within_5_percent_of_its_budget(packed, tmp_path, ticking):
+    _, run = train(packed, tmp_path, BUDGET)
+    assert run.seconds == pytest.approx(4.0, rel=0.05)
+    assert run.lr < 0.01 * BUDGET.lr  # half a cosine is there after 94 % of the time
+    assert run.step > 20 and run.history[-1]["step"] == run.step
+    again = train(packed, tmp_path, BUDGET)[1]
+    assert (again.step, again.history) == (run.step, run.history)  # its time is over: nothing is added
+
+
+def test_a_time_boxed_run_goes_on_with_the_time_that_is_left(packed, tmp_path, ticking):
+    first = Trainer(model(), packed, packed, BUDGET, 1, CPU, State(tmp_path))
+    steps = training_steps(first)
+    next(steps)
+    while first.clock.seconds < 2.5:
+        next(steps)
+    save_state(first)
+    _, run = train(packed, tmp_path, BUDGET)
+    assert run.seconds == pytest.approx(4.0, rel=0.05)
+    assert run.step > first.progress.step and run.lr < 0.01 * BUDGET.lr
+
+
+def test_a_budget_that_a_single_validation_uses_up_is_refused(packed, tmp_path):
+    run = Trainer(model(), packed, packed, BUDGET, 1, CPU, State(tmp_path))
+    run.clock.closing_s = 4.5
+    with pytest.raises(ValueError, match=r"budget_s 4\.0 does not suffice for a step"):
+        begin(run)

@@ -13,6 +13,7 @@ from llm.hub.pretrained import load_base, load_finetuned
 from llm.hub.upstream import describe_tiny
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training.checkpoint import State
+from llm.training.loop import fit
 from llm.training.lora import (
     LINEARS,
     FinetuneConfig,
@@ -23,7 +24,6 @@ from llm.training.lora import (
     save_adapter,
     select,
 )
-from llm.training.train import fit
 from tests.training.test_schedule import CONFIG
 
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from llm.models.shape import ModelConfig
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training import micro_batch
 from llm.training.checkpoint import State
-from llm.training.headroom import free_memory
+from llm.training.free_memory import free_memory
+from llm.training.loop import fit
 from llm.training.micro_batch import MicroBatch
-from llm.training.train import fit
 from tests.tiny_runs import CPU, counting_rows, train
 from tests.training.test_schedule import CONFIG
 

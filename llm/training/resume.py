@@ -1,0 +1,59 @@
+"""A run saved such that it can be resumed bit for bit, and resumed."""
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from llm.training.checkpoint import load_optimizers, optimizer_tensors
+from llm.training.distributed import placed_like, random_states, restore_random_states, same_everywhere
+from llm.training.progress import Progress
+from llm.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def save_state(trainer: Trainer) -> None:
+    """Save everything that is needed to go on from here bit for bit."""
+    progress, clock = trainer.progress, trainer.clock
+    progress.seconds, progress.step_s, progress.closing_s = clock.seconds, clock.step_s, clock.closing_s
+    progress.micro_batch = trainer.micro_batch.rows
+    tensors = {f"model.{name}": p for name, p in trainer.trained.items()}
+    tensors |= {f"average.{name}": mean for name, mean in trainer.average.mean.items()}
+    tensors |= optimizer_tensors(trainer.optimizers) | random_states(trainer.device)
+    trainer.files.save_state(tensors, progress)
+
+
+def load_weights(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
+    """Set weights, their average and the optimizers to those of a saved state."""
+    with torch.no_grad():
+        for name, p in trainer.trained.items():
+            p.copy_(placed_like(tensors[f"model.{name}"], p))
+        for name, mean in trainer.average.mean.items():
+            mean.copy_(placed_like(tensors[f"average.{name}"], mean))
+    load_optimizers(trainer.optimizers, tensors)
+
+
+def resume(trainer: Trainer) -> bool:
+    """Whether a saved state was found; the run then stands where it stood when that was saved.
+
+    Raises ValueError when the processes do not find the same one.
+    """
+    state = trainer.files.state
+    found = state.load()
+    if not same_everywhere(found[1]["step"] if found else -1):
+        raise ValueError(f"the processes find different states in {state.folder}: it must be one shared folder")
+    if found is None:
+        return False
+    tensors, values = found
+    load_weights(trainer, tensors)
+    restore_random_states(tensors, trainer.device)
+    trainer.progress = progress = Progress(**values)
+    trainer.clock.go_on(progress.seconds, progress.step_s, progress.closing_s)
+    trainer.micro_batch.rows = progress.micro_batch
+    trainer.files.saved_step = progress.step
+    if progress.compiled and not trainer.ended:
+        trainer.compile_model()
+    logger.info("going on from step %d (%s)", progress.step, state.folder)
+    return True

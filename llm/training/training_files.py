@@ -1,0 +1,67 @@
+"""The files of one run: its saved states, its best weights, its periodic checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from llm.files import copy_file
+from llm.training.checkpoint import State, optimizer_tensors, save_tensors
+from llm.training.distributed import is_first, wait_for_all, whole
+from llm.training.progress import Progress
+
+
+def save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write the tensors by the first process, to which the others give their parts."""
+    tensors = whole(tensors)
+    if is_first():
+        save_tensors(path, tensors)
+
+
+class TrainingFiles:
+    """The folder of a run's state, and which of its files are still needed.
+
+    state_N.*                    what a run is resumed from, the last two and what they need (checkpoint.py)
+    best_N.safetensors           best weights, as far as a kept state names them
+    best.safetensors             best weights of the finished run
+    checkpoints/step_N.*         weights and optimizer states, the last `keep` of them
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.saved_step: int | None = None  # of the newest state
+        self.saved_best: list[int] = []  # best steps of the last two states
+        self.checkpoints = state.folder / "checkpoints"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def _best(self, step: int) -> Path:
+        return self.state.folder / f"best_{step:08d}.safetensors"
+
+    def save_best(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Write the best weights so far."""
+        save_whole(self._best(step), weights)
+
+    def name_best(self, step: int) -> None:
+        """Give the best weights of a finished run their lasting name."""
+        if is_first():
+            copy_file(self._best(step), self.state.folder / "best.safetensors")
+        wait_for_all()
+
+    def save_checkpoint(
+        self, step: int, weights: Mapping[str, Tensor], optimizers: Sequence[torch.optim.Optimizer], keep: int
+    ) -> None:
+        """Write weights and optimizer states of a step; delete all but the last `keep` checkpoints."""
+        save_whole(self.checkpoints / f"step_{step:08d}.safetensors", weights)
+        save_whole(self.checkpoints / f"step_{step:08d}.optim", optimizer_tensors(optimizers))
+        for old in sorted(self.checkpoints.glob("step_*"))[: -2 * keep or None] if is_first() else []:
+            old.unlink()
+
+    def save_state(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write what the run is resumed from; delete the best weights that neither of the last two states names."""
+        self.state.save(progress.step, tensors, vars(progress), needs=progress.good_step)
+        self.saved_step = progress.step
+        self.saved_best = [*self.saved_best[-1:], progress.best_step]
+        for path in self.state.folder.glob("best_*") if is_first() else []:
+            if len(self.saved_best) == 2 and path < self._best(self.saved_best[0]):
+                path.unlink()

@@ -1,0 +1,56 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from llm.models.registry import build_model
+from llm.training.checkpoint import State
+from llm.training.loop import fit, training_steps
+from llm.training.resume import resume, save_state
+from llm.training.trainer import Trainer
+from tests.tiny_runs import CPU, SHAPE, content, counting_rows, model, take_steps, train, weights
+from tests.training.test_schedule import CONFIG
+
+
+@pytest.fixture
+def packed():
+    return counting_rows()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adamw"}, {"optimizer": "muon"}, {"ema": 0.9}, {"micro_batch": None}], ids=str
+)
+def test_a_run_stopped_at_any_step_and_resumed_is_bit_identical(packed, tmp_path, changes):
+    config = replace(CONFIG, max_steps=8, eval_every=3, **changes)
+    straight, run = train(packed, tmp_path / "straight", config)
+    for stop in (1, 3, 7):
+        folder = tmp_path / f"stop{stop}"
+        first = Trainer(model(), packed, packed, config, 1, CPU, State(folder))
+        take_steps(training_steps(first), stop)
+        save_state(first)
+        torch.manual_seed(999)  # a new process has another random state
+        network = build_model(SHAPE, 12, torch.Generator().manual_seed(7))
+        resumed = fit(network, packed, packed, config, 1, CPU, State(folder))
+        assert all(torch.equal(straight[name], value) for name, value in weights(network).items())
+        assert resumed.history == run.history
+        assert (folder / "best.safetensors").read_bytes() == (tmp_path / "straight/best.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("eval_every", [None, 7])  # 7: the shorter run ends between two validations
+def test_a_run_extended_from_30_to_40_epochs_equals_a_straight_one(packed, tmp_path, eval_every):
+    lengths = {"max_steps": None, "epochs": 30, "schedule_epochs": 40, "eval_every": eval_every}
+    config = replace(CONFIG, batch_size=20, micro_batch=20, **lengths)
+    straight, run = train(packed, tmp_path / "straight", replace(config, epochs=40))
+    train(packed, tmp_path / "extended", config)
+    extended, run_extended = train(packed, tmp_path / "extended", replace(config, epochs=40))
+    assert all(torch.equal(straight[name], extended[name]) for name in straight)
+    assert run_extended.history == run.history
+    for name in ("best.safetensors", "checkpoints"):
+        assert content(tmp_path / "straight" / name) == content(tmp_path / "extended" / name)
+
+
+def test_without_a_saved_state_nothing_is_resumed(packed, tmp_path):
+    run = Trainer(model(), packed, packed, CONFIG, 1, CPU, State(tmp_path))
+    before = weights(run.model)
+    assert not resume(run) and run.progress.step == 0
+    assert all(torch.equal(before[name], value) for name, value in weights(run.model).items())
