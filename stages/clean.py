@@ -49,7 +49,8 @@ def main() -> None:
     raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in SOURCES}
     cleaned = clean(raw, [text for texts in held_out.values() for text in texts], config, seed)
     for split, dialogues in cleaned.splits.items():
-        logger.info("%s: %s dialogues", split, f"{write_table(OUT / f'{split}.arrow', dialogues):,}")
+        write_table(OUT / f"{split}.arrow", dialogues)
+        logger.info("%s: %s dialogues", split, f"{len(dialogues):,}")
     if truthfulqa:
         write_bytes(TRUTHFULQA, truthfulqa.read_bytes())
     else:
