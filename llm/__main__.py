@@ -7,7 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llm.evaluation.curated_card import statistics_page
 from llm.evaluation.evaluate import rounded
 from llm.evaluation.lineup import NAMES
 from llm.evaluation.result_table import put_into_page
@@ -117,12 +116,6 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_curated(_: argparse.Namespace) -> int:
-    """0; the tables of data/curated/README.md are printed."""
-    print(statistics_page(HERE / "data" / "curated"), end="")
-    return 0
-
-
 def run_audit(arguments: argparse.Namespace) -> int:
     """0; what the filled-in table says of the judge is printed as JSON."""
     settings, judge = read_settings(HERE / SETTINGS), load_judge(HERE / JUDGE)
@@ -162,16 +155,13 @@ def make_parser() -> argparse.ArgumentParser:
     three.add_argument("model", choices=("scratch", "mistral"))
     three.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
     three.set_defaults(command=run_export)
-    about = "describe the curated texts: counts, openings, vocabulary, reading grades, what surface alone gives away"
-    four = commands.add_parser("curated", help=about, description=about)
-    four.set_defaults(command=run_curated)
     about = "what a person's judgements of answers say of the judge: a filled-in copy of metrics/judge_audit.csv"
-    five = commands.add_parser("judge-audit", help=about, description=about)
-    five.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
-    five.set_defaults(command=run_audit)
+    four = commands.add_parser("judge-audit", help=about, description=about)
+    four.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
+    four.set_defaults(command=run_audit)
     about = "write the table of the last run, metrics/results.md, into README.md"
-    six = commands.add_parser("results", help=about, description=about)
-    six.set_defaults(command=run_results)
+    five = commands.add_parser("results", help=about, description=about)
+    five.set_defaults(command=run_results)
     return parser
 
 
