@@ -34,7 +34,7 @@ def start_training(model: torch.nn.Module, train: Packed, config: TrainConfig, f
 
 
 def train_on_rows(lap: Lap, shape: Shape, ids: torch.Tensor) -> None:
-    """Nothing; steps on one batch (B, T)."""
+    """Take steps on one batch (B, T)."""
     model = fresh_gpt(shape)
     packed = pack_corpus(one_dialogue_a_row(ids), shape.model.context_length, SEED)
     loss = validation_loss(model, packed, None, len(ids), CPU)

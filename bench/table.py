@@ -109,7 +109,7 @@ def rounded(value: Any) -> Any:
 
 
 def add_section(path: Path, title: str, section: Section) -> None:
-    """Nothing; the file holds this comparison, and the others as before."""
+    """Write this comparison into the file, which keeps the others."""
     sections = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     write_json(path, {**sections, title: section})
 
@@ -164,7 +164,7 @@ def render(path: Path = RESULTS) -> str:
 
 
 def write_readme(readme: Path = README, results: Path = RESULTS) -> None:
-    """Nothing; the table stands between its marks. Raises ValueError when there are none."""
+    """Write the table between its marks. Raises ValueError when there are none."""
     text = readme.read_text(encoding="utf-8")
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)

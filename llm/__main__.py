@@ -77,7 +77,7 @@ def find_judge() -> Judge | None:
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """0; the comparison is printed."""
+    """Print the comparison; 0."""
     sides = [[split_run(text, arguments.model) for text in side.split(",")] for side in (arguments.a, arguments.b)]
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
@@ -87,7 +87,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 
 def run_rescore(arguments: argparse.Namespace) -> int:
-    """0 when every figure comes out as it stands in metrics/, else 1; each that does not is printed."""
+    """Print each figure that does not come out as it stands in metrics/; 1 if there is one, else 0."""
     run = read_run(HERE)
     figures = rescore(run.models, run_yardstick(run.models, run.settings, train_texts(HERE), load_judge(HERE / JUDGE)))
     n_wrong, kept = 0, set[str]()
@@ -106,7 +106,7 @@ def run_rescore(arguments: argparse.Namespace) -> int:
 
 
 def run_export(arguments: argparse.Namespace) -> int:
-    """0; the model stands in the folder."""
+    """Save the model in the folder; 0."""
     models = HERE / "models"
     if arguments.model == "scratch":
         export_scratch(models / "scratch", arguments.folder)
@@ -117,7 +117,7 @@ def run_export(arguments: argparse.Namespace) -> int:
 
 
 def run_audit(arguments: argparse.Namespace) -> int:
-    """0; what the filled-in table says of the judge is printed as JSON."""
+    """Print what the filled-in table says of the judge as JSON; 0."""
     settings, judge = read_settings(HERE / SETTINGS), load_judge(HERE / JUDGE)
     judged = read_audit(arguments.file, NAMES)
     figures = audit_figures(judged, judge, settings.evaluate.bootstrap, settings.data_seed)
@@ -126,7 +126,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
 
 
 def run_results(_: argparse.Namespace) -> int:
-    """0; README.md holds the table of the last run."""
+    """Write the table of the last run into README.md; 0."""
     page, table = HERE / "README.md", HERE / RESULTS
     if not table.is_file():
         raise FileNotFoundError(f"{RESULTS} is missing: run `dvc repro` first")
@@ -166,7 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """The exit code: 0, or 1 after a line that says what is wrong."""
+    """Run the command; its exit code, or 1 after a line that says what is wrong."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = make_parser().parse_args(words)
     try:

@@ -76,8 +76,8 @@ def _write_beside(path: Path, n_bytes: int | None) -> Iterator[BinaryIO]:
     except OSError as error:
         _beside(path).unlink(missing_ok=True)
         size = "" if n_bytes is None else f", {n_bytes:,} bytes"
-        told = f"{path} cannot be written ({error.strerror or error}{size})"
-        raise OSError(f"{told}: make room, then run the same command again") from error
+        reason = f"{error.strerror or error}{size}"
+        raise OSError(f"{path} cannot be written ({reason}): make room, then run the same command again") from error
 
 
 def _sync_folders(paths: Iterable[Path]) -> None:

@@ -42,7 +42,7 @@ def read_held_out(truthfulqa: Path | None) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Write the clean dialogues of each split and the report on what was dropped."""
     config, seed = load("clean", CleanConfig), load_value("data_seed", int)
     truthfulqa = find_truthfulqa(config)
     held_out = read_held_out(truthfulqa)

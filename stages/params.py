@@ -132,10 +132,10 @@ def _load(name: str, hint: Any, path: Path) -> Any:
         return adapter.validate_json(json.dumps([_find(params, name)]))[0]
     except ValidationError as error:
         unknown_first = sorted(error.errors(), key=lambda one: one["type"] != "unexpected_keyword_argument")
-        told = "; ".join(_problem(name, hint, one) for one in unknown_first)
+        problems = "; ".join(_problem(name, hint, one) for one in unknown_first)
     except ValueError as error:
-        told = str(error)
-    raise ValueError(f"{told}; {path} still holds this: correct it there")
+        problems = str(error)
+    raise ValueError(f"{problems}; {path} still holds this: correct it there")
 
 
 def load(section: str, cls: type[T], path: Path = PARAMS) -> T:
