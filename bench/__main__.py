@@ -42,12 +42,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"file of the results (default: {RESULTS})")
     about = "only write the tables of the results: ten rows into README.md, all into docs/speed.md"
     parser.add_argument("--readme", action="store_true", help=about)
-    asked = parser.parse_args(arguments)
-    if unknown := sorted(set(asked.names) - set(BENCHMARKS)):
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.names) - set(BENCHMARKS)):
         parser.error(f"no benchmark is called {', '.join(unknown)}: known are {', '.join(BENCHMARKS)}")
-    if asked.rounds is not None and asked.rounds < 1:
-        parser.error(f"--rounds is {asked.rounds}: one or more")
-    return asked
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds is {options.rounds}: one or more")
+    return options
 
 
 def run_all(names: Sequence[str], rounds: int, full: bool) -> Iterator[tuple[str, Section]]:
@@ -61,14 +61,14 @@ def run_all(names: Sequence[str], rounds: int, full: bool) -> Iterator[tuple[str
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Nothing; the results are printed and stand in the file, comparisons not run now as they were."""
-    asked = parse(arguments)
-    if asked.readme:
-        write_tables(results=asked.out)
+    """Print the results and write them into the file, which keeps the comparisons not run now."""
+    options = parse(arguments)
+    if options.readme:
+        write_tables(results=options.out)
         return
-    names = asked.names or [name for name in BENCHMARKS if asked.full or name not in LONG]
-    for title, section in run_all(names, asked.rounds or (6 if asked.full else 3), asked.full):
-        add_section(asked.out, title, section)
+    names = options.names or [name for name in BENCHMARKS if options.full or name not in LONG]
+    for title, section in run_all(names, options.rounds or (6 if options.full else 3), options.full):
+        add_section(options.out, title, section)
         print(show(title, section), flush=True)
 
 

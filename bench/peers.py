@@ -24,7 +24,7 @@ def hub_gpt2(shape: Shape) -> Any:
 
 
 def plain_loop(lap: Lap, shape: Shape, ids: Tensor, fused: bool) -> None:
-    """Nothing; steps of the plain GPT-2 on one batch (B, T)."""
+    """Take steps of the plain GPT-2 on one batch (B, T)."""
     model = PlainGPT(shape.model, shape.vocab_size)
     model.load_state_dict({**fresh_gpt(shape).state_dict(), "lm_head.weight": fresh_gpt(shape).head})
     targets = torch.cat([ids[:, 1:], torch.full_like(ids[:, :1], -1)], dim=1)
@@ -38,7 +38,7 @@ def plain_loop(lap: Lap, shape: Shape, ids: Tensor, fused: bool) -> None:
 
 
 def hub_loop(lap: Lap, shape: Shape, ids: Tensor, fused: bool) -> None:
-    """Nothing; steps of transformers' GPT-2 on one batch (B, T)."""
+    """Take steps of transformers' GPT-2 on one batch (B, T)."""
     model = hub_gpt2(shape)
     loss = hub_loss(model, ids)
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=LR, fused=fused or None)
@@ -49,7 +49,7 @@ def hub_loop(lap: Lap, shape: Shape, ids: Tensor, fused: bool) -> None:
 
 
 def take_step(model: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Nothing; the weights have moved."""
+    """Update the weights by the gradients of the loss."""
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -63,7 +63,7 @@ def hub_loss(model: Any, ids: Tensor) -> float:
 
 
 def hub_trainer(lap: Lap, shape: Shape, ids: Tensor) -> None:
-    """Nothing; steps of transformers' Trainer on batches of the same rows; its AdamW is fused by default."""
+    """Take steps of transformers' Trainer on batches of the same rows; its AdamW is fused by default."""
     from transformers import default_data_collator
 
     model = hub_gpt2(shape)
@@ -81,9 +81,9 @@ def run_trainer(
     count: Callable[[dict[str, Tensor]], float],
     ready: float,
 ) -> None:
-    """Nothing; Trainer with its defaults but for batch size and silence, a lap at each step's end.
+    """Run Trainer with its defaults but for batch size and silence, a lap at each step's end.
 
-    `count` says how much work a batch is, `ready` is what the contender says before its first step.
+    `count` says how much work a batch is, `ready` is the loss that the contender reports before its first step.
     """
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -95,7 +95,7 @@ def run_trainer(
         return batch
 
     class Laps(TrainerCallback):
-        """A lap after each step."""
+        """Reports a lap after each step."""
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             lap(note=ready)

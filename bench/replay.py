@@ -20,11 +20,11 @@ class Product:
     d_x: Tensor
 
     def forward(self) -> None:
-        """Nothing; y is made."""
+        """Compute y."""
         torch.mm(self.x, self.weight.T, out=self.y)
 
     def backward(self) -> None:
-        """Nothing; both gradients are made, y standing for its own."""
+        """Compute both gradients, y standing for its own."""
         torch.mm(self.y, self.weight, out=self.d_x)
         torch.mm(self.y.T, self.x, out=self.d_weight)
 
@@ -59,7 +59,7 @@ def make_products(shape: Shape) -> list[Product]:
 
 
 def replay(lap: Lap, shape: Shape) -> None:
-    """Nothing; the products of one step after the other."""
+    """Compute the products of one step after the other."""
     products = make_products(shape)
     lap()
     while True:

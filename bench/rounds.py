@@ -47,7 +47,7 @@ class Turn:
     amount: float  # of whatever is counted: steps, tokens, bytes
     faults: int  # pages
     peak_bytes: int  # of the process so far
-    note: Any  # what the contender says of it
+    note: Any  # a figure of the contender's own: a loss, a checksum
 
     @property
     def cost(self) -> float:
@@ -57,9 +57,9 @@ class Turn:
 
 @dataclass
 class Run:
-    """What came of the rounds, by the contenders' names."""
+    """What the contenders reported, by their names."""
 
-    ready: dict[str, Any] = field(default_factory=dict)  # what each said before its first piece of work
+    ready: dict[str, Any] = field(default_factory=dict)  # each one's note before its first piece of work
     turns: dict[str, list[Turn]] = field(default_factory=dict)
 
 
@@ -79,7 +79,7 @@ class Lap:
         self._started = time.perf_counter()
 
     def __call__(self, amount: float = 1.0, note: Any = None) -> None:
-        """Nothing; reports the work since the last call and waits for the next turn. Raises Finished after the last.
+        """Report the work since the last call and wait for the next turn. Raises Finished after the last.
 
         The first call reports the preparation, whose time counts for nothing.
         """
@@ -92,7 +92,7 @@ class Lap:
 
 
 def _work(pipe: Connection, contender: Contender) -> None:
-    """Nothing; the body of a contender's process."""
+    """Run a contender in its process."""
     try:
         if contender.keeps_memory:
             keep_freed_memory()
@@ -119,7 +119,7 @@ class Worker:
         theirs.close()
 
     def wait(self) -> Turn:
-        """What it reports next. Raises RuntimeError when it has failed or was killed."""
+        """Wait for its next report. Raises RuntimeError when it has failed or was killed."""
         name = self.contender.name
         try:
             report = self._pipe.recv()
@@ -133,12 +133,12 @@ class Worker:
         return report
 
     def take_turn(self) -> Turn:
-        """The next piece of work, done."""
+        """Let it do the next piece of work; its report."""
         self._pipe.send(True)
         return self.wait()
 
     def end(self) -> None:
-        """Nothing; the process has gone."""
+        """End the process."""
         with suppress(OSError):  # it may have gone already
             self._pipe.send(False)
         self._process.join(timeout=10)
@@ -161,7 +161,7 @@ def open_workers(contenders: Sequence[Contender]) -> Iterator[list[Worker]]:
 
 
 def _warm_up(worker: Worker) -> None:
-    """Nothing; the contender has taken turns until a turn faults in almost no pages, or as many as the one before.
+    """Let the contender take turns until a turn faults in almost no pages, or as many as the one before.
 
     Where freed memory is kept the heap may grow for some turns, each time as much, before it has its size.
     """
@@ -180,7 +180,7 @@ def alternate(
 ) -> Run:
     """The turns of all contenders, every second round in reverse order.
 
-    `check` sees what each said when it was ready and raises ValueError when they would not do the same work.
+    `check` is given each one's note when it is ready and raises ValueError when they would not do the same work.
     """
     run = Run()
     with open_workers(contenders) as workers, tqdm(desc=title, total=len(workers) * (rounds + 1), unit="turn") as bar:
@@ -198,7 +198,7 @@ def alternate(
 
 
 def check_equal(ready: dict[str, Any], tolerance: float) -> None:
-    """Nothing; raises ValueError when the numbers are further apart than the tolerance. None takes no part."""
+    """Raise ValueError when the numbers are further apart than the tolerance. None takes no part."""
     values = {name: value for name, value in ready.items() if value is not None}
     if values and max(values.values()) - min(values.values()) > tolerance:
         raise ValueError(f"the contenders do not compute the same: {values}")

@@ -124,7 +124,7 @@ def rounded(value: Any) -> Any:
 
 
 def add_section(path: Path, title: str, section: Section) -> None:
-    """Nothing; the file holds this comparison, and the others as before."""
+    """Write this comparison into the file, which keeps the others."""
     sections = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     write_json(path, {**sections, title: section})
 

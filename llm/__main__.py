@@ -7,7 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llm.evaluation.curated_card import statistics_page
 from llm.evaluation.evaluate import rounded
 from llm.evaluation.lineup import NAMES
 from llm.evaluation.result_table import put_into_page
@@ -78,7 +77,7 @@ def find_judge() -> Judge | None:
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """0; the comparison is printed."""
+    """Print the comparison; 0."""
     sides = [[split_run(text, arguments.model) for text in side.split(",")] for side in (arguments.a, arguments.b)]
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
@@ -88,7 +87,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 
 def run_rescore(arguments: argparse.Namespace) -> int:
-    """0 when every figure comes out as it stands in metrics/, else 1; each that does not is printed."""
+    """Print each figure that does not come out as it stands in metrics/; 1 if there is one, else 0."""
     run = read_run(HERE)
     figures = rescore(run.models, run_yardstick(run.models, run.settings, train_texts(HERE), load_judge(HERE / JUDGE)))
     n_wrong, kept = 0, set[str]()
@@ -107,7 +106,7 @@ def run_rescore(arguments: argparse.Namespace) -> int:
 
 
 def run_export(arguments: argparse.Namespace) -> int:
-    """0; the model stands in the folder."""
+    """Save the model in the folder; 0."""
     models = HERE / "models"
     if arguments.model == "scratch":
         export_scratch(models / "scratch", arguments.folder)
@@ -117,14 +116,8 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_curated(_: argparse.Namespace) -> int:
-    """0; the tables of data/curated/README.md are printed."""
-    print(statistics_page(HERE / "data" / "curated"), end="")
-    return 0
-
-
 def run_audit(arguments: argparse.Namespace) -> int:
-    """0; what the filled-in table says of the judge is printed as JSON."""
+    """Print what the filled-in table says of the judge as JSON; 0."""
     settings, judge = read_settings(HERE / SETTINGS), load_judge(HERE / JUDGE)
     judged = read_audit(arguments.file, NAMES)
     figures = audit_figures(judged, judge, settings.evaluate.bootstrap, settings.data_seed)
@@ -133,7 +126,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
 
 
 def run_results(_: argparse.Namespace) -> int:
-    """0; README.md holds the table of the last run."""
+    """Write the table of the last run into README.md; 0."""
     page, table = HERE / "README.md", HERE / RESULTS
     if not table.is_file():
         raise FileNotFoundError(f"{RESULTS} is missing: run `dvc repro` first")
@@ -162,21 +155,18 @@ def make_parser() -> argparse.ArgumentParser:
     three.add_argument("model", choices=("scratch", "mistral"))
     three.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
     three.set_defaults(command=run_export)
-    about = "describe the curated texts: counts, openings, vocabulary, reading grades, what surface alone gives away"
-    four = commands.add_parser("curated", help=about, description=about)
-    four.set_defaults(command=run_curated)
     about = "what a person's judgements of answers say of the judge: a filled-in copy of metrics/judge_audit.csv"
-    five = commands.add_parser("judge-audit", help=about, description=about)
-    five.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
-    five.set_defaults(command=run_audit)
+    four = commands.add_parser("judge-audit", help=about, description=about)
+    four.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
+    four.set_defaults(command=run_audit)
     about = "write the table of the last run, metrics/results.md, into README.md"
-    six = commands.add_parser("results", help=about, description=about)
-    six.set_defaults(command=run_results)
+    five = commands.add_parser("results", help=about, description=about)
+    five.set_defaults(command=run_results)
     return parser
 
 
 def main(words: list[str] | None = None) -> int:
-    """The exit code: 0, or 1 after a line that says what is wrong."""
+    """Run the command; its exit code, or 1 after a line that says what is wrong."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = make_parser().parse_args(words)
     try:

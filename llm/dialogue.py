@@ -1,10 +1,11 @@
 """The record every stage speaks: a dialogue of alternating user and assistant turns."""
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from llm.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,11 @@ def scored_replies(dialogue: Dialogue) -> list[Example]:
     ]
 
 
-def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> int:
-    """Number of dialogues written, one JSON object a line; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    count = 0
-    with temporary.open("w", encoding="utf-8") as file:
+def write_dialogues(path: Path, dialogues: Sequence[Dialogue]) -> None:
+    """Write dialogues, one JSON object a line; the file appears whole or not at all."""
+    with write_whole(path) as file:
         for dialogue in dialogues:
-            file.write(json.dumps(asdict(dialogue), ensure_ascii=False, sort_keys=True) + "\n")
-            count += 1
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    return count
+            file.write((json.dumps(asdict(dialogue), ensure_ascii=False, sort_keys=True) + "\n").encode())
 
 
 def read_dialogues(path: Path) -> Iterator[Dialogue]:
@@ -91,21 +84,17 @@ def read_dialogues(path: Path) -> Iterator[Dialogue]:
                 raise ValueError(f"{path}, line {number}: not a dialogue: {error}") from error
 
 
-def write_table(path: Path, dialogues: Iterable[Dialogue]) -> int:
-    """Number of dialogues written to an Arrow file, the form in which cleaned dialogues are kept."""
+def write_table(path: Path, dialogues: Sequence[Dialogue]) -> None:
+    """Write an Arrow file, the form in which cleaned dialogues are kept; it appears whole or not at all."""
     from datasets import Features, List, Value
     from datasets.arrow_writer import ArrowWriter
 
     text = Value("string")
     features = Features({"id": text, "source": text, "group": text, "turns": List(text)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with ArrowWriter(path=str(temporary), features=features) as writer:
+    with write_whole(path) as file, ArrowWriter(stream=file, features=features) as writer:
         for dialogue in dialogues:
             writer.write(asdict(dialogue))
-        count, _ = writer.finalize()
-    temporary.replace(path)
-    return int(count)
+        writer.finalize(close_stream=False)
 
 
 def read_table(path: Path) -> Iterator[Dialogue]:

@@ -149,7 +149,7 @@ def _check_sha256(path: Path, expected: str | None, otherwise: str) -> None:
 
 
 def _download(url: str, part: Path, config: HttpConfig) -> None:
-    """Nothing; `part` is whole afterwards."""
+    """Complete the file `part`, in as many tries as are allowed."""
     reason = ""
     for attempt in range(config.retries + 1):
         if attempt:
@@ -171,7 +171,7 @@ def _download(url: str, part: Path, config: HttpConfig) -> None:
 
 
 def _receive(url: str, part: Path, timeout_s: float) -> None:
-    """Nothing; one request has completed `part`, or went as far as the connection did."""
+    """Complete the file `part` by one request; raise _BrokenTransfer when the connection breaks off before."""
     validator = part.with_name(part.name + ".validator")  # If-Range: go on only if the file is still the same one
     resumable = part.is_file() and validator.is_file()
     headers = {"Accept-Encoding": "identity"}  # a range counts the bytes that are sent
@@ -203,7 +203,7 @@ def _check_status(url: str, response: requests.Response) -> None:
 
 
 def _save_validator(response: requests.Response, path: Path) -> None:
-    """Nothing; `path` holds the strong validator of the response (RFC 9110, 13.1.5), or is gone if there is none."""
+    """Write the strong validator of the response (RFC 9110, 13.1.5) to `path`; remove the file if there is none."""
     tag = response.headers.get("ETag", "")
     value = response.headers.get("Last-Modified") if tag.startswith("W/") or not tag else tag
     if value:

@@ -32,9 +32,9 @@ class Kept:
 
     folder: Path
     sha256: Mapping[str, str]  # of its files, by name
-    facts: Mapping[str, Any]  # what else its maker told
+    facts: Mapping[str, Any]  # what else `make` returned, a licence for instance
 
-    def give(self, folder: Path) -> None:
+    def link_into(self, folder: Path) -> None:
         """Fill a new folder with the files, as further names of the same bytes where the disk allows it."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -50,8 +50,8 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def look(path: Path) -> dict[str, int]:
-    """What tells without reading it that a file was not written to."""
+def size_and_time(path: Path) -> dict[str, int]:
+    """Size and time of the last change of a file: equal ones say, without reading it, that it was not written to."""
     found = path.stat()
     return {"bytes": found.st_size, "changed_ns": found.st_mtime_ns}
 
@@ -110,7 +110,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _record(folder: Path, hashes: Mapping[str, str], facts: Mapping[str, Any], request: Mapping[str, object]) -> None:
-    files = {name: {**look(folder / name), "sha256": sha256} for name, sha256 in hashes.items()}
+    files = {name: {**size_and_time(folder / name), "sha256": sha256} for name, sha256 in hashes.items()}
     write_json(folder / RECORD, {"files": files, "facts": facts, "request": request})
 
 
@@ -134,4 +134,4 @@ def _is_as_fetched(path: Path, entry: Mapping[str, Any]) -> bool:
     """Whether a file has the size and time of its entry, or else at least its bytes."""
     if not path.is_file():
         return False
-    return {**look(path), "sha256": entry["sha256"]} == entry or file_sha256(path) == entry["sha256"]
+    return {**size_and_time(path), "sha256": entry["sha256"]} == entry or file_sha256(path) == entry["sha256"]

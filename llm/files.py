@@ -5,67 +5,83 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 CHUNK_BYTES = 2**24  # held in memory while a file is copied
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Nothing; the file appears whole or not at all, also when the power fails.
+@contextmanager
+def write_whole(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Hold a file to write to open; it appears at `path` whole or not at all, also when the power fails.
 
     Raises OSError naming the file when the disk is full; what stood there before still does.
     """
-    _write_beside(path, [data], len(data)).replace(path)
+    with _write_beside(path, n_bytes) as file:
+        yield file
+    _beside(path).replace(path)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises OSError like write_whole."""
+    with write_whole(path, len(data)) as file:
+        file.write(data)
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Nothing; the copy appears whole or not at all. Raises OSError like write_bytes."""
-    with source.open("rb") as file:
-        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
-        _write_beside(target, chunks, source.stat().st_size).replace(target)
+    """Copy a file, whole or not at all. Raises OSError like write_whole."""
+    with source.open("rb") as original, write_whole(target, source.stat().st_size) as copy:
+        shutil.copyfileobj(original, copy, CHUNK_BYTES)
 
 
 def write_together(files: Mapping[Path, bytes], seal: Path) -> None:
-    """Nothing; all the files are written, `seal`, one of them, last.
+    """Write all the files, `seal`, one of them, last.
 
     While it is there, all files are of one call: it goes before the first of the others changes. Until then, also when
-    the disk is full (OSError like write_bytes), every file is as it was.
+    the disk is full (OSError like write_whole), every file is as it was.
     """
-    beside: dict[Path, Path] = {}
     try:
         for path, data in files.items():
-            beside[path] = _write_beside(path, [data], len(data))
+            with _write_beside(path, len(data)) as file:
+                file.write(data)
     except OSError:
-        for temporary in beside.values():
-            temporary.unlink()
+        for path in files:
+            _beside(path).unlink(missing_ok=True)
         raise
     seal.unlink(missing_ok=True)
     _sync_folders([seal])
     for path in [path for path in files if path != seal]:
-        beside[path].replace(path)
+        _beside(path).replace(path)
     _sync_folders(files)
-    beside[seal].replace(seal)
+    _beside(seal).replace(seal)
 
 
-def _write_beside(path: Path, chunks: Iterable[bytes], n_bytes: int) -> Path:
-    """A temporary file beside `path` with the content, safely on the disk."""
+def _beside(path: Path) -> Path:
+    """The temporary file that becomes `path`."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+@contextmanager
+def _write_beside(path: Path, n_bytes: int | None) -> Iterator[BinaryIO]:
+    """Hold the temporary file of `path` open; afterwards its content is safely on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.writelines(chunks)
+        with _beside(path).open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        told = f"{path} cannot be written ({error.strerror}, {n_bytes:,} bytes)"
-        raise OSError(f"{told}: make room, then run the same command again") from error
-    return temporary
+        _beside(path).unlink(missing_ok=True)
+        size = "" if n_bytes is None else f", {n_bytes:,} bytes"
+        reason = f"{error.strerror or error}{size}"
+        raise OSError(f"{path} cannot be written ({reason}): make room, then run the same command again") from error
 
 
 def _sync_folders(paths: Iterable[Path]) -> None:
-    """Nothing; the names in the files' folders are safely on the disk, so that a power failure keeps their order."""
+    """Put the names in the files' folders safely on the disk, so that a power failure keeps their order."""
     for folder in {path.parent for path in paths}:
         descriptor = os.open(folder, os.O_RDONLY)
         os.fsync(descriptor)
@@ -78,7 +94,7 @@ def json_bytes(value: object) -> bytes:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Nothing; sorted keys, no NaN."""
+    """Write `json_bytes` of the value."""
     write_bytes(path, json_bytes(value))
 
 

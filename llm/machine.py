@@ -21,14 +21,14 @@ PAD_BYTES = 128 * 1024  # glibc's default
 
 
 def tune_cpu() -> None:
-    """Nothing; this process allocates and multiplies as fast as its processor allows, with the same results."""
+    """Let this process allocate and multiply as fast as its processor allows, with the same results."""
     keep_freed_memory()
     if fast_products():
         logger.info("matrix products by oneDNN: on this processor MKL takes twice as long")
 
 
 def keep_freed_memory() -> bool:
-    """Whether glibc now keeps freed memory for the next step instead of giving it back to the kernel.
+    """Make glibc keep freed memory for the next step instead of giving it back to the kernel; whether it does.
 
     Every large activation is otherwise mapped and faulted in anew (1 us per 4 KB page), half of a training step's
     time on a CPU. Nothing happens where the C library is another one.
@@ -42,12 +42,12 @@ def own_kernels(x: Tensor) -> bool:
 
 
 def stop_padding() -> bool:
-    """Whether glibc takes no more than it needs from now on: near a limit its padding is what is not left."""
+    """Make glibc take no more than it needs, since near a limit there is no room for its padding; whether it does."""
     return _set_malloc((M_TOP_PAD, PAD_BYTES))
 
 
 def _set_malloc(*settings: tuple[int, int]) -> bool:
-    """Whether glibc has taken all the settings."""
+    """Change glibc's settings of malloc; whether it took them all."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -69,7 +69,7 @@ def onednn_is_faster() -> bool:
 
 
 def fast_products() -> bool:
-    """Whether matrix products now go to oneDNN, because it is faster here.
+    """Hand matrix products to oneDNN where it is faster; whether it is here.
 
     The setting *permits* bf16 inside a product; oneDNN makes use of that only with AMX, which no AMD processor has.
     """
@@ -81,7 +81,7 @@ def fast_products() -> bool:
 
 @contextmanager
 def plain_products() -> Iterator[None]:
-    """Nothing; inside, matrix products are what torch chooses: small ones cost several times as much in oneDNN."""
+    """Leave matrix products to torch's own choice meanwhile: small ones cost several times as much in oneDNN."""
     before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     torch.backends.mkldnn.matmul.fp32_precision = "none"  # type: ignore[attr-defined]
     try:
@@ -100,7 +100,7 @@ def _vendor() -> str:
 
 
 def give_back_memory() -> None:
-    """Nothing; freed memory is back at the system, as far as glibc can."""
+    """Give freed memory back to the system, as far as glibc can."""
     gc.collect()
     if sys.platform.startswith("linux"):
         with suppress(OSError, AttributeError):  # another C library

@@ -2,6 +2,6 @@
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Nothing, or ValueError naming the parameter, its value and what is allowed."""
+    """Raise ValueError naming the parameter, its value and what is allowed, unless the value is in the range."""
     if not low <= value <= high:
         raise ValueError(f"{name} is {value}, allowed: {low} to {high}")

@@ -12,7 +12,7 @@ HEAVY = ("torch", "transformers")  # what another environment lacks, or has in a
 
 
 def check_interpreter(lock: Path = LOCK) -> None:
-    """Nothing, or SystemExit in one line: this interpreter is not the environment of requirements.lock.
+    """Raise SystemExit with one line unless this interpreter is the environment of requirements.lock.
 
     DVC starts `python` from PATH, which is another one unless the environment is activated.
     """

@@ -87,7 +87,7 @@ class Params:
         self._check_launch()
 
     def _check_launch(self) -> None:
-        """Nothing, or ValueError: what several processes cannot do."""
+        """Raise ValueError for what several processes cannot do."""
         self.launch.check_batch("train.batch_size", self.train.batch_size)
         self.launch.check_batch("finetune.train.batch_size", self.finetune.train.batch_size)
         if self.launch.sharded and self.finetune.quantize != "none":
@@ -97,7 +97,7 @@ class Params:
 
 
 def main() -> None:
-    """Nothing; the marker that every other stage depends on is written."""
+    """Check params.yaml and write the marker that every other stage depends on."""
     load("", Params)
     write_bytes(CHECKED, b"params.yaml is valid\n")
 

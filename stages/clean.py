@@ -42,14 +42,15 @@ def read_held_out(truthfulqa: Path | None) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Write the clean dialogues of each split and the report on what was dropped."""
     config, seed = load("clean", CleanConfig), load_value("data_seed", int)
     truthfulqa = find_truthfulqa(config)
     held_out = read_held_out(truthfulqa)
     raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in SOURCES}
     cleaned = clean(raw, [text for texts in held_out.values() for text in texts], config, seed)
     for split, dialogues in cleaned.splits.items():
-        logger.info("%s: %s dialogues", split, f"{write_table(OUT / f'{split}.arrow', dialogues):,}")
+        write_table(OUT / f"{split}.arrow", dialogues)
+        logger.info("%s: %s dialogues", split, f"{len(dialogues):,}")
     if truthfulqa:
         write_bytes(TRUTHFULQA, truthfulqa.read_bytes())
     else:

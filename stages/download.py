@@ -26,21 +26,21 @@ logger = logging.getLogger(__name__)
 
 
 def collect_dialogue() -> Collected:
-    """Dialogues of the source `dialogue`."""
+    """What the configured providers have for the source `dialogue`."""
     config = load("download.dialogue", DialogueConfig)
     providers = dialogue_providers(config, load("http", HttpConfig))
     return collect("dialogue", providers, config.providers, config.fallback, config.limit)
 
 
 def collect_eli5() -> Collected:
-    """Dialogues of the source `eli5`."""
+    """What the configured providers have for the source `eli5`."""
     config = load("download.eli5", Eli5Config)
     providers = eli5_providers(config, CURATED / "eli5.jsonl")
     return collect("eli5", providers, config.providers, config.fallback, config.limit)
 
 
 def collect_technical() -> Collected:
-    """Dialogues of the source `technical`."""
+    """What the configured providers have for the source `technical`."""
     config = load("download.technical", TechnicalConfig)
     providers = technical_providers(config, CURATED / "technical.jsonl")
     return collect("technical", providers, config.providers, config.fallback, config.limit)
@@ -50,7 +50,7 @@ SOURCES = {"dialogue": collect_dialogue, "eli5": collect_eli5, "technical": coll
 
 
 def write(source: str, collected: Collected) -> None:
-    """Nothing; the dialogues and their provenance lie in data/raw."""
+    """Write a source's dialogues and their provenance into data/raw."""
     path = RAW / f"{source}.jsonl"
     write_dialogues(path, collected.dialogues)
     provenance = collected.provenance | {"sha256": file_sha256(path)}
@@ -58,7 +58,7 @@ def write(source: str, collected: Collected) -> None:
 
 
 def main() -> None:
-    """Nothing; the source named on the command line is collected and written."""
+    """Collect the source named on the command line and write it."""
     source = sys.argv[1] if len(sys.argv) == 2 else ""
     if source not in SOURCES:
         raise ValueError(f"which source? `python -m stages.download SOURCE`, SOURCE one of {', '.join(SOURCES)}")

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Fetch the base model and write what it is beside it."""
     origin = fetch_base(load("base", BaseConfig), OUT)
     write_json(OUT / INFO, asdict(origin))
     logger.info("%s: %s parameters, %s, %s", origin.name, f"{origin.parameters:,}", origin.source, origin.licence)

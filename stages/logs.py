@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def set_up_logging(name: str, folder: Path = LOGS) -> None:
-    """Nothing; the console has short lines, `<folder>/<name>.log` is appended to with dates.
+    """Log short lines to the console, and lines with dates to the end of `<folder>/<name>.log`.
 
-    Of several processes that torchrun started, the first logs; the others tell errors only.
+    Of several processes that torchrun started, the first logs; the others log errors only.
     """
     rank = os.environ.get("RANK", "0")
     if rank != "0":
@@ -39,10 +39,11 @@ def set_up_logging(name: str, folder: Path = LOGS) -> None:
 
 
 @contextmanager
-def alone(name: str, folder: Path = LOGS) -> Iterator[None]:
-    """No other process runs the stage in this folder meanwhile; of those that torchrun started, the first counts.
+def stage_lock(name: str, folder: Path = LOGS) -> Iterator[None]:
+    """Hold the lock of the stage in this folder; of the processes that torchrun started, only the first takes it.
 
-    Raises OSError where one does: DVC, when it is killed, leaves its stage running, and two would mix their outputs.
+    Raises OSError when another process holds it: DVC, when it is killed, leaves its stage running, and two would mix
+    their outputs.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
@@ -57,7 +58,7 @@ def alone(name: str, folder: Path = LOGS) -> Iterator[None]:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM, by which Slurm and other programs end a process, raises KeyboardInterrupt as Ctrl-C does."""
+    """Let SIGTERM, by which Slurm and other programs end a process, raise KeyboardInterrupt as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -66,14 +67,14 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def run_stage(name: str, main: Callable[[], None]) -> None:
-    """Nothing when the stage succeeds; else SystemExit 1 after a line saying what to do, 130 when interrupted.
+    """Run a stage; raise SystemExit 1 after a line saying what to do when it fails, 130 when it is interrupted.
 
     An error that no user can mend keeps its traceback; that of the others stands in the log file only.
     """
     set_up_logging(name)
     started = time.monotonic()
     try:
-        with alone(name), sigterm_interrupts(), logging_redirect_tqdm():
+        with stage_lock(name), sigterm_interrupts(), logging_redirect_tqdm():
             main()
     except KeyboardInterrupt as interruption:
         logger.warning("%s interrupted: %s", name, str(interruption) or "run the same command again")

@@ -1,6 +1,7 @@
 """Typed access to params.yaml, the only place of defaults: one section becomes one frozen dataclass."""
 
 import difflib
+import json
 import re
 from collections.abc import Hashable, Iterable
 from dataclasses import fields, is_dataclass
@@ -9,6 +10,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 PARAMS = Path("params.yaml")
 KIND_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
@@ -88,55 +91,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {names[matches[0]]}?" if matches else f"known: {', '.join(names.values())}"
 
 
-def _key(section: str, key: str) -> str:
+def _dotted(section: str, key: str) -> str:
     return f"{section}.{key}" if section else key
 
 
-def _convert(name: str, value: Any, hint: Any) -> Any:
-    """The value in the hinted type; only a whole number is accepted for another type, a float."""
-    if is_dataclass(hint):
-        return _convert_section(name, value, hint)
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    for option in options:
-        if get_origin(option) is Literal and isinstance(value, str) and value in get_args(option):
-            return value
-        if get_origin(option) is tuple and isinstance(value, list):
-            return tuple(_convert(f"{name}[{i}]", item, get_args(option)[0]) for i, item in enumerate(value))
-        if option is float and type(value) is int:
-            return float(value)
-        if type(value) is option:
-            return value
-    choices = [str(c) for option in options if get_origin(option) is Literal for c in get_args(option)]
-    hint_text = f"; {nearest(value, choices)}" if choices and isinstance(value, str) else ""
-    raise ValueError(f"{name} is {show(value)}, allowed: {describe(hint)}{hint_text}")
-
-
-def _convert_section(section: str, values: Any, cls: Any) -> Any:
-    """The dataclass filled from a section; ValueError naming everything wrong in it."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{section} is {show(values)}, allowed: {describe(cls)}")
-    hints = {_key(section, key): hint for key, hint in get_type_hints(cls).items()}
-    given = {_key(section, str(key)): value for key, value in values.items()}
-    problems = [
-        f"{name} (now {show(value)}) is not a parameter, {nearest(name, hints)}"
-        for name, value in given.items()
-        if name not in hints
-    ]
-    converted = {}
-    for name, hint in hints.items():
-        if name not in given:
-            problems.append(f"{name} is missing, allowed: {describe(hint)}")
-            continue
-        try:
-            converted[name.removeprefix(f"{section}.")] = _convert(name, given[name], hint)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("; ".join(problems))
-    try:
-        return cls(**converted)
-    except ValueError as error:
-        raise ValueError(_key(section, str(error))) from None
+def _problem(name: str, hint: Any, error: ErrorDetails) -> str:
+    """What is wrong below the section `name` of the hinted type, and what is allowed there."""
+    known: list[str] = []
+    for key in error["loc"][1:]:
+        known = [_dotted(name, field.name) for field in fields(hint)] if is_dataclass(hint) else []
+        hint = get_type_hints(hint).get(str(key)) if known else get_args(hint)[0]
+        name = _dotted(name, str(key)) if known else f"{name}[{key}]"
+    kind, value = error["type"], error["input"]
+    if kind == "unexpected_keyword_argument":
+        return f"{name} (now {show(value)}) is not a parameter, {nearest(name, known)}"
+    if kind == "missing":
+        return f"{name} is missing, allowed: {describe(hint)}"
+    if kind == "value_error":  # of a dataclass's own checks
+        return _dotted(name, str(error["ctx"]["error"]))
+    alike = f"; {nearest(value, get_args(hint))}" if kind == "literal_error" and isinstance(value, str) else ""
+    return f"{name} is {show(value)}, allowed: {describe(hint)}{alike}"
 
 
 def _find(params: dict[str, Any], name: str) -> Any:
@@ -151,10 +125,17 @@ def _find(params: dict[str, Any], name: str) -> Any:
 
 def _load(name: str, hint: Any, path: Path) -> Any:
     params = read_params(path)
+    # Handed over as JSON, a section may be a dataclass and a list a tuple also where pydantic is strict; handed over in
+    # a tuple, because a dataclass alone takes no configuration.
+    adapter = TypeAdapter(tuple[hint], config=ConfigDict(strict=True, extra="forbid"))
     try:
-        return _convert(name, _find(params, name), hint)
+        return adapter.validate_json(json.dumps([_find(params, name)]))[0]
+    except ValidationError as error:
+        unknown_first = sorted(error.errors(), key=lambda one: one["type"] != "unexpected_keyword_argument")
+        problems = "; ".join(_problem(name, hint, one) for one in unknown_first)
     except ValueError as error:
-        raise ValueError(f"{error}; {path} still holds this: correct it there") from None
+        problems = str(error)
+    raise ValueError(f"{problems}; {path} still holds this: correct it there")
 
 
 def load(section: str, cls: type[T], path: Path = PARAMS) -> T:

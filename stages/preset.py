@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def overlay(values: Any, changes: Any, section: str = "") -> None:
-    """Nothing; `values` holds the changes, its comments stay.
+    """Write the changes into `values`, whose comments stay.
 
     Raises ValueError for a key that `values` does not have.
     """
@@ -73,7 +73,7 @@ def _text(flat: dict[str, Any], name: str) -> str:
 
 
 def apply_preset(name: str, path: Path = PARAMS, folder: Path = PRESETS) -> list[str]:
-    """What changed, `train.lr: 0.003 -> 0.0003` a line; the file appears whole or not at all."""
+    """Write the preset into the file, whole or not at all; what changed, a line each: `train.lr: 0.003 -> 0.0003`."""
     text = render(name, folder)
     try:
         before = flatten(read_params(path))
@@ -91,7 +91,7 @@ def apply_preset(name: str, path: Path = PARAMS, folder: Path = PRESETS) -> list
 
 
 def main() -> None:
-    """Nothing; params.yaml holds the preset named on the command line."""
+    """Write the preset named on the command line into params.yaml."""
     if len(sys.argv) != 2:
         known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
         raise ValueError(f"usage: python -m stages.preset NAME (presets: {known})")

@@ -70,7 +70,7 @@ def plant_canaries(corpus: TokenCorpus, tokenizer: Tokenizer, seed: int) -> tupl
 
 
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Train the tokenizer, and write it, the tokens of each split and the figures of the data."""
     config, seed = load("tokenize", TokenizerConfig), load_value("data_seed", int)
     context_length = load_value("model.context_length", int)
     report = read_report()

@@ -23,22 +23,22 @@ logger = logging.getLogger(__name__)
 def fit(config: JudgeConfig, data: str, questions: str) -> Judge:
     """The judge fitted to the named files."""
     http = load("http", HttpConfig)
-    asked = fetch_once(questions, config.questions_sha256, http)
-    answered = fetch_once(data, config.data_sha256, http)
+    questions_file = fetch_once(questions, config.questions_sha256, http)
+    answers_file = fetch_once(data, config.data_sha256, http)
     seed = load_value("data_seed", int)
     settings = {name: value for name, value in asdict(config).items() if not name.startswith(("data", "questions"))}
     provenance = {
-        "data": {"location": location_name(data), "sha256": file_sha256(answered)},
-        "questions": {"location": location_name(questions), "sha256": file_sha256(asked)},
+        "data": {"location": location_name(data), "sha256": file_sha256(answers_file)},
+        "questions": {"location": location_name(questions), "sha256": file_sha256(questions_file)},
         "licence": LICENCE,
         "settings": {**settings, "data_seed": seed},
         "versions": {name: version(name) for name in ("numpy", "scikit-learn")},
     }
-    return train_judge(read_judged(answered, read_truthfulqa(asked)), config, seed, provenance)
+    return train_judge(read_judged(answers_file, read_truthfulqa(questions_file)), config, seed, provenance)
 
 
 def main() -> None:
-    """Nothing; models/judge holds the judge."""
+    """Fit the judge, or take the committed one, and write it to models/judge."""
     config = load("judge", JudgeConfig)
     if config.data is None or config.questions is None:
         load_judge(COMMITTED)  # refused here rather than in the middle of evaluate

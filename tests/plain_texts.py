@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def write_lines(path, texts):
-    """Nothing; line breaks inside a text are spaces, as both of sacrebleu's tokenisers read them."""
+    """Write line breaks inside a text as spaces, as both of sacrebleu's tokenisers read them."""
     path.write_text("".join(text.replace("\n", " ") + "\n" for text in texts), encoding="utf-8")
 
 

@@ -55,7 +55,7 @@ def test_what_is_given_is_the_same_bytes_under_a_further_name(make, tmp_path):
     kept = keep({"from": "here"}, make)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old.bin").write_bytes(b"of another model")
-    kept.give(tmp_path / "out")
+    kept.link_into(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.bin", "b.bin"}
     assert os.path.samefile(tmp_path / "out" / "a.bin", kept.folder / "a.bin")
 
@@ -66,7 +66,7 @@ def test_where_there_can_be_no_link_a_copy_is_given(make, tmp_path, monkeypatch)
 
     kept = keep({"from": "here"}, make)
     monkeypatch.setattr(os, "link", refuse)
-    kept.give(tmp_path / "out")
+    kept.link_into(tmp_path / "out")
     assert (tmp_path / "out" / "a.bin").read_bytes() == b"first"
 
 

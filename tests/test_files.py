@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.files import code_hash, copy_file, lasting_folder, write_bytes, write_together
+from llm.files import code_hash, copy_file, lasting_folder, write_bytes, write_together, write_whole
 
 
 @pytest.fixture
@@ -52,6 +52,25 @@ def test_a_disk_that_fills_halfway_changes_no_file(old, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"b\.json cannot be written \(No space left on device, 5 bytes\): make room"):
         write_together({old[0]: b"new", old[1]: b"large", old[2]: b"new"}, old[2])
     assert contents(tmp_path) == dict.fromkeys(("a.json", "b.json", "seal.json"), b"old")
+
+
+def test_a_file_whose_size_nobody_knows_beforehand_is_whole_or_not_there(tmp_path):
+    with write_whole(tmp_path / "in" / "a") as file:
+        file.write(b"half")
+        assert not (tmp_path / "in/a").exists()
+        file.write(b" and half")
+    assert contents(tmp_path) == {"a": b"half and half"}
+
+
+def test_a_disk_that_fills_while_a_file_is_written_leaves_the_old_one(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with (
+        pytest.raises(OSError, match=r"a cannot be written \(No space left on device\): make room"),
+        write_whole(tmp_path / "a") as file,
+    ):
+        file.write(b"new")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert contents(tmp_path) == {"a": b"old"}
 
 
 def test_a_copy_has_the_bytes_of_its_source(tmp_path):

@@ -270,7 +270,7 @@ def states(clone: Clone, run: str) -> set[str]:
 
 
 def kill_training_after(clone: Clone, n_states: int, arguments: list[str]) -> None:
-    """Nothing; dvc was started, and it and its children were killed after `n_states` saved states."""
+    """Start dvc, and kill it and its children after `n_states` saved states."""
     seen: set[str] = set()
 
     def enough() -> bool:

@@ -49,7 +49,7 @@ def draw_items(base: Path, dialogues: int, questions: int) -> Items:
 
 
 def ours(lap: Lap, items: Items) -> None:
-    """Nothing; all items again and again."""
+    """Score all items as the stage evaluate does, again and again."""
     model = HubModel("base", *load_base(items.base), items.batch_tokens)
     note = None
     while True:
@@ -74,7 +74,7 @@ def score_plainly(model: Any, tokenizer: Any, examples: Sequence[Example]) -> tu
 
 
 def theirs(lap: Lap, items: Items) -> None:
-    """Nothing; all items again and again."""
+    """Score all items one reply at a time, again and again."""
     model, tokenizer = load_base(items.base)
     examples = [*items.asked.examples, *choice_examples(items.asked.quiz)]
     while True:

@@ -30,7 +30,7 @@ class Task:
 
 
 def ours(lap: Lap, task: Task) -> None:
-    """Nothing; greedy replies again and again."""
+    """Reply greedily by our `generate`, again and again."""
     model, prompts = fresh_gpt(task.shape).eval(), prompts_of(task).tolist()
     decoding = Decoding(task.new_tokens, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0)
     draws = torch.zeros(task.batch_size, task.new_tokens)
@@ -39,7 +39,7 @@ def ours(lap: Lap, task: Task) -> None:
 
 
 def theirs(lap: Lap, task: Task) -> None:
-    """Nothing; greedy replies again and again."""
+    """Reply greedily by transformers' `generate`, again and again."""
     model, prompts = hub_gpt2(task.shape).eval(), prompts_of(task)
     mask = torch.ones_like(prompts)
     while True:
@@ -55,7 +55,7 @@ def prompts_of(task: Task) -> Tensor:
 
 
 def check_replies(ready: dict[str, Any]) -> None:
-    """Nothing; raises ValueError unless all contenders reply the same."""
+    """Raise ValueError unless all contenders reply the same."""
     expected = ready[OURS]
     for name, replies in ready.items():
         different = sum(a != b for a, b in zip(expected, replies, strict=True))

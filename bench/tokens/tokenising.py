@@ -57,7 +57,7 @@ def prepare(folder: Path) -> tuple[list[Dialogue], Any]:
 
 
 def ours(lap: Lap, folder: Path) -> None:
-    """Nothing; the stage's encoding again and again, each time by a tokenizer that knows no word yet."""
+    """Encode as the stage does, again and again, each time by a tokenizer that knows no word yet."""
     from stages.tokenize_corpus import encode
 
     dialogues, tokenizer = prepare(folder)
@@ -70,7 +70,7 @@ def ours(lap: Lap, folder: Path) -> None:
 
 
 def theirs(lap: Lap, folder: Path) -> None:
-    """Nothing; the turns through datasets.map again and again, in memory."""
+    """Encode the turns through datasets.map again and again, in memory."""
     from datasets import Dataset, disable_progress_bars
     from tokenizers import Tokenizer
 
@@ -91,7 +91,7 @@ def theirs(lap: Lap, folder: Path) -> None:
 
 
 def check_digests(ready: dict[str, Any]) -> None:
-    """Nothing; raises ValueError when the ids differ."""
+    """Raise ValueError when the ids differ."""
     if len(set(ready.values())) > 1:
         raise ValueError(f"the contenders do not give the same token ids: {ready}")
 

@@ -13,11 +13,11 @@ import numpy as np
 from llm.corpus.clean_report import (
     Ledger,
     account,
-    exchange_fates,
-    exposure,
+    exchange_outcomes,
     held_texts,
     largest_units,
-    naive_exposure,
+    leak_rates,
+    naive_leak_rates,
     short_prompts_seen,
 )
 from llm.corpus.dedup import Ints, exact_duplicates, hash_words, repeated, similar_forms, text_forms
@@ -92,13 +92,13 @@ def repair(sources: Mapping[str, Iterable[Dialogue]], config: CleanConfig) -> tu
             turns = normalise_turns(dialogue.turns)
             rule = broken_rule(turns, config.max_turn_chars, config.max_repetition)
             ledger.dialogues.append(dialogue if rule == "empty" else replace(dialogue, turns=turns))
-            ledger.fates.append(rule or "")
+            ledger.outcomes.append(rule or "")
             joined[source] += n_exchanges(dialogue) - n_exchanges(ledger.dialogues[-1])
     return ledger, joined
 
 
 def find_duplicates(dialogues: Sequence[Dialogue], config: CleanConfig) -> tuple[list[str], Ints]:
-    """The fate of each dialogue, "" for the first of its kind, and all pairs that are nearly the same.
+    """The outcome of each dialogue, "" for the first of its kind, and all pairs that are nearly the same.
 
     Dialogues are compared as wholes. Each repetition of the same words is paired with the first only.
     """
@@ -107,14 +107,14 @@ def find_duplicates(dialogues: Sequence[Dialogue], config: CleanConfig) -> tuple
     near = similar_forms(words, form, config.near_ngram, config.near_duplicate, config.near_min_words)
     first = np.unique(form, return_index=True)[1]  # by form
     again = np.flatnonzero((words.counts >= config.near_min_words) & (np.arange(len(form)) != first[form]))
-    gone = repeated(len(first), near)[form] & (words.counts >= config.near_min_words)
-    gone[again] = True
+    near_copy = repeated(len(first), near)[form] & (words.counts >= config.near_min_words)
+    near_copy[again] = True
     exact = exact_duplicates([dialogue.turns for dialogue in dialogues])
-    fates = [
-        "exact_duplicate" if earlier is not None else "near_duplicate" if nearly else ""
-        for earlier, nearly in zip(exact, gone.tolist(), strict=True)
+    outcomes = [
+        "exact_duplicate" if earlier is not None else "near_duplicate" if is_near else ""
+        for earlier, is_near in zip(exact, near_copy.tolist(), strict=True)
     ]
-    return fates, np.concatenate([first[near], np.stack([first[form[again]], again], axis=1)])
+    return outcomes, np.concatenate([first[near], np.stack([first[form[again]], again], axis=1)])
 
 
 def find_units(dialogues: Sequence[Dialogue], links: Ints, join_share: float) -> list[str]:
@@ -125,26 +125,26 @@ def find_units(dialogues: Sequence[Dialogue], links: Ints, join_share: float) ->
 
 
 def assign_splits(ledger: Ledger, units: Sequence[str], config: CleanConfig, seed: int) -> None:
-    """Nothing; every undecided dialogue is in a split, each source split by itself."""
+    """Put every undecided dialogue into a split, each source split by itself."""
     by_source: dict[str, list[int]] = defaultdict(list)
     for i in ledger.undecided():
         by_source[ledger.dialogues[i].source].append(i)
-    for mine in by_source.values():
-        names = [units[i] for i in mine]
+    for numbers in by_source.values():
+        names = [units[i] for i in numbers]
         chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
-        ledger.decide(mine, chosen)
+        ledger.decide(numbers, chosen)
 
 
 def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges) -> None:
-    """Nothing; train dialogues that give a held-out text away are dropped by the rule they break."""
-    held = held_texts(overlaps, exchanges, np.isin(exchange_fates(exchanges, ledger), ("val", "test")))
+    """Drop train dialogues that give a held-out text away, by the rule they break."""
+    held = held_texts(overlaps, exchanges, np.isin(exchange_outcomes(exchanges, ledger), ("val", "test")))
     for rule, leaking in find_leaks(overlaps, exchanges.prompt, held).items():
-        guilty = [i for i in np.unique(exchanges.dialogue[leaking]).tolist() if ledger.fates[i] == "train"]
-        ledger.decide(guilty, [rule] * len(guilty))
+        numbers = [i for i in np.unique(exchanges.dialogue[leaking]).tolist() if ledger.outcomes[i] == "train"]
+        ledger.decide(numbers, [rule] * len(numbers))
 
 
 def verify(ledger: Ledger, questions: Sequence[str], rules: LeakRules) -> None:
-    """Nothing; ValueError when the separately written check finds a leak that the gate left."""
+    """Raise ValueError when the separately written check finds a leak that the gate left."""
     held_out = [turn for dialogue in ledger.of("val", "test") for turn in dialogue.turns]
     logger.info("checking %d train dialogues against the held-out texts", len(ledger.of("train")))
     check_no_leaks(ledger.of("train"), [*held_out, *questions], rules)
@@ -162,22 +162,22 @@ def clean(
     read, joined = repair(sources, config)
     fit = read.undecided()
     ledger = Ledger([read.dialogues[i] for i in fit], [])
-    logger.info("%d of %d dialogues pass the rules", len(fit), len(read.fates))
+    logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcomes))
     turns = [turn for dialogue in ledger.dialogues for turn in dialogue.turns]
     overlaps = find_overlaps(hash_words([*turns, *questions]), config.leak_rules)
     exchanges = list_exchanges(ledger.dialogues)
-    ledger.fates, near = find_duplicates(ledger.dialogues, config)
+    ledger.outcomes, near = find_duplicates(ledger.dialogues, config)
     units = find_units(ledger.dialogues, np.concatenate([find_links(overlaps, exchanges), near]), config.join_share)
     assign_splits(ledger, units, config, seed)
-    before_gate = exposure(overlaps, exchanges, ledger)
+    before_gate = leak_rates(overlaps, exchanges, ledger)
     drop_leaks(ledger, overlaps, exchanges)
     verify(ledger, questions, config.leak_rules)
-    read.decide(fit, ledger.fates)
+    read.decide(fit, ledger.outcomes)
     report = {
         "leaks": {
-            "naive_split": naive_exposure(overlaps, exchanges, config.val_share, config.test_share, seed),
+            "naive_split": naive_leak_rates(overlaps, exchanges, config.val_share, config.test_share, seed),
             "before_gate": before_gate,
-            "after_gate": exposure(overlaps, exchanges, ledger),
+            "after_gate": leak_rates(overlaps, exchanges, ledger),
         },
         "sources": account(read, joined, config.min_test_dialogues),
         "short_prompts_seen": short_prompts_seen(overlaps, exchanges, ledger),

@@ -16,28 +16,30 @@ EXAMPLES = 3  # ids named for each rule
 DIGITS = 4
 
 Report = dict[str, object]
-Fates = NDArray[np.str_]
+Outcomes = NDArray[np.str_]
 
 
 @dataclass
 class Ledger:
-    """Dialogues and the fate of each: its split, the rule that dropped it, or "" while undecided."""
+    """Dialogues and the outcome of each: its split, the rule that dropped it, or "" while undecided."""
 
     dialogues: list[Dialogue]
-    fates: list[str]
+    outcomes: list[str]
 
-    def decide(self, numbers: Sequence[int], fates: Sequence[str]) -> None:
-        """Nothing; these dialogues have these fates."""
-        for number, fate in zip(numbers, fates, strict=True):
-            self.fates[number] = fate
+    def decide(self, numbers: Sequence[int], outcomes: Sequence[str]) -> None:
+        """Set the outcomes of the dialogues with these numbers."""
+        for number, outcome in zip(numbers, outcomes, strict=True):
+            self.outcomes[number] = outcome
 
-    def of(self, *fates: str) -> list[Dialogue]:
-        """Dialogues of these fates, in order."""
-        return [dialogue for dialogue, fate in zip(self.dialogues, self.fates, strict=True) if fate in fates]
+    def of(self, *outcomes: str) -> list[Dialogue]:
+        """Dialogues with one of these outcomes, in order."""
+        return [
+            dialogue for dialogue, outcome in zip(self.dialogues, self.outcomes, strict=True) if outcome in outcomes
+        ]
 
     def undecided(self) -> list[int]:
-        """Numbers of the dialogues without a fate."""
-        return [i for i, fate in enumerate(self.fates) if not fate]
+        """Numbers of the dialogues without an outcome."""
+        return [i for i, outcome in enumerate(self.outcomes) if not outcome]
 
 
 def held_texts(overlaps: Overlaps, exchanges: Exchanges, held: Mask) -> Mask:
@@ -48,28 +50,28 @@ def held_texts(overlaps: Overlaps, exchanges: Exchanges, held: Mask) -> Mask:
     return mask
 
 
-def exchange_fates(exchanges: Exchanges, ledger: Ledger) -> Fates:
-    """(E,) the fate of each exchange: that of its dialogue."""
-    return np.array(ledger.fates, dtype=np.str_)[exchanges.dialogue]
+def exchange_outcomes(exchanges: Exchanges, ledger: Ledger) -> Outcomes:
+    """(E,) the outcome of each exchange: that of its dialogue."""
+    return np.array(ledger.outcomes, dtype=np.str_)[exchanges.dialogue]
 
 
-def exposure(overlaps: Overlaps, exchanges: Exchanges, ledger: Ledger) -> dict[str, float]:
-    """What the ledger's split gives away: the share of train exchanges that leak, of test exchanges given away."""
-    return _exposure(overlaps, exchanges, exchange_fates(exchanges, ledger))
+def leak_rates(overlaps: Overlaps, exchanges: Exchanges, ledger: Ledger) -> dict[str, float]:
+    """The shares of train exchanges that leak, and of test exchanges given away, in the ledger's split."""
+    return _leak_rates(overlaps, exchanges, exchange_outcomes(exchanges, ledger))
 
 
-def naive_exposure(
+def naive_leak_rates(
     overlaps: Overlaps, exchanges: Exchanges, val_share: float, test_share: float, seed: int
 ) -> dict[str, float]:
-    """The same of the split that is usual: every exchange drawn by itself, duplicates and all."""
+    """`leak_rates` of the usual split: every exchange drawn by itself, duplicates and all."""
     place = np.random.default_rng(seed).random(len(exchanges.prompt))
-    fates = np.select([place < test_share, place < test_share + val_share], ["test", "val"], "train")
-    return _exposure(overlaps, exchanges, fates)
+    outcomes = np.select([place < test_share, place < test_share + val_share], ["test", "val"], "train")
+    return _leak_rates(overlaps, exchanges, outcomes)
 
 
-def _exposure(overlaps: Overlaps, exchanges: Exchanges, fates: Fates) -> dict[str, float]:
-    train, test = fates == "train", fates == "test"
-    held = held_texts(overlaps, exchanges, test | (fates == "val"))
+def _leak_rates(overlaps: Overlaps, exchanges: Exchanges, outcomes: Outcomes) -> dict[str, float]:
+    train, test = outcomes == "train", outcomes == "test"
+    held = held_texts(overlaps, exchanges, test | (outcomes == "val"))
     leaking = np.logical_or.reduce(list(find_leaks(overlaps, exchanges.prompt, held).values()))
     given = given_away(overlaps, exchanges.prompt[train])
     given_exchange = given[exchanges.prompt] | given[exchanges.prompt + 1]
@@ -78,11 +80,11 @@ def _exposure(overlaps: Overlaps, exchanges: Exchanges, fates: Fates) -> dict[st
 
 def short_prompts_seen(overlaps: Overlaps, exchanges: Exchanges, ledger: Ledger) -> dict[str, float]:
     """By source, the share of test prompts that are short and stand in train word by word: no leak, but easy."""
-    fates = exchange_fates(exchanges, ledger)
-    seen = mark(overlaps.form.max(initial=-1) + 1, overlaps.form[exchanges.prompt[fates == "train"]])
+    outcomes = exchange_outcomes(exchanges, ledger)
+    seen = mark(overlaps.form.max(initial=-1) + 1, overlaps.form[exchanges.prompt[outcomes == "train"]])
     easy = (seen[overlaps.form] & ~overlaps.is_long)[exchanges.prompt]
     source = np.array([dialogue.source for dialogue in ledger.dialogues], dtype=np.str_)[exchanges.dialogue]
-    return {name: _share(easy[(fates == "test") & (source == name)]) for name in np.unique(source).tolist()}
+    return {name: _share(easy[(outcomes == "test") & (source == name)]) for name in np.unique(source).tolist()}
 
 
 def _share(mask: Mask) -> float:
@@ -100,9 +102,9 @@ def largest_units(ledger: Ledger, units: Sequence[str]) -> dict[str, float]:
 def account(ledger: Ledger, joined: Mapping[str, int], min_test: int) -> dict[str, Report]:
     """By source, what was read, dropped and kept: read = dropped + kept in dialogues, and + joined in exchanges."""
     parts: dict[str, Ledger] = defaultdict(lambda: Ledger([], []))
-    for dialogue, fate in zip(ledger.dialogues, ledger.fates, strict=True):
+    for dialogue, outcome in zip(ledger.dialogues, ledger.outcomes, strict=True):
         parts[dialogue.source].dialogues.append(dialogue)
-        parts[dialogue.source].fates.append(fate)
+        parts[dialogue.source].outcomes.append(outcome)
     return {source: _account_source(part, joined[source], min_test) for source, part in parts.items()}
 
 

@@ -163,7 +163,7 @@ def repeated(n_texts: int, pairs: Ints) -> NDArray[np.bool_]:
     >>> repeated(3, np.array([[0, 1], [1, 2]])).tolist()  # 2 stays: it is similar only to 1, which goes
     [False, True, False]
     """
-    gone = np.zeros(n_texts, dtype=bool)
-    for kept, later in sorted(map(tuple, pairs.tolist())):
-        gone[later] |= not gone[kept]
-    return gone
+    repeats = np.zeros(n_texts, dtype=bool)
+    for first, later in sorted(map(tuple, pairs.tolist())):
+        repeats[later] |= not repeats[first]
+    return repeats

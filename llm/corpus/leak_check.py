@@ -54,7 +54,7 @@ def leaking(train: Iterable[Dialogue], held_out: Iterable[str], rules: LeakRules
 
 
 def check_no_leaks(train: Iterable[Dialogue], held_out: Iterable[str], rules: LeakRules) -> None:
-    """Nothing; ValueError naming the trained dialogues that give a held-out text away."""
+    """Raise ValueError naming the trained dialogues that give a held-out text away, if there are any."""
     found = leaking(train, held_out, rules)
     if found:
         named = "; ".join(found[:NAMED])

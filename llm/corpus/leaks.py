@@ -124,12 +124,12 @@ def find_links(overlaps: Overlaps, exchanges: Exchanges) -> Ints:
     answered = mark(overlaps.span.max(initial=-1) + 1, overlaps.span[reply[overlaps.span_text]])
     use = ours[overlaps.span_text] & answered[overlaps.span]
     by_span = _chain(overlaps.span[use], owner[overlaps.span_text[use]])
-    asked = mark(n_forms, overlaps.form[exchanges.prompt])
-    near_asked = overlaps.near[asked[overlaps.near].any(axis=1)]
-    use = ours & overlaps.is_long & (asked | mark(n_forms, near_asked.ravel()))[overlaps.form]
+    is_prompt = mark(n_forms, overlaps.form[exchanges.prompt])
+    near_prompts = overlaps.near[is_prompt[overlaps.near].any(axis=1)]
+    use = ours & overlaps.is_long & (is_prompt | mark(n_forms, near_prompts.ravel()))[overlaps.form]
     by_form = _chain(overlaps.form[use], owner[use])  # all holders of a form, so that one stands for them below
     holder = np.full(n_forms, -1)
     holder[overlaps.form[ours]] = owner[ours]
-    by_near = holder[near_asked]
+    by_near = holder[near_prompts]
     links = np.concatenate([by_span, by_form, by_near[(by_near >= 0).all(axis=1)]])
     return links[links[:, 0] != links[:, 1]]

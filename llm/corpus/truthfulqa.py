@@ -100,9 +100,9 @@ def _parse(line: str, where: str) -> tuple[str, str, bool]:
     """
     try:
         row = json.loads(line)
-        asked, found, answer = row["prompt"].removeprefix("Q: ").removesuffix("\nTrue:").partition("\nA: ")
+        question, found, answer = row["prompt"].removeprefix("Q: ").removesuffix("\nTrue:").partition("\nA: ")
         if not found:
             raise ValueError("the prompt has no answer")
-        return _one_line(asked), answer.strip(), LABELS[row["completion"]]
+        return _one_line(question), answer.strip(), LABELS[row["completion"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{where} is no judgement of the form of finetune_truth.jsonl: {error!r}") from error

@@ -147,7 +147,7 @@ def to_hugging_face_tokenizer(path: Path, context_length: int) -> "PreTrainedTok
 
 
 def export_scratch(source: Path, folder: Path, weights: str = "best") -> None:
-    """Nothing; the folder holds the model of the stage train_scratch: GPT-2's class for gpt2, Llama's for llama."""
+    """Write the model of the stage train_scratch into the folder: GPT-2's class for gpt2, Llama's for llama."""
     model, path = load_gpt(source, weights), source / "tokenizer.json"
     ours = load_tokenizer(path)
     network = to_hugging_face(model, [ours.end_id, ours.user_id, ours.assistant_id])
@@ -155,7 +155,7 @@ def export_scratch(source: Path, folder: Path, weights: str = "best") -> None:
 
 
 def export_finetuned(base: Path, adapter: Path, folder: Path) -> None:
-    """Nothing; the folder holds the base model with the adapter merged into its unquantised weights."""
+    """Write the base model with the adapter merged into its unquantised weights into the folder."""
     network, tokenizer = load_finetuned(base, adapter)
     tokenizer.chat_template = tokenizer.chat_template or FALLBACK_TEMPLATE
     end = end_id(tokenizer)
@@ -164,7 +164,7 @@ def export_finetuned(base: Path, adapter: Path, folder: Path) -> None:
 
 
 def _save(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Nothing; model and tokenizer stand in a new folder.
+    """Write model and tokenizer into a new folder.
 
     Raises FileExistsError when there is something in it: files of two models would mix.
     """

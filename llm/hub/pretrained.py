@@ -139,7 +139,7 @@ def _nf4(device: torch.device) -> "BitsAndBytesConfig":
 
 @contextmanager
 def quiet_bars() -> Iterator[None]:
-    """Nothing; transformers draws no progress bar meanwhile: it would break into the stage's own."""
+    """Keep transformers from drawing progress bars, which would break into the stage's own."""
     from transformers.utils import logging as transformers_logging
 
     drawn = transformers_logging.is_progress_bar_enabled()
@@ -207,7 +207,7 @@ def load_base(
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Nothing; peft 0.21 asks transformers 5.23 for an attribute by a name that is deprecated there."""
+    """Silence one warning: peft 0.21 asks transformers 5.23 for an attribute by a name that is deprecated there."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         yield

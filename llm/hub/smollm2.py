@@ -176,7 +176,7 @@ def read_tensors(reader: "GGUFReader", n_head: int, n_head_kv: int) -> dict[str,
 
 
 def convert_gguf(path: Path, folder: Path) -> None:
-    """Nothing; the folder holds the file's model as a MistralForCausalLM with its tokenizer, weights in fp32.
+    """Write the file's model as a MistralForCausalLM with its tokenizer into the folder, weights in fp32.
 
     transformers can read a gguf file too, but what it read cannot be saved (5.23).
     """

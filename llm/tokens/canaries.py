@@ -79,12 +79,12 @@ def plant(corpus: TokenCorpus, canaries: Sequence[Canary], tokenizer: Tokenizer)
 
 
 def write_canaries(path: Path, canaries: Sequence[Canary]) -> None:
-    """Nothing; what was planted stands at `path`."""
+    """Write what was planted as JSON."""
     write_json(path, [asdict(canary) for canary in canaries])
 
 
 def read_canaries(path: Path) -> list[Canary]:
-    """What was planted; FileNotFoundError saying what to run when nothing says so."""
+    """What was planted. Raises FileNotFoundError saying what to run when the file is missing."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `dvc repro tokenize` first")
     return [Canary(**row) for row in json.loads(path.read_text(encoding="utf-8"))]

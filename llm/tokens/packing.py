@@ -52,7 +52,7 @@ class Batch:
 
 
 def write_corpus(folder: Path, split: str, corpus: TokenCorpus) -> None:
-    """Nothing; the arrays stand in `<split>.<name>.npy`, each file whole or not at all."""
+    """Write the arrays as `<split>.<name>.npy`; each file appears whole or not at all."""
     for name in ("ids", "offsets", "turns", "supervised"):
         path, array = folder / f"{split}.{name}.npy", getattr(corpus, name)
         if array is None:

@@ -83,7 +83,7 @@ class Tokenizer:
         return [*self.encode_dialogue(history).tolist(), self.assistant_id]
 
     def save(self, path: Path) -> None:
-        """Nothing; a tokenizer.json that other libraries read too, whole or not there at all."""
+        """Write a tokenizer.json that other libraries read too; it appears whole or not at all."""
         write_bytes(path, self._bpe.to_str(pretty=True).encode())
 
 

@@ -36,14 +36,14 @@ def test_one_dialogue_linked_many_times_counts_once():
 
 def test_a_unit_is_never_divided():
     units = [f"u{i % 100}" for i in range(1000)]
-    assert all(len(fates) == 1 for fates in by_unit(units).values())
+    assert all(len(splits) == 1 for splits in by_unit(units).values())
 
 
 def by_unit(units):
-    fates = {}
-    for unit, fate in zip(units, split(units), strict=True):
-        fates.setdefault(unit, set()).add(fate)
-    return fates
+    splits = {}
+    for unit, split_name in zip(units, split(units), strict=True):
+        splits.setdefault(unit, set()).add(split_name)
+    return splits
 
 
 def test_shares_are_those_asked_for():  # 3 standard deviations of a binomial of 20,000 at .05: 92
@@ -85,8 +85,8 @@ def test_raising_the_test_set_leaves_validation_alone():
 @pytest.mark.parametrize(("size", "held_out"), [(25, True), (26, False)])
 def test_a_unit_larger_than_half_a_test_set_is_trained_on(size, held_out):  # a test set of .05 * 1000 = 50 dialogues
     units = ["large"] * size + [f"u{i}" for i in range(1000 - size)]
-    fates = {split(units, seed=seed)[0] for seed in range(100)}
-    assert fates == ({"train", "val", "test"} if held_out else {"train"})
+    splits = {split(units, seed=seed)[0] for seed in range(100)}
+    assert splits == ({"train", "val", "test"} if held_out else {"train"})
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (40, 40, 40, 40, 40), (100, 1, 1, 1)])

@@ -28,7 +28,7 @@ def messages(turns):
 
 
 def perturb(model, std, only=""):
-    """Nothing; weights far from their initial ones, so that every one of them matters."""
+    """Move the weights far from their initial values, so that every one of them matters."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -14,9 +14,9 @@ from llm.sources.docs import (
     make_answers,
     make_question,
     read_docs,
+    read_names,
     with_subject,
 )
-from llm.sources.docs_names import DOCUMENTED
 from llm.sources.docstrings import read_docstrings, sentences, without_gaps
 
 SOURCE = '''
@@ -186,8 +186,7 @@ def test_questions_name_what_they_ask_about_in_many_phrasings(corpus):
 
 
 def test_no_name_is_listed_twice():
-    entries = [entry.split() for entry in re.split(r"\n(?! )", DOCUMENTED.strip())]
-    names = [f"{module}.{name}" for module, _, *listed in entries for name in listed]
+    names = [f"{module}.{name}" for module, _, listed in read_names() for name in listed]
     assert len(set(names)) == len(names)
 
 

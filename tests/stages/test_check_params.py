@@ -24,7 +24,7 @@ def params(tmp_path, repository, monkeypatch):
 
 
 def change(path, section, line, key=None):
-    """Nothing; the section's first line of this key is replaced, or the line is added."""
+    """Replace the section's first line of this key, or add the line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     start = lines.index(f"{section}:") if section else -1
     indent = "  " if section else ""

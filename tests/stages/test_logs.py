@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stages.logs import alone, run_stage
+from stages.logs import run_stage, stage_lock
 
 logger = logging.getLogger("llm.something")
 
@@ -71,7 +71,7 @@ def test_sigterm_is_an_interruption_and_afterwards_what_it_was(capsys):
 
 def test_a_stage_that_runs_already_is_not_started_again(tmp_path, capsys):
     (tmp_path / "logs").mkdir()
-    with alone("clean"), pytest.raises(SystemExit) as ended:
+    with stage_lock("clean"), pytest.raises(SystemExit) as ended:
         run_stage("clean", lambda: None)
     assert ended.value.code == 1
     assert "clean failed: another process runs this stage here" in capsys.readouterr().err

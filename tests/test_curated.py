@@ -1,4 +1,7 @@
-"""The committed teaching texts keep their schema and the rules of their data card."""
+"""The committed teaching texts keep their schema and the rules of their data card.
+
+`python -m tests.test_curated` prints the tables that the data card has to hold.
+"""
 
 import json
 from collections import Counter
@@ -7,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm.__main__ import main as run_command
 from llm.corpus.dedup import hash_words, ngrams
+from llm.corpus.normalise import split_words
 from llm.corpus.questions import read_questions
-from llm.evaluation.curated_card import reading_grade, statistics_page, syllables
+from llm.judge.surface import surface_report
 
-CURATED = Path(__file__).resolve().parents[2] / "data" / "curated"
+CURATED = Path(__file__).resolve().parents[1] / "data" / "curated"
 AREAS = {"what_ai_is", "what_it_can_do", "how_it_works", "how_it_should_be_used", "how_people_see_it"}
 CONVERSATIONS, QUESTIONS = ("eli5", "technical"), ("quiz", "false_premise")
+SEED = 1  # of the shuffles behind the surface figures
 
 
 def rows(name):
@@ -25,6 +29,11 @@ def texts(name):
     if name in CONVERSATIONS:
         return [turn for row in rows(name) for turn in row["turns"]]
     return [text for row in rows(name) for text in (row["question"], *row["correct"], *row["incorrect"])]
+
+
+def openings(prompts):
+    """How often prompts begin with the same four words."""
+    return Counter(tuple(prompt.lower().split()[:4]) for prompt in prompts)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -56,7 +65,7 @@ def test_the_quiz_has_40_questions_in_each_area():
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_no_opening_of_four_words_covers_more_than_4_percent(name):
     questions = [turn for row in rows(name) for turn in row["turns"][::2]]
-    (_, most), *_ = Counter(tuple(question.lower().split()[:4]) for question in questions).most_common(1)
+    (_, most), *_ = openings(questions).most_common(1)
     assert most <= 0.04 * len(questions)
 
 
@@ -74,41 +83,40 @@ def test_no_question_shares_13_words_with_a_training_text():
     assert not np.isin(held_out, learned).any()
 
 
-SYLLABLES = (  # by a dictionary
-    "cat:1 make:1 table:2 learning:2 machine:2 idea:3 network:2 neural:2 gradient:3 data:2 training:2 "
-    "trained:1 weighted:2 tokens:2 computer:3 science:2 area:3 people:2 languages:3 images:3 examples:3 "
-    "question:2 information:4 probability:5 every:2 little:2 different:3 values:2 learned:1 needed:2 "
-    "changes:2 change:1 rules:1 the:1 one:1 piano:3 video:3 biology:4 doing:2 created:3 reality:4 "
-    "layers:2 variance:3 distribution:4 linear:3 obvious:3 patient:2 experience:4 quiet:2 usual:3 "
-    "algorithm:4 mechanism:4 edges:2 causes:2 places:2 boxes:2 wishes:2 pieces:2 started:2 measured:2 "
-    "electricity:5 evaluation:5 situation:4 serious:3 real:1 really:2 theories:3 poem:2 lion:2 million:2 "
-    "opinion:3 region:2 social:2 initial:3 society:4 variety:4 square:1 two:1 eyes:1 bytes:1 cycles:2 "
-    "simple:2 rates:1 likely:2 something:2 statement:2 "
-)
+def items_row(name):
+    """The line of the data card that describes a set."""
+    prompts = [turn for row in rows(name) for turn in (row["turns"][::2] if "turns" in row else [row["question"]])]
+    (_, most), *_ = openings(prompts).most_common(1)
+    replies = [row["explanation"] for row in rows(name) if "explanation" in row]
+    words = Counter(word for text in [*texts(name), *replies] for word in split_words(text))
+    opening = f"{most} ({100 * most / len(prompts):.1f} %)"
+    return f"| `{name}` | {len(rows(name))} | {len(prompts)} | {opening} | {words.total():,} | {len(words):,} |"
 
 
-def test_syllables_are_right_for_nine_words_of_ten_and_in_the_mean():
-    counted = {word: int(n) for word, n in (pair.split(":") for pair in SYLLABLES.split())}
-    found = {word: syllables(word) for word in counted}
-    assert len(counted) > 80
-    assert sum(found[word] == counted[word] for word in counted) >= 0.9 * len(counted)
-    assert sum(found.values()) == pytest.approx(sum(counted.values()), rel=0.02)
+def items_table():
+    """How many items a set has, and how varied they are."""
+    head = [
+        "| set | items | prompts | most frequent opening | words | vocabulary |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *map(items_row, (*CONVERSATIONS, *QUESTIONS))])
 
 
-def test_a_reading_grade_is_flesch_and_kincaids():
-    # 11 words of one syllable in 2 sentences
-    assert reading_grade("The cat sat on the mat. It had a lit tle.") == pytest.approx(0.39 * 5.5 + 11.8 - 15.59)
-    assert reading_grade("Pi is 3.14 or so.") == reading_grade("Pi is 3 14 or so.")  # a point in a number ends nothing
-    with pytest.raises(ValueError, match="without words"):
-        reading_grade("...")
+def surface_table():
+    """What surface alone reaches on the questions."""
+    found = surface_report({name: read_questions(CURATED / f"{name}.jsonl") for name in QUESTIONS}, SEED)
+    head = [
+        "| set | chance | length, negations, hedges, overlap | and commas, digits, word length |",
+        "| --- | --- | --- | --- |",
+    ]
+    rows = [f"| `{n}` | {f['chance']:.3f} | {f['accuracy']:.3f} | {f['accuracy_wide']:.3f} |" for n, f in found.items()]
+    return "\n".join([*head, *rows])
 
 
-def test_the_data_card_holds_the_tables_of_the_texts():
-    card = (CURATED / "README.md").read_text(encoding="utf-8")
-    assert [line for line in statistics_page(CURATED).splitlines() if line not in card.splitlines()] == []
+@pytest.mark.parametrize("table", [items_table, surface_table])
+def test_the_data_card_holds_the_tables_of_the_texts(table):
+    assert table() in (CURATED / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_command_prints_the_tables(repository, monkeypatch, capsys):
-    monkeypatch.chdir(repository)
-    assert run_command(["curated"]) == 0
-    assert capsys.readouterr().out == statistics_page(CURATED)
+if __name__ == "__main__":
+    print(items_table(), surface_table(), sep="\n\n")
