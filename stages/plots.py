@@ -4,7 +4,7 @@ import json
 import logging
 from pathlib import Path
 
-from llm.evaluation.plot_tables import read_rows
+from llm.evaluation.plot_tables import read_csv
 from llm.evaluation.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from llm.files import write_bytes
 from stages.logs import run_stage
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Write the four pictures."""
     judge = json.loads((JUDGE / "judge.json").read_text(encoding="utf-8"))
-    curves = {"scratch, trained here": read_rows(SCRATCH), "mistral, fine-tuned": read_rows(MISTRAL)}
+    curves = {"scratch, trained here": read_csv(SCRATCH), "mistral, fine-tuned": read_csv(MISTRAL)}
     pictures = {
         "loss": draw_losses(curves),
-        "bpb": draw_bits_per_byte(read_rows(OUT / "bpb.csv")),
-        "choice": draw_choice(read_rows(OUT / "choice.csv")),
+        "bpb": draw_bits_per_byte(read_csv(OUT / "bpb.csv")),
+        "choice": draw_choice(read_csv(OUT / "choice.csv")),
         "judge": draw_judge(judge["figures"]),
     }
     for name, picture in pictures.items():

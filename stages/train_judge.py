@@ -38,7 +38,7 @@ def fit(config: JudgeConfig, data: str, questions: str) -> Judge:
 
 
 def main() -> None:
-    """Nothing; models/judge holds the judge."""
+    """Write the judge to models/judge."""
     config = load("judge", JudgeConfig)
     if config.data is None or config.questions is None:
         load_judge(COMMITTED)  # refused here rather than in the middle of evaluate

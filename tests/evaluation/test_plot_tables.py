@@ -1,6 +1,6 @@
 import pytest
 
-from llm.evaluation.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, read_rows, table_bytes
+from llm.evaluation.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, read_csv, table_bytes
 
 FIGURE = {"value": 1.5, "low": 1.4, "high": 1.6}
 SMALL = {"value": 2.0, "low": None, "high": None}
@@ -24,11 +24,11 @@ def test_a_row_for_every_source_of_every_model_that_has_bits_per_byte():
 
 def test_a_row_for_every_area_of_every_model_that_chose(tmp_path):
     (tmp_path / "choice.csv").write_bytes(table_bytes(CHOICE_COLUMNS, choice_rows(DETAILS)))
-    assert read_rows(tmp_path / "choice.csv") == [
+    assert read_csv(tmp_path / "choice.csv") == [
         {"model": "scratch", "area": "all", "accuracy": "0.3", "low": "0.2", "high": "0.4", "chance": "0.25"}
     ]
 
 
 def test_a_missing_table_names_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="run `dvc repro` first"):
-        read_rows(tmp_path / "bpb.csv")
+        read_csv(tmp_path / "bpb.csv")

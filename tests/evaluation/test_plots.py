@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from llm.evaluation.plot_tables import read_rows
+from llm.evaluation.plot_tables import read_csv
 from llm.evaluation.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from llm.files import write_json
 from stages.plots import main
@@ -134,7 +134,7 @@ def project(tmp_path, monkeypatch):
 def test_the_stage_draws_what_the_tables_hold(project):
     main()
     drawn = project / "metrics/plots"
-    assert (drawn / "bpb.svg").read_bytes() == draw_bits_per_byte(read_rows(drawn / "bpb.csv"))
+    assert (drawn / "bpb.svg").read_bytes() == draw_bits_per_byte(read_csv(drawn / "bpb.csv"))
     assert {path.name for path in drawn.glob("*.svg")} == {"bpb.svg", "choice.svg", "judge.svg", "loss.svg"}
 
 
