@@ -7,27 +7,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llm.evaluation.evaluate import rounded
-from llm.evaluation.lineup import NAMES
+from llm.evaluation.measure import round_figures
+from llm.evaluation.models import MODEL_NAMES
 from llm.evaluation.result_table import put_into_page
 from llm.files import write_bytes, write_json
 from llm.hub.export import export_finetuned, export_scratch
 from llm.judge.trees import Judge, load_judge
 from llm.runs.audit import audit_figures, read_audit
 from llm.runs.compare import compare, table
-from llm.runs.rescore import mismatches, rescore, run_yardstick
+from llm.runs.rescore import metric_inputs_of, mismatches, rescore
 from llm.runs.run_files import (
     JUDGE,
     RESULTS,
     SETTINGS,
     WORKSPACE,
-    Run,
+    EvaluatedRun,
     export_revision,
     read_run,
+    read_settings,
     stated_figures,
     train_texts,
 )
-from llm.runs.settings import read_settings
 
 HERE = Path()
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def split_run(text: str, model: str | None) -> tuple[str, str]:
     return revision or WORKSPACE, name
 
 
-def read_runs(revisions: list[str]) -> dict[str, Run]:
+def read_runs(revisions: list[str]) -> dict[str, EvaluatedRun]:
     """The run of each revision; each is read once."""
     runs = {}
     for revision in dict.fromkeys(revisions):
@@ -89,7 +89,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
 def run_rescore(arguments: argparse.Namespace) -> int:
     """Print each figure that does not come out as it stands in metrics/; 1 if there is one, else 0."""
     run = read_run(HERE)
-    figures = rescore(run.models, run_yardstick(run.models, run.settings, train_texts(HERE), load_judge(HERE / JUDGE)))
+    figures = rescore(
+        run.models, metric_inputs_of(run.models, run.settings, train_texts(HERE), load_judge(HERE / JUDGE))
+    )
     n_wrong, kept = 0, set[str]()
     for name, found in figures.items():
         metrics, detail = stated_figures(HERE, name)
@@ -99,7 +101,7 @@ def run_rescore(arguments: argparse.Namespace) -> int:
         print(f"{name}: {'every figure equal' if not wrong else f'{len(wrong)} figures differ'}")
         print("".join(f"  {line}\n" for line in wrong), end="")
         if arguments.out:
-            write_json(arguments.out / f"{name}.json", metrics | rounded(found.metrics))
+            write_json(arguments.out / f"{name}.json", metrics | round_figures(found.metrics))
     if kept:
         print(f"{' and '.join(sorted(kept))}: not computed again but kept as they were, for that needs the models")
     return 1 if n_wrong else 0
@@ -119,9 +121,9 @@ def run_export(arguments: argparse.Namespace) -> int:
 def run_audit(arguments: argparse.Namespace) -> int:
     """Print what the filled-in table says of the judge as JSON; 0."""
     settings, judge = read_settings(HERE / SETTINGS), load_judge(HERE / JUDGE)
-    judged = read_audit(arguments.file, NAMES)
+    judged = read_audit(arguments.file, MODEL_NAMES)
     figures = audit_figures(judged, judge, settings.evaluate.bootstrap, settings.data_seed)
-    print(json.dumps(rounded(figures), indent=2))
+    print(json.dumps(round_figures(figures), indent=2))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from llm.corpus.clean import CleanConfig
 from llm.download import HttpConfig
-from llm.evaluation.testset import EvaluateConfig
+from llm.evaluation.items import EvaluateConfig
 from llm.files import write_bytes
 from llm.hub import tiny
 from llm.hub.upstream import SMOLLM2, TINY, BaseConfig

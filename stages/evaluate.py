@@ -1,35 +1,43 @@
-"""Stage evaluate: models and test data -> the figures in metrics/, and what they are computed from.
+"""Stage evaluate: items -> ask each model -> measure -> write.
 
 metrics/{<model>,compare}.json, detail/; predictions.jsonl and scores.jsonl, from which all follow.
 """
 
 import logging
 from dataclasses import asdict
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from llm.corpus.questions import Question, draw_questions, judgeable, read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
-from llm.evaluation.evaluate import Measured, make_yardstick, rounded
+from llm.evaluation.ask import Outputs, ask_model, count_requests
 from llm.evaluation.exposure import Planted
-from llm.evaluation.lineup import NAMES, Folders, line_up
+from llm.evaluation.items import EvalItems, EvaluateConfig, draw_examples, draw_prompts
+from llm.evaluation.measure import (
+    Figures,
+    MetricInputs,
+    absent_figures,
+    make_metric_inputs,
+    measure,
+    measure_unkept,
+    round_figures,
+)
+from llm.evaluation.models import MODEL_NAMES, ModelFolders, list_models
 from llm.evaluation.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, table_bytes
-from llm.evaluation.samples import PROMPTS
-from llm.evaluation.scorecard import Card, absent_card, fill_card, n_items
-from llm.evaluation.testset import Asked, EvaluateConfig, draw_examples, draw_prompts
+from llm.evaluation.scoring import EvalModel
 from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
 from llm.judge.surface import surface_report
 from llm.judge.trees import Judge, load_judge
 from llm.machine import pick_device, tune_cpu
 from llm.runs.audit import audit_table
-from llm.runs.compare import CompareConfig, in_short, standing
-from llm.runs.records import score_rows, text_rows, to_lines
-from llm.runs.settings import Settings
+from llm.runs.compare import CompareConfig, compare_pairs, in_short
+from llm.runs.output_rows import generation_rows, jsonl_bytes, score_rows
+from llm.runs.run_files import Settings
 from llm.tokens.canaries import draw_alternatives, read_canaries
 from stages.logs import run_stage
 from stages.params import load, load_value
@@ -40,16 +48,17 @@ DETAIL = OUT / "detail"
 SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
 TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
-FOLDERS = Folders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
+FOLDERS = ModelFolders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
+LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
 
 logger = logging.getLogger(__name__)
 
 
-def ask_what(config: EvaluateConfig, seed: int) -> Asked:
-    """The questions of this run."""
+def draw_items(config: EvaluateConfig, seed: int) -> EvalItems:
+    """The eval items of this run."""
     examples = draw_examples(read_table(CLEAN / "test.arrow"), config, seed)
     quiz, premises = (read_questions(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise"))
-    return Asked(
+    return EvalItems(
         examples=examples,
         prompts=draw_prompts(examples, config.generations, seed),
         quiz=quiz,
@@ -69,39 +78,43 @@ def read_planted(seed: int) -> Planted:
     return Planted(canaries, draw_alternatives(canaries, load_value("canaries.alternatives", int), seed))
 
 
-def outputs(cards: dict[str, Card], settings: Settings, judge: Judge, surface: dict[str, Any]) -> dict[Path, bytes]:
-    """Every file of the stage."""
-    files = {OUT / f"{name}.json": json_bytes(rounded(card.metrics)) for name, card in cards.items()}
-    details = {name: rounded(card.detail) for name, card in cards.items()}
-    measured = {name: card.measured for name, card in cards.items() if card.measured}
-    compared = standing(measured, settings.rules(judge))
-    in_detail = {
-        **details,
-        "compare": rounded({pair: one and asdict(one) for pair, one in compared.items()}),
-        "settings": asdict(settings),
-        "surface": rounded(surface),
-    }
-    files |= {DETAIL / f"{name}.json": json_bytes(values) for name, values in in_detail.items()}
-    files[OUT / "compare.json"] = json_bytes(rounded({pair: in_short(one) for pair, one in compared.items()}))
-    files[OUT / "plots" / "bpb.csv"] = table_bytes(BPB_COLUMNS, bpb_rows(details))
-    files[OUT / "plots" / "choice.csv"] = table_bytes(CHOICE_COLUMNS, choice_rows(details))
-    files[OUT / "judge_audit.csv"] = audit_table(measured, settings.data_seed)
-    return files | records(measured)
+def ask_all(
+    models: list[EvalModel], items: EvalItems, planted: Planted, config: EvaluateConfig, seed: int
+) -> dict[str, Outputs]:
+    """The outputs of every model, asked one after the other."""
+    total = sum(count_requests(model, items, config) for model in models)
+    logger.info("%d models and baselines score or generate %s texts in all", len(models), f"{total:,}")
+    with tqdm(total=total, unit="item", desc="evaluate", mininterval=1.0) as bar:
+        return {model.name: ask_model(model, items, planted, config, seed, bar.update) for model in models}
 
 
-def records(measured: dict[str, Measured]) -> dict[Path, bytes]:
-    """Everything the models found likely and said, from which the figures are computed again."""
-    likely = [score_rows(name, one.asked, one.likelihoods) for name, one in measured.items() if one.likelihoods]
-    said = [text_rows(name, one.asked, PROMPTS, one.texts) for name, one in measured.items() if one.texts]
-    return {
-        OUT / "scores.jsonl": to_lines(chain.from_iterable(likely)),
-        OUT / "predictions.jsonl": to_lines(chain.from_iterable(said)),
-    }
+def describe_circumstances(model: EvalModel, config: EvaluateConfig, seed: int) -> Figures:
+    """The part of a model's detail that its figures depend on besides its outputs."""
+    decoding = {"greedy": asdict(config.greedy(seed)), "sampled": asdict(config.sampling(seed))}
+    versions = {name: version(name).partition("+")[0] for name in LIBRARIES}
+    return Figures({}, {"name": model.real_name, "decoding": decoding, "versions": versions})
 
 
-def report_surface(asked: Asked, seed: int) -> dict[str, dict[str, float] | None]:
-    """What the surface of the answers alone gives away of each question set, logged too; None where none was asked."""
-    sets = {"quiz": asked.quiz, "truthfulqa": asked.truthfulqa}
+def measure_all(
+    models: list[EvalModel],
+    outputs: dict[str, Outputs],
+    planted: Planted,
+    inputs: MetricInputs,
+    config: EvaluateConfig,
+) -> dict[str, Figures]:
+    """The figures of every model of MODEL_NAMES; empty ones of a model that is not there."""
+    figures = dict.fromkeys(MODEL_NAMES, absent_figures(inputs.items, "finetune.enabled is false"))
+    for model in models:
+        found = measure(outputs[model.name], inputs) | measure_unkept(outputs[model.name], planted, inputs)
+        bpb = found.metrics["bpb"]["all"]
+        logger.info("%s: %s", model.name, "replies only" if bpb is None else f"{bpb:.4f} bits per byte")
+        figures[model.name] = found | describe_circumstances(model, config, inputs.seed)
+    return figures
+
+
+def report_surface(items: EvalItems, seed: int) -> dict[str, dict[str, float] | None]:
+    """What the surface of the answers alone gives away of each question set, logged too; None for an empty set."""
+    sets = {"quiz": items.quiz, "truthfulqa": items.truthfulqa}
     report = surface_report({name: questions for name, questions in sets.items() if len(questions) > 1}, seed)
     for name, found in report.items():
         figures = found["accuracy"], found["chance"]
@@ -109,25 +122,58 @@ def report_surface(asked: Asked, seed: int) -> dict[str, dict[str, float] | None
     return {name: report.get(name) for name in sets}
 
 
+def output_files(outputs: dict[str, Outputs]) -> dict[Path, bytes]:
+    """The outputs of the models, from which the figures are computed again."""
+    likelihoods = [score_rows(name, one.items, one.likelihoods) for name, one in outputs.items() if one.likelihoods]
+    texts = [generation_rows(name, one.items, one.generations) for name, one in outputs.items() if one.generations]
+    return {
+        OUT / "scores.jsonl": jsonl_bytes(chain.from_iterable(likelihoods)),
+        OUT / "predictions.jsonl": jsonl_bytes(chain.from_iterable(texts)),
+    }
+
+
+def figure_files(figures: dict[str, Figures]) -> dict[Path, bytes]:
+    """The figures of every model, and the tables for plots."""
+    details = {name: round_figures(one.detail) for name, one in figures.items()}
+    return {
+        **{OUT / f"{name}.json": json_bytes(round_figures(one.metrics)) for name, one in figures.items()},
+        **{DETAIL / f"{name}.json": json_bytes(detail) for name, detail in details.items()},
+        OUT / "plots" / "bpb.csv": table_bytes(BPB_COLUMNS, bpb_rows(details)),
+        OUT / "plots" / "choice.csv": table_bytes(CHOICE_COLUMNS, choice_rows(details)),
+    }
+
+
+def comparison_files(outputs: dict[str, Outputs], settings: Settings, judge: Judge) -> dict[Path, bytes]:
+    """The comparisons between models, and the numbers that they and all figures rest on."""
+    compared = compare_pairs(outputs, settings.rules(judge))
+    detail = {pair: one and asdict(one) for pair, one in compared.items()}
+    return {
+        OUT / "compare.json": json_bytes(round_figures({pair: in_short(one) for pair, one in compared.items()})),
+        DETAIL / "compare.json": json_bytes(round_figures(detail)),
+        SEAL: json_bytes(asdict(settings)),
+    }
+
+
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Evaluate every model and write the stage's outputs."""
     seed, device = load_value("data_seed", int), pick_device(load_value("device", str))
     config, min_dialogues = load("evaluate", EvaluateConfig), load_value("clean.min_test_dialogues", int)
-    tune_cpu()
-    asked = ask_what(config, seed)
-    spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
-    stick = make_yardstick(asked, spans, load_judge(JUDGE), config, min_dialogues, seed)
-    planted = read_planted(seed)
-    entrants = line_up(FOLDERS, device, load_value("seed", int), config.batch_tokens)
-    total = sum(n_items(entrant, asked, config) for entrant in entrants)
-    logger.info("%d models and baselines score or say %s texts in all, %s", len(entrants), f"{total:,}", device)
-    with tqdm(total=total, unit="item", desc="evaluate", mininterval=1.0) as bar:
-        cards = {entrant.name: fill_card(entrant, stick, planted, config, bar.update) for entrant in entrants}
-    for name in set(NAMES) - set(cards):
-        cards[name] = absent_card(asked, "finetune.enabled is false")
-    surface = report_surface(asked, seed)
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
-    write_together(outputs(cards, settings, stick.judge, surface), SEAL)
+    tune_cpu()
+    items, planted = draw_items(config, seed), read_planted(seed)
+    surface, judge = report_surface(items, seed), load_judge(JUDGE)
+
+    models = list_models(FOLDERS, device, load_value("seed", int), config.batch_tokens)
+    outputs = ask_all(models, items, planted, config, seed)
+
+    spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
+    inputs = make_metric_inputs(items, spans, judge, config, min_dialogues, seed)
+    figures = measure_all(models, outputs, planted, inputs, config)
+
+    files = output_files(outputs) | figure_files(figures) | comparison_files(outputs, settings, judge)
+    files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))
+    files[OUT / "judge_audit.csv"] = audit_table(outputs, seed)
+    write_together(files, SEAL)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Draw and write the pictures of metrics/plots."""
+    """Write the four pictures."""
     judge = json.loads((JUDGE / "judge.json").read_text(encoding="utf-8"))
     curves = {"scratch, trained here": read_csv(SCRATCH), "mistral, fine-tuned": read_csv(MISTRAL)}
     pictures = {

@@ -11,7 +11,7 @@ from typing import Any
 from llm.evaluation.result_table import MODELS, result_table
 from llm.evaluation.samples import PROMPTS, samples_markdown
 from llm.files import write_bytes
-from llm.runs.records import read_rows
+from llm.runs.output_rows import read_output_rows
 from stages.logs import run_stage
 
 DETAIL, PREDICTIONS = Path("metrics/detail"), Path("metrics/predictions.jsonl")
@@ -28,7 +28,7 @@ def read_detail(name: str) -> dict[str, Any]:
 
 def samples_page(details: dict[str, dict[str, Any]]) -> str:
     """Prompts with the replies of the models SHOWN side by side, as Markdown."""
-    rows = {name: kinds["shown"] for name, kinds in read_rows(PREDICTIONS).items() if "shown" in kinds}
+    rows = {name: kinds["shown"] for name, kinds in read_output_rows(PREDICTIONS).items() if "shown" in kinds}
     names = {name: details[name]["name"] for name in SHOWN if name in rows}
     return samples_markdown(PROMPTS, names, {name: [row["text"] for row in rows[name]] for name in names})
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from llm.corpus.questions import Question
 from llm.dialogue import Example
-from llm.evaluation.evaluate import Likelihoods, Measured, Texts
+from llm.evaluation.ask import Generations, Likelihoods, Outputs
+from llm.evaluation.items import EvalItems
 from llm.evaluation.scoring import Score
-from llm.evaluation.testset import Asked
 from llm.runs.compare import Rules, SeedSd
 
 SPREADS = SeedSd(**dict.fromkeys(SeedSd.__dataclass_fields__, 0.0))
@@ -18,7 +18,7 @@ def rules(n_resamples=200, **spreads):
     return Rules(SeedSd(**{**vars(SPREADS), **spreads}), n_resamples, seed=1, min_dialogues=2, judge=None)
 
 
-def make_asked(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):
+def make_items(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):
     """Replies of 10 to 20 bytes in groups of a few, two sources."""
     examples = [
         Example(f"d{g}-{i}/1", ("eli5", "technical")[g % 2], f"g{g}", (f"why {g}?",), f"{g} {TEXT[g + i : g + i + 30]}")
@@ -28,25 +28,25 @@ def make_asked(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):
     quiz = [
         Question(f"q{i}", f"area{i % 2}", f"what is {i}?", (f"it is {i}",), ("no", "never")) for i in range(n_questions)
     ]
-    return Asked(examples, examples[::per_group], quiz, quiz[:20], [])
+    return EvalItems(examples, examples[::per_group], quiz, quiz[:20], [])
 
 
-ASKED = make_asked()
-N_BYTES = np.array([len(example.reply.encode()) for example in ASKED.examples])
+ITEMS = make_items()
+N_BYTES = np.array([len(example.reply.encode()) for example in ITEMS.examples])
 
 
-def with_bpb(per_item, right=None, asked=ASKED):
+def with_bpb(per_item, right=None, items=ITEMS):
     """A run with these bits per byte on each reply, that answers these questions rightly (default: none)."""
-    n_bytes = np.array([len(example.reply.encode()) for example in asked.examples])
+    n_bytes = np.array([len(example.reply.encode()) for example in items.examples])
     nats = -np.asarray(per_item) * np.log(2) * n_bytes
-    right = np.zeros(len(asked.quiz), bool) if right is None else right
+    right = np.zeros(len(items.quiz), bool) if right is None else right
     answers = [Score(-1.0 if best == hit else -2.0, -1.0, 3) for hit in right for best in (True, False, False)]
-    return Measured(
-        asked, Likelihoods([Score(float(x), -1.0, 5) for x in nats], {"choice": answers} if answers else {}), None
+    return Outputs(
+        items, Likelihoods([Score(float(x), -1.0, 5) for x in nats], {"choice": answers} if answers else {}), None
     )
 
 
 def that_says(greedy, truth=None):
     """A run that replies so, and scores everything alike."""
     likely = with_bpb(np.full(len(N_BYTES), 2.0)).likelihoods
-    return Measured(ASKED, likely, Texts(greedy, [], truth or ["it is 1"] * len(ASKED.truth), []))
+    return Outputs(ITEMS, likely, Generations(greedy, [], truth or ["it is 1"] * len(ITEMS.truth), []))

@@ -162,16 +162,10 @@ def related(one, other):
 STAGES = stages_of_dag()
 each_stage = pytest.mark.parametrize("name", STAGES)
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-INFRASTRUCTURE = {
-    "dvc",
-    "filelock",
-    "huggingface-hub",
-    "pyyaml",
-    "requests",
-    "ruamel-yaml",
-    "safetensors",
-    "tqdm",
-}  # computes nothing
+INFRASTRUCTURE = {  # computes nothing
+    *("dvc", "filelock", "huggingface-hub", "pydantic", "pydantic-core", "pyyaml", "requests", "ruamel-yaml"),
+    *("safetensors", "tqdm"),
+}
 READ_AS_DATA = {"stages.download": {"chitchat-dataset", "scikit-learn", "torch"}}  # not imported
 VERSIONS_HEAD = """\
 # Of the packages that compute: another version makes the stages that use it stale. From requirements.lock by

@@ -14,10 +14,10 @@ from bench.shapes import SEED
 from bench.table import Section, summarise
 from llm.corpus.questions import draw_questions, read_questions
 from llm.dialogue import Example, read_table
+from llm.evaluation.ask import ask_likelihoods
 from llm.evaluation.choice import choice_examples
-from llm.evaluation.evaluate import ask_likelihoods
 from llm.evaluation.hub_model import HubModel
-from llm.evaluation.testset import Asked, EvaluateConfig, draw_examples
+from llm.evaluation.items import EvalItems, EvaluateConfig, draw_examples
 from llm.hub.info import read_info
 from llm.hub.pretrained import encode_prompt, encode_reply, end_id, load_base
 from llm.sources.curated import read_curated
@@ -31,29 +31,29 @@ TOLERANCE = 1e-4  # nats a token
 
 
 @dataclass(frozen=True)
-class Items:
+class ScoredItems:
     """What is scored with which model."""
 
     base: Path
-    asked: Asked
+    eval_items: EvalItems
     batch_tokens: int
 
 
-def draw_items(base: Path, dialogues: int, questions: int) -> Items:
+def draw_items(base: Path, dialogues: int, questions: int) -> ScoredItems:
     """Test replies as the stage evaluate draws them, and some of the quiz."""
     config = replace(load("evaluate", EvaluateConfig, LAPTOP), dialogues=dialogues)
     parts = [read_curated(CURATED / f"{name}.jsonl", name).dialogues for name in ("eli5", "technical")]
     test = read_table(TEST) if TEST.is_file() else iter([*parts[0], *parts[1]])
     quiz = draw_questions(read_questions(CURATED / "quiz.jsonl"), questions, SEED)
-    return Items(base, Asked(draw_examples(test, config, SEED), [], quiz, [], []), config.batch_tokens)
+    return ScoredItems(base, EvalItems(draw_examples(test, config, SEED), [], quiz, [], []), config.batch_tokens)
 
 
-def ours(lap: Lap, items: Items) -> None:
+def ours(lap: Lap, items: ScoredItems) -> None:
     """Score all items as the stage evaluate does, again and again."""
     model = HubModel("base", *load_base(items.base), items.batch_tokens)
     note = None
     while True:
-        found = ask_likelihoods(model, items.asked, lambda _: None)
+        found = ask_likelihoods(model, items.eval_items, lambda _: None)
         scores = [*found.replies, *found.answers["choice"]]
         n_tokens = sum(score.n_tokens + 1 for score in scores)
         note = sum(score.logprob + score.end_logprob for score in scores) / n_tokens
@@ -73,10 +73,10 @@ def score_plainly(model: Any, tokenizer: Any, examples: Sequence[Example]) -> tu
     return total, n_tokens
 
 
-def theirs(lap: Lap, items: Items) -> None:
+def theirs(lap: Lap, items: ScoredItems) -> None:
     """Score all items one reply at a time, again and again."""
     model, tokenizer = load_base(items.base)
-    examples = [*items.asked.examples, *choice_examples(items.asked.quiz)]
+    examples = [*items.eval_items.examples, *choice_examples(items.eval_items.quiz)]
     while True:
         total, n_tokens = score_plainly(model, tokenizer, examples)
         lap(n_tokens, total / n_tokens)
@@ -94,8 +94,8 @@ def compare(base: Path, dialogues: int, questions: int, rounds: int) -> Section:
     facts = {
         "base": read_info(base)["name"],
         "data": "data/clean" if TEST.is_file() else "data/curated",
-        "replies": len(items.asked.examples),
-        "answers": len(choice_examples(items.asked.quiz)),
+        "replies": len(items.eval_items.examples),
+        "answers": len(choice_examples(items.eval_items.quiz)),
     }
     return summarise(run, "tokens/s", {f"{name} / ours": (name, OURS) for name in (PEER, TUNED)}, facts)
 

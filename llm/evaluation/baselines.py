@@ -1,4 +1,4 @@
-"""Models that compress, look up or repeat the training text: what a network has to beat, behind the same two calls."""
+"""What a network has to beat, behind the same two calls: counting, compressing and repeating the training text."""
 
 import lzma
 import math
@@ -14,7 +14,8 @@ from llm.corpus.dedup import Hashes, hash_words
 from llm.corpus.normalise import split_words
 from llm.corpus.split import position
 from llm.dialogue import Dialogue, Example
-from llm.evaluation.scoring import Score
+from llm.evaluation.ngram import KneserNey
+from llm.evaluation.scoring import Score, encode_prompts, encode_replies, sum_logprobs
 from llm.inference.decoding import Decoding
 from llm.tokens.tokenizer import Tokenizer
 
@@ -22,6 +23,26 @@ from llm.tokens.tokenizer import Tokenizer
 PRIME_BYTES = 65_536
 LZMA = ({"id": lzma.FILTER_LZMA1, "preset": 6, "dict_size": 1 << 20, "lc": 4, "pb": 0},)
 K1, B = 1.2, 0.75  # BM25's saturation and length constants (Robertson & Zaragoza 2009, section 3.3)
+
+
+@dataclass(frozen=True)
+class NgramScorer:
+    """A model that counts, over the tokens of the scratch model."""
+
+    name: str
+    ngram: KneserNey
+    tokenizer: Tokenizer
+
+    def loglik(self, examples: Sequence[Example]) -> list[Score]:
+        """Score of each example's reply."""
+        prompts = encode_prompts(examples, self.tokenizer.encode_prompt)
+        replies = encode_replies(examples, self.tokenizer)
+        scores = []
+        for prompt, reply in zip(prompts, replies, strict=True):
+            seen = prompt[max(0, len(prompt) - (self.ngram.order - 1)) :]  # no token depends on more
+            logprobs = self.ngram.token_logprobs([*seen, *reply, self.tokenizer.end_id])
+            scores.append(sum_logprobs([logprobs[len(seen) :]]))
+        return scores
 
 
 def draw_prime(dialogues: Iterable[Dialogue], n_bytes: int = PRIME_BYTES) -> bytes:

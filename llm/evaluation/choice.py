@@ -9,7 +9,7 @@ from llm.dialogue import Example
 from llm.evaluation.scoring import Score
 from llm.stats.bootstrap import Estimate, draw_groups, mean, ratio
 
-MEASURES = ("mc1", "mc1_per_byte", "mc2", "chance")
+CHOICE_MEASURES = ("mc1", "mc1_per_byte", "mc2", "chance")
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def choice_estimates(
     """For `all` and each area the mean of every measure, questions resampled within their strata."""
     areas = [question.area for question in questions]
     resampling = draw_groups([question.id for question in questions], strata, n_resamples, seed)
-    values = {measure: [getattr(one, measure) for one in grades] for measure in MEASURES}
-    estimates = {"all": {measure: mean(values[measure], resampling) for measure in MEASURES}}
+    values = {measure: [getattr(one, measure) for one in grades] for measure in CHOICE_MEASURES}
+    estimates = {"all": {measure: mean(values[measure], resampling) for measure in CHOICE_MEASURES}}
     for area in sorted(set(areas)):
         inside = [float(other == area) for other in areas]
         estimates[area] = {
             measure: ratio([value * i for value, i in zip(values[measure], inside, strict=True)], inside, resampling)
-            for measure in MEASURES
+            for measure in CHOICE_MEASURES
         }
     return estimates

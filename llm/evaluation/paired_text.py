@@ -10,7 +10,7 @@ from llm.stats.bootstrap import Estimate, Resampling, make_estimate
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
-MEASURES = ("bleu", "chrf")
+CORPUS_MEASURES = ("bleu", "chrf")
 
 
 def _metric(measure: str) -> "Metric":

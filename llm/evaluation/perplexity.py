@@ -15,6 +15,15 @@ def resample_examples(examples: Sequence[Example], n_resamples: int, seed: int) 
     return draw_groups([e.group for e in examples], [e.source for e in examples], n_resamples, seed)
 
 
+def small_sources(examples: Sequence[Example], min_dialogues: int) -> list[str]:
+    """Sources with fewer scored dialogues than that: too few for a confidence interval."""
+    dialogues = {(example.source, example.id.rpartition("/")[0]) for example in examples}
+    counts: dict[str, int] = {}
+    for source, _ in dialogues:
+        counts[source] = counts.get(source, 0) + 1
+    return sorted(source for source, count in counts.items() if count < min_dialogues)
+
+
 def perplexity(examples: Sequence[Example], scores: Sequence[Score], resampling: Resampling) -> dict[str, Estimate]:
     """exp(total NLL / total tokens) of replies and their end tokens, under `all`, `macro` and each source's name.
 

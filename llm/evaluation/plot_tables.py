@@ -10,17 +10,17 @@ BPB_COLUMNS = ("model", "source", "value", "low", "high")
 CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance")
 
 Details = Mapping[str, Mapping[str, Any]]  # metrics/detail/<model>.json by model
-Row = tuple[str | float | None, ...]
+PlotRow = tuple[str | float | None, ...]
 
 
-def bpb_rows(details: Details) -> Iterator[Row]:
+def bpb_rows(details: Details) -> Iterator[PlotRow]:
     """Bits per byte with its interval of every model that has it, in all and per source."""
     for model, detail in details.items():
         for source, figure in detail.get("bpb", {}).items():
             yield model, source, figure["value"], figure["low"], figure["high"]
 
 
-def choice_rows(details: Details) -> Iterator[Row]:
+def choice_rows(details: Details) -> Iterator[PlotRow]:
     """Share of best answers chosen, with interval and blind choice: of the quiz by area, of TruthfulQA in all."""
     for model, detail in details.items():
         truthfulqa = {"TruthfulQA": detail.get("truthfulqa", {}).get("all", {})}
@@ -30,7 +30,7 @@ def choice_rows(details: Details) -> Iterator[Row]:
                 yield model, area, found["value"], found["low"], found["high"], figures["chance"]["value"]
 
 
-def table_bytes(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
+def table_bytes(columns: Iterable[str], rows: Iterable[PlotRow]) -> bytes:
     """The table as csv, an empty cell where there is no number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -40,7 +40,10 @@ def table_bytes(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a csv file by column; FileNotFoundError saying what to run when there is none."""
+    """The rows of a csv file by column.
+
+    Raises FileNotFoundError saying what to run when there is none.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `dvc repro` first")
     with path.open(encoding="utf-8", newline="") as file:

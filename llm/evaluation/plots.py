@@ -30,10 +30,10 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 
-Rows = Sequence[Mapping[str, str]]  # of a csv file
+CsvRows = Sequence[Mapping[str, str]]  # of a csv file
 
 
-def draw_losses(curves: Mapping[str, Rows]) -> bytes:
+def draw_losses(curves: Mapping[str, CsvRows]) -> bytes:
     """Training and validation loss of each named model over the tokens it has seen, as SVG."""
     with _style():
         figure = _figure(10, 3.8, "Loss while training: lower is better; only curves of one panel share a tokenizer")
@@ -44,7 +44,7 @@ def draw_losses(curves: Mapping[str, Rows]) -> bytes:
         return _svg(figure)
 
 
-def _draw_curve(axes: "Axes", rows: Rows) -> None:
+def _draw_curve(axes: "Axes", rows: CsvRows) -> None:
     if not rows:
         axes.text(0.5, 0.5, "not trained in this run", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
@@ -66,7 +66,7 @@ def _draw_curve(axes: "Axes", rows: Rows) -> None:
     axes.legend()
 
 
-def draw_bits_per_byte(rows: Rows) -> bytes:
+def draw_bits_per_byte(rows: CsvRows) -> bytes:
     """Each model's bits per byte with its interval, a panel for all replies and each source, as SVG."""
     rows = [row for row in rows if row["source"] != "macro"]
     title = "Bits per byte of held-out replies with 95 % intervals: lower is better"
@@ -75,11 +75,11 @@ def draw_bits_per_byte(rows: Rows) -> bytes:
         return _svg(_dot_panels(rows, "source", "value", title, "bits per byte", 4, _bar_values(rows), line))
 
 
-def _bar_values(rows: Rows) -> dict[str, float]:
+def _bar_values(rows: CsvRows) -> dict[str, float]:
     return {row["source"]: float(row["value"]) for row in rows if row["model"] == BAR}
 
 
-def draw_choice(rows: Rows) -> bytes:
+def draw_choice(rows: CsvRows) -> bytes:
     """Each model's share of quiz questions answered best, a panel for all and each area, with blind choice, as SVG.
 
     TruthfulQA has a panel of its own where it was asked.
@@ -92,7 +92,7 @@ def draw_choice(rows: Rows) -> bytes:
 
 
 def _dot_panels(
-    rows: Rows, part: str, value: str, title: str, label: str, n_columns: int, lines: Mapping[str, float], line: str
+    rows: CsvRows, part: str, value: str, title: str, label: str, n_columns: int, lines: Mapping[str, float], line: str
 ) -> "Figure":
     """A panel for each `part`: the models sorted by their value over all, each with its interval, and a line."""
     parts = sorted({row[part] for row in rows}, key=lambda name: (name not in FIRST, name))
@@ -114,7 +114,7 @@ def _dot_panels(
     return figure
 
 
-def _draw_dots(axes: "Axes", rows: Rows, models: Sequence[str], value: str) -> None:
+def _draw_dots(axes: "Axes", rows: CsvRows, models: Sequence[str], value: str) -> None:
     for row in rows:
         x, y, colour = float(row[value]), models.index(row["model"]), COLOURS.get(row["model"], GREY)
         if row["low"] and row["high"]:

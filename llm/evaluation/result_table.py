@@ -9,9 +9,9 @@ MODELS = (
 )
 BAR = "ngram5"  # what has learned anything needs fewer bits
 BELOW = "▼"
-PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
+SHOWN_PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
 SOURCES = ("dialogue", "eli5", "technical")
-COLUMNS = ("model", "bits per byte, all (95 % CI)", *SOURCES, "BLEU", "chrF++", "quiz", "truthful")
+RESULT_COLUMNS = ("model", "bits per byte, all (95 % CI)", *SOURCES, "BLEU", "chrF++", "quiz", "truthful")
 START, END = "<!-- results -->\n", "<!-- /results -->"  # marks in README.md, between which the table stands
 
 Details = Mapping[str, Mapping[str, Any]]  # metrics/detail/<name>.json by name
@@ -25,14 +25,14 @@ def find_figure(detail: Mapping[str, Any], *path: str) -> float | None:
     return found
 
 
-def number(value: float | None, digits: int) -> str:
+def show_number(value: float | None, digits: int) -> str:
     """A number with so many decimals; a dash where there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+def show_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A number and its interval; a dash where there is none."""
-    return "-" if value is None else f"**{number(value, 3)}** ({number(low, 3)} to {number(high, 3)})"
+    return "-" if value is None else f"**{show_number(value, 3)}** ({show_number(low, 3)} to {show_number(high, 3)})"
 
 
 def table_row(name: str, detail: Mapping[str, Any], bar: float | None) -> tuple[str, ...]:
@@ -41,27 +41,27 @@ def table_row(name: str, detail: Mapping[str, Any], bar: float | None) -> tuple[
     below = value is not None and bar is not None and value > bar
     return (
         f"`{name}` {BELOW}" if below else f"`{name}`",
-        with_interval(value, low, high),
-        *(number(find_figure(detail, "bpb", source, "value"), 3) for source in SOURCES),
-        number(find_figure(detail, "text", "bleu", "value"), 2),
-        number(find_figure(detail, "text", "chrf", "value"), 1),
-        number(find_figure(detail, "choice", "all", "mc1", "value"), 3),
-        number(find_figure(detail, "truth", "nearer_correct", "value"), 3),
+        show_interval(value, low, high),
+        *(show_number(find_figure(detail, "bpb", source, "value"), 3) for source in SOURCES),
+        show_number(find_figure(detail, "text", "bleu", "value"), 2),
+        show_number(find_figure(detail, "text", "chrf", "value"), 1),
+        show_number(find_figure(detail, "choice", "all", "mc1", "value"), 3),
+        show_number(find_figure(detail, "truth", "nearer_correct", "value"), 3),
     )
 
 
 def result_table(details: Details, compared: Mapping[str, Any]) -> str:
     """The table and the comparisons below it, as Markdown; `compared` is metrics/detail/compare.json."""
     bar = find_figure(details[BAR], "bpb", "all", "value")
-    cells = [COLUMNS, ("---",) * len(COLUMNS), *(table_row(name, details[name], bar) for name in MODELS)]
+    cells = [RESULT_COLUMNS, ("---",) * len(RESULT_COLUMNS), *(table_row(name, details[name], bar) for name in MODELS)]
     lines = [f"| {' | '.join(line)} |" for line in cells]
     lines += ["", f"{BELOW}: more bits per byte than `{BAR}`, so it has learned less than counting does."]
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
-    for pair in PAIRS:
+    for pair in SHOWN_PAIRS:
         if compared[pair]:
             found = compared[pair]["lines"]["bpb.all"]
-            bounds = f"({number(found['low'], 3)} to {number(found['high'], 3)})"
-            lines.append(f"- `{pair}`: {number(found['difference'], 3)} {bounds}: {found['verdict']}")
+            bounds = f"({show_number(found['low'], 3)} to {show_number(found['high'], 3)})"
+            lines.append(f"- `{pair}`: {show_number(found['difference'], 3)} {bounds}: {found['verdict']}")
     for name in MODELS:
         lines += ["", f"`{name}`: {details[name].get('name') or details[name]['reason']}."]
     return "\n".join(lines) + "\n"

@@ -1,24 +1,16 @@
 """What evaluation asks of a model: how likely a reply is, and what it would reply itself."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from llm.dialogue import Example
-from llm.inference.decoding import Decoding as Decoding
-from llm.inference.decoding import item_draws
-from llm.inference.generate import generate, prompt_room
+from llm.inference.decoding import Decoding
 from llm.inference.likelihood import Floats, Forward, cut_windows, window_logprobs
-from llm.models.gpt import GPT
-from llm.models.llama import Llama
 from llm.tokens.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from llm.evaluation.ngram import KneserNey
 
 Encode = Callable[[Sequence[str]], list[int]]
 
@@ -52,30 +44,14 @@ class Replier(Protocol):
         ...
 
 
-def cut_history(history: tuple[str, ...], max_chars: int) -> tuple[str, ...]:
-    """The latest turns of at most `max_chars` characters in all, beginning with a user turn.
+@dataclass(frozen=True)
+class EvalModel:
+    """A model that is not loaded yet."""
 
-    The last user turn always stays; if it alone is too long, its end does, from the start of a word.
-
-    >>> cut_history(("Hi", "Hello", "What is a token?"), 20)
-    ('What is a token?',)
-    >>> cut_history(("What is a token?",), 10)
-    ('a token?',)
-    """
-    while len(history) > 1 and sum(map(len, history)) > max_chars:
-        history = history[2:]
-    (*earlier, last) = history
-    return (*earlier, _cut_words(last, max_chars))
-
-
-def _cut_words(text: str, max_chars: int) -> str:
-    """The end of a text, from the start of a word; of a single word, its end."""
-    text = text if len(text) <= max_chars else text.rstrip()
-    start = len(text) - max_chars
-    if start <= 0:
-        return text
-    word = re.search(r"(?<=\s)\S", text[start - 1 :])
-    return text[start - 1 + word.start() :] if word else text[start:]
+    name: str
+    real_name: str
+    tasks: tuple[str, ...]  # replies and quiz it scores, generations, canaries it may remember
+    load: Callable[[], Scorer | Replier]
 
 
 def fit_prompt(history: tuple[str, ...], room: int, encode: Encode) -> list[int]:
@@ -87,68 +63,13 @@ def fit_prompt(history: tuple[str, ...], room: int, encode: Encode) -> list[int]
     return ids
 
 
-@dataclass(frozen=True)
-class ScratchModel:
-    """A model trained here, with the tokenizer it was trained on."""
-
-    name: str
-    gpt: GPT | Llama
-    tokenizer: Tokenizer
-    batch_tokens: int  # tokens of a forward pass, keys and values of a batch
-
-    def __post_init__(self) -> None:
-        self.gpt.eval()
-
-    def loglik(self, examples: Sequence[Example]) -> list[Score]:
-        """Score of each example's reply."""
-        prompts = encode_prompts(examples, self.tokenizer.encode_prompt)
-        replies = _encode_replies(examples, self.tokenizer)
-
-        def forward(ids: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
-            return self.gpt.hidden(ids, positions, mask=mask)
-
-        window = self.gpt.config.context_length
-        targets = [[*reply, self.tokenizer.end_id] for reply in replies]
-        return score_targets(prompts, targets, forward, self.gpt.head, window, self.batch_tokens)
-
-    def generate(self, histories: Sequence[tuple[str, ...]], decoding: Decoding) -> list[str]:
-        """A reply to each history; it ends at any role token."""
-        tokenizer = self.tokenizer
-        room = prompt_room(self.gpt.config.context_length, decoding.max_new_tokens)
-        prompts = [fit_prompt(history, room, tokenizer.encode_prompt) for history in histories]
-        stop = (tokenizer.end_id, tokenizer.user_id, tokenizer.assistant_id)
-        draws = item_draws(histories, decoding)
-        replies = generate(self.gpt, prompts, draws, decoding, stop, self.batch_tokens)
-        return [tokenizer.decode(ids).strip() for ids in replies]
-
-
-@dataclass(frozen=True)
-class NgramScorer:
-    """A model that counts, over the tokens of the scratch model."""
-
-    name: str
-    ngram: "KneserNey"
-    tokenizer: Tokenizer
-
-    def loglik(self, examples: Sequence[Example]) -> list[Score]:
-        """Score of each example's reply."""
-        prompts = encode_prompts(examples, self.tokenizer.encode_prompt)
-        replies = _encode_replies(examples, self.tokenizer)
-        scores = []
-        for prompt, reply in zip(prompts, replies, strict=True):
-            seen = prompt[max(0, len(prompt) - (self.ngram.order - 1)) :]  # no token depends on more
-            logprobs = self.ngram.token_logprobs([*seen, *reply, self.tokenizer.end_id])
-            scores.append(sum_logprobs([logprobs[len(seen) :]]))
-        return scores
-
-
 def encode_prompts(examples: Sequence[Example], encode: Encode) -> list[list[int]]:
     """Ids of each example's prompt; equal histories are encoded once."""
     prompts = {history: encode(history) for history in dict.fromkeys(example.history for example in examples)}
     return [prompts[example.history] for example in examples]
 
 
-def _encode_replies(examples: Sequence[Example], tokenizer: Tokenizer) -> list[list[int]]:
+def encode_replies(examples: Sequence[Example], tokenizer: Tokenizer) -> list[list[int]]:
     """Ids of each reply, tokenised apart from its prompt."""
     replies = tokenizer.encode_batch([example.reply for example in examples])
     check_lossless(examples, [tokenizer.decode(ids) for ids in replies])
@@ -156,7 +77,7 @@ def _encode_replies(examples: Sequence[Example], tokenizer: Tokenizer) -> list[l
 
 
 def check_lossless(examples: Sequence[Example], decoded: Sequence[str]) -> None:
-    """Nothing; raises ValueError where a reply lost something in its tokens: its bytes would be counted for free."""
+    """Raise ValueError where a reply lost something in its tokens: its bytes would be counted for free."""
     for example, text in zip(examples, decoded, strict=True):
         if text.strip() != example.reply.strip():
             raise ValueError(f"the tokenizer turns reply {example.id} into {text[:80]!r}: bits per byte need it whole")

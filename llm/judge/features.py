@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from llm.corpus.normalise import split_words
-from llm.judge.overlap import counted_f1
+from llm.judge.overlap import token_f1, word_ngrams
 
 CHRF_ORDER, CHRF_BETA = 6, 2  # Popović 2015
 BLEU_ORDER = 4  # Papineni et al. 2002
@@ -53,14 +53,9 @@ def profile(text: str) -> Profile:
     """The text's words and runs of words and characters."""
     words = tuple(split_words(text))
     joined = "".join(words)
-    grams = tuple(Counter(zip(*(words[i:] for i in range(n)), strict=False)) for n in range(1, BLEU_ORDER + 1))
+    grams = tuple(Counter(word_ngrams(words, n)) for n in range(1, BLEU_ORDER + 1))
     chars = tuple(Counter(joined[i : i + n] for i in range(len(joined) - n + 1)) for n in range(1, CHRF_ORDER + 1))
     return Profile(words, Counter(words), grams, chars)
-
-
-def f1(one: Profile, other: Profile) -> float:
-    """Token F1 of the two texts."""
-    return counted_f1(one.counts, other.counts)
 
 
 def rouge_l(one: Profile, other: Profile) -> float:
@@ -117,7 +112,7 @@ def found_in(one: Profile, other: Profile) -> float:
 
 
 LIKENESSES: Mapping[str, Callable[[Profile, Profile], float]] = {
-    "f1": f1,
+    "f1": lambda answer, reference: token_f1(answer.counts, reference.counts),
     "rouge_l": rouge_l,
     "chrf": chrf,
     "bleu": bleu,
@@ -193,20 +188,20 @@ def _surface(question: Profile, answer: Profile, text: str) -> dict[str, float]:
         "opens_yes": float(_opening(answer) == 1),
         "opens_no": float(_opening(answer) == -1),
         "of_question": found_in(answer, question),
-        "f1_question": f1(answer, question),
+        "f1_question": token_f1(answer.counts, question.counts),
     }
 
 
 def answer_features(question: str, answer: str, correct: Sequence[str], incorrect: Sequence[str]) -> dict[str, float]:
     """Every feature of an answer by name, rounded; the names and their order are the same for all answers."""
-    asked, said = profile(question), profile(answer)
+    of_question, of_answer = profile(question), profile(answer)
     right, wrong = [profile(text) for text in correct], [profile(text) for text in incorrect]
     found = {
-        **_likeness(said, right, wrong),
-        **_telling_words(asked, said, right, wrong),
-        "yes_no_agreement": _agreement(_opening, said, right, wrong),
-        "negation_agreement": _agreement(_negated, said, right, wrong),
-        **_surface(asked, said, answer),
+        **_likeness(of_answer, right, wrong),
+        **_telling_words(of_question, of_answer, right, wrong),
+        "yes_no_agreement": _agreement(_opening, of_answer, right, wrong),
+        "negation_agreement": _agreement(_negated, of_answer, right, wrong),
+        **_surface(of_question, of_answer, answer),
     }
     return {name: round(float(value), DECIMALS) for name, value in found.items()}
 

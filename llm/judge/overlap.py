@@ -12,24 +12,25 @@ MAX_REPETITION = 0.5  # share of a text's words that are one word, or of its 4-g
 REPEATED = 4  # words of the n-grams whose repetition is counted
 
 
-def token_f1(text: str, reference: str) -> float:
-    """Harmonic mean of the shares of words that text and reference have in common (Rajpurkar et al. 2016).
+def token_f1(words: Counter[str], others: Counter[str]) -> float:
+    """Harmonic mean of the shares of words that two texts have in common (Rajpurkar et al. 2016).
 
-    >>> token_f1("The cat sat", "a cat sat down")  # 2 of 3 and 2 of 4 words
+    >>> token_f1(count_words("The cat sat"), count_words("a cat sat down"))  # 2 of 3 and 2 of 4 words
     0.5714285714285714
     """
-    return counted_f1(Counter(split_words(text)), Counter(split_words(reference)))
-
-
-def counted_f1(words: "Counter[str]", others: "Counter[str]") -> float:
-    """Token F1 of two texts whose words are counted already."""
     shared = (words & others).total()
     return 2 * shared / (words.total() + others.total()) if shared else 0.0
 
 
+def count_words(text: str) -> Counter[str]:
+    """How often the text has each word."""
+    return Counter(split_words(text))
+
+
 def best_f1(text: str, references: Iterable[str]) -> float:
     """Token F1 with the reference that is most like the text."""
-    return max(token_f1(text, reference) for reference in references)
+    words = count_words(text)
+    return max(token_f1(words, count_words(reference)) for reference in references)
 
 
 def word_ngrams(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:

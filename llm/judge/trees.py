@@ -96,7 +96,7 @@ def probability_false(judge: Judge, questions: Sequence[Question], answers: Sequ
 
 
 def save_judge(folder: Path, judge: Judge) -> None:
-    """Nothing; judge.json holds numbers and names only, an array in each line."""
+    """Write judge.json: numbers and names only, an array in each line."""
     content = {
         "features": FEATURES,
         "trees": {name: np.asarray(value).tolist() for name, value in vars(judge.trees).items()},

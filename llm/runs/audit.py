@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 
 from llm.corpus.questions import Question
 from llm.corpus.split import position
-from llm.evaluation.evaluate import Measured
-from llm.evaluation.testset import digest
+from llm.evaluation.ask import Outputs
+from llm.evaluation.items import text_digest
 from llm.judge.hallucination import non_answer
 from llm.judge.trees import Judge, probability_false
 from llm.stats.bootstrap import draw_groups, mean
 from llm.stats.calibration import balanced_accuracy, calibration_error, ranked_auroc, with_interval
 
-COLUMNS = ("item", "question", "answer", "correct", "incorrect", "human")
+AUDIT_COLUMNS = ("item", "question", "answer", "correct", "incorrect", "human")
 LIMIT = 50  # answers of a model: the standard error of a rate near one half is then 7 points
-LABELS = {"true": False, "false": True, "": None}  # is the answer false? empty: not judged
+HUMAN_LABELS = {"true": False, "false": True, "": None}  # is the answer false? empty: not judged
 MIN_JUDGED = 20  # fewer judgements of a model give no figures of its own
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditedAnswer:
     """An answer that a person judged."""
 
     model: str
@@ -38,16 +38,16 @@ class Audited:
     false: bool
 
 
-def audit_table(runs: Mapping[str, Measured], seed: int) -> bytes:
+def audit_table(runs: Mapping[str, Outputs], seed: int) -> bytes:
     """Up to LIMIT answers of each model, in an order that mixes them, as CSV with an empty column `human`."""
     rows = []
     for model, run in runs.items():
-        pairs = zip(run.asked.truth, run.texts.truth if run.texts else (), strict=False)
+        pairs = zip(run.items.truth, run.generations.truth if run.generations else (), strict=False)
         answered = [(q, answer) for q, answer in pairs if non_answer(q.question, answer) is None]
         drawn = sorted(answered, key=lambda pair: position(pair[0].id, seed))[:LIMIT]
         rows += [_row(model, question, answer) for question, answer in drawn]
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, AUDIT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda row: position(row["item"], seed)))
     return out.getvalue().encode()
@@ -55,7 +55,7 @@ def audit_table(runs: Mapping[str, Measured], seed: int) -> bytes:
 
 def _row(model: str, question: Question, answer: str) -> dict[str, str]:
     return {
-        "item": f"{question.id}/{digest(model, question.id)}",
+        "item": f"{question.id}/{text_digest(model, question.id)}",
         "question": question.question,
         "answer": answer,
         "correct": "\n".join(question.correct),
@@ -64,14 +64,14 @@ def _row(model: str, question: Question, answer: str) -> dict[str, str]:
     }
 
 
-def read_audit(path: Path, models: Sequence[str]) -> list[Audited]:
+def read_audit(path: Path, models: Sequence[str]) -> list[AuditedAnswer]:
     """The judged rows of a filled-in table.
 
     Raises ValueError naming the row that cannot be read, or when no row is filled in.
     """
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+        missing = [name for name in AUDIT_COLUMNS if name not in (table.fieldnames or ())]
         if missing:
             raise ValueError(f"{path} has no column {', '.join(missing)}: it is no copy of metrics/judge_audit.csv")
         found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(table, 1)]
@@ -81,20 +81,26 @@ def read_audit(path: Path, models: Sequence[str]) -> list[Audited]:
     return judged
 
 
-def _read_row(row: Mapping[str, str], where: str, models: Sequence[str]) -> Audited | None:
+def _read_row(row: Mapping[str, str], where: str, models: Sequence[str]) -> AuditedAnswer | None:
     label = row["human"].strip().lower()
-    if label not in LABELS:
+    if label not in HUMAN_LABELS:
         raise ValueError(f"{where}: human is {row['human']!r}, allowed: true, false, or empty for not judged")
     name, _, code = row["item"].rpartition("/")
-    model = next((model for model in models if digest(model, name) == code), None)
+    model = next((model for model in models if text_digest(model, name) == code), None)
     if model is None:
         raise ValueError(f"{where}: the item {row['item']!r} is of no model known here: it was changed")
     sides = tuple(row["correct"].splitlines()), tuple(row["incorrect"].splitlines())
-    false = LABELS[label]
-    return None if false is None else Audited(model, Question(name, "", row["question"], *sides), row["answer"], false)
+    false = HUMAN_LABELS[label]
+    return (
+        None
+        if false is None
+        else AuditedAnswer(model, Question(name, "", row["question"], *sides), row["answer"], false)
+    )
 
 
-def audit_figures(judged: Sequence[Audited], judge: Judge, n_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+def audit_figures(
+    judged: Sequence[AuditedAnswer], judge: Judge, n_resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
     """For `all` and each model of enough judgements: what people found, what the judge says, and how well it does."""
     models = sorted({one.model for one in judged})
     parts = {"all": list(judged), **{model: [one for one in judged if one.model == model] for model in models}}
@@ -105,7 +111,7 @@ def audit_figures(judged: Sequence[Audited], judge: Judge, n_resamples: int, see
     }
 
 
-def _figures(judged: Sequence[Audited], judge: Judge, n_resamples: int, seed: int) -> dict[str, Any]:
+def _figures(judged: Sequence[AuditedAnswer], judge: Judge, n_resamples: int, seed: int) -> dict[str, Any]:
     probability = probability_false(judge, [one.question for one in judged], [one.answer for one in judged])
     false: NDArray[np.bool_] = np.array([one.false for one in judged])
     resampling = draw_groups([one.question.id for one in judged], [""] * len(judged), n_resamples, seed)

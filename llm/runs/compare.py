@@ -7,21 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from llm.evaluation.ask import Outputs
 from llm.evaluation.choice import Grade, grade
-from llm.evaluation.evaluate import Measured, choice_tables
-from llm.evaluation.paired_text import MEASURES as CORPUS
-from llm.evaluation.paired_text import corpus_estimate, paired_p
-from llm.evaluation.perplexity import bits_per_byte, resample_examples
-from llm.evaluation.testset import small_sources
-from llm.judge.hallucination import truth_estimates, verdicts_on
+from llm.evaluation.measure import choice_tables
+from llm.evaluation.paired_text import CORPUS_MEASURES, corpus_estimate, paired_p
+from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_sources
+from llm.judge.hallucination import rate_answers, truth_estimates
 from llm.judge.overlap import best_f1, is_degenerate
 from llm.judge.trees import Judge
 from llm.ranges import check_range
-from llm.runs.common_items import count_kinds, intersect, restrict, unequal_runs
+from llm.runs.common_items import count_shared, drop_repeated, find_common, restrict
 from llm.stats.bootstrap import Estimate, difference, mean, mean_of
 from llm.stats.verdict import Evidence, bootstrap_p, decide, mcnemar
 
-PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
+COMPARED_PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
 CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
 LONGEST_NAME = 16  # characters of a column's head
 LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
@@ -93,13 +92,13 @@ class Comparison:
     left_out: dict[str, int]  # items that some runs have and others do not
 
 
-def compare(a: Sequence[Measured], b: Sequence[Measured], rules: Rules) -> Comparison:
+def compare(a: Sequence[Outputs], b: Sequence[Outputs], rules: Rules) -> Comparison:
     """Side a against side b, every run a seed; runs that are equal in everything count as one.
 
     Raises ValueError when the runs have no figure in common.
     """
-    sides = [unequal_runs(runs) for runs in (a, b)]
-    shared, left_out = intersect([run for side in sides for run in side])
+    sides = [drop_repeated(runs) for runs in (a, b)]
+    shared, left_out = find_common([run for side in sides for run in side])
     kept = [[restrict(run, shared) for run in side] for side in sides]
     figures = [[estimates(run, rules) for run in side] for side in kept]
     names = [name for name in figures[0][0] if all(name in one for side in figures for one in side)]
@@ -112,7 +111,7 @@ def compare(a: Sequence[Measured], b: Sequence[Measured], rules: Rules) -> Compa
         ours, theirs = ([one[name] for one in side] for side in figures)
         p, test = _test(name, kept[0], kept[1], difference(mean_of(ours), mean_of(theirs)), rules)
         lines[name] = _line(name, ours, theirs, rules, None if name in blurred else p, test)
-    return Comparison(lines, (len(sides[0]), len(sides[1])), count_kinds(shared), left_out)
+    return Comparison(lines, (len(sides[0]), len(sides[1])), count_shared(shared), left_out)
 
 
 def _line(name: str, a: Sequence[Estimate], b: Sequence[Estimate], rules: Rules, p: float | None, test: str) -> Line:
@@ -132,16 +131,16 @@ def _line(name: str, a: Sequence[Estimate], b: Sequence[Estimate], rules: Rules,
     )
 
 
-def _test(name: str, a: Sequence[Measured], b: Sequence[Measured], gap: Estimate, rules: Rules) -> tuple[float, str]:
+def _test(name: str, a: Sequence[Outputs], b: Sequence[Outputs], gap: Estimate, rules: Rules) -> tuple[float, str]:
     """The p-value over items, and the test it is of: one for pairs of models where there is one."""
     section, measure = name.partition(".")[0], measure_of(name)
     if len(a) == len(b) == 1 and measure in CHOICES:
         right = [[getattr(g, measure) == 1 for g in _grades(side[0], section)] for side in (a, b)]
         return mcnemar(*right), "McNemar, exact"
-    if len(a) == len(b) == 1 and measure in CORPUS:
-        said = [side[0].texts.greedy for side in (a, b) if side[0].texts]
-        references = [example.reply for example in a[0].asked.prompts]
-        return paired_p(measure, said[0], said[1], references, rules.n_resamples), "sacrebleu's paired bootstrap"
+    if len(a) == len(b) == 1 and measure in CORPUS_MEASURES:
+        texts = [side[0].generations.greedy for side in (a, b) if side[0].generations]
+        references = [example.reply for example in a[0].items.prompts]
+        return paired_p(measure, texts[0], texts[1], references, rules.n_resamples), "sacrebleu's paired bootstrap"
     return bootstrap_p(gap.resampled), "paired bootstrap"
 
 
@@ -155,52 +154,57 @@ def measure_of(name: str) -> str:
     return section if section == "bpb" else measure
 
 
-def _grades(run: Measured, section: str) -> list[Grade]:
+def _grades(run: Outputs, section: str) -> list[Grade]:
     assert run.likelihoods
-    return grade(run.asked.choices[section], run.likelihoods.answers[section])
+    return grade(run.items.choices[section], run.likelihoods.answers[section])
 
 
-def estimates(run: Measured, rules: Rules) -> dict[str, Estimate]:
+def estimates(run: Outputs, rules: Rules) -> dict[str, Estimate]:
     """Every figure that can be paired; the same items give the same resamples, whatever the model."""
-    return {**_likely(run, rules), **_said(run, rules)}
+    return {**_of_likelihoods(run, rules), **_of_generations(run, rules)}
 
 
-def _likely(run: Measured, rules: Rules) -> dict[str, Estimate]:
-    asked, found = run.asked, run.likelihoods
+def _of_likelihoods(run: Outputs, rules: Rules) -> dict[str, Estimate]:
+    items, found = run.items, run.likelihoods
     if found is None:
         return {}
     named: dict[str, Estimate] = {}
-    if asked.examples:
-        resampling = resample_examples(asked.examples, rules.n_resamples, rules.seed)
-        bpb = bits_per_byte(asked.examples, found.replies, resampling)
-        named |= {f"bpb.{name}": bpb[name] for name in ("all", "macro", *sorted({e.source for e in asked.examples}))}
-    for section, table in choice_tables(asked, found, rules.n_resamples, rules.seed).items():
+    if items.examples:
+        resampling = resample_examples(items.examples, rules.n_resamples, rules.seed)
+        bpb = bits_per_byte(items.examples, found.replies, resampling)
+        named |= {f"bpb.{name}": bpb[name] for name in ("all", "macro", *sorted({e.source for e in items.examples}))}
+    for section, table in choice_tables(items, found, rules.n_resamples, rules.seed).items():
         named |= {f"{section}.{name}": table["all"][name] for name in (*CHOICES, "mc2")}
     return named
 
 
-def _said(run: Measured, rules: Rules) -> dict[str, Estimate]:
-    asked, texts = run.asked, run.texts
-    if texts is None:
+def _of_generations(run: Outputs, rules: Rules) -> dict[str, Estimate]:
+    items, found = run.items, run.generations
+    if found is None:
         return {}
     named: dict[str, Estimate | None] = {}
-    if asked.prompts:
-        resampling = resample_examples(asked.prompts, rules.n_resamples, rules.seed)
-        references = [example.reply for example in asked.prompts]
-        f1 = [best_f1(text, [reference]) for text, reference in zip(texts.greedy, references, strict=True)]
-        named |= {f"text.{name}": corpus_estimate(name, texts.greedy, references, resampling) for name in CORPUS}
+    if items.prompts:
+        resampling = resample_examples(items.prompts, rules.n_resamples, rules.seed)
+        references = [example.reply for example in items.prompts]
+        f1 = [best_f1(text, [reference]) for text, reference in zip(found.greedy, references, strict=True)]
+        named |= {
+            f"text.{name}": corpus_estimate(name, found.greedy, references, resampling) for name in CORPUS_MEASURES
+        }
         named["text.token_f1"] = mean(f1, resampling)
-        named["text.degenerate"] = mean([is_degenerate(text) for text in texts.greedy], resampling)
-    if asked.truth:
-        verdicts = verdicts_on(asked.truth, texts.truth, rules.judge)
-        truth = truth_estimates(asked.truth, verdicts, rules.n_resamples, rules.seed)
+        named["text.degenerate"] = mean([is_degenerate(text) for text in found.greedy], resampling)
+    if items.truth:
+        rated = rate_answers(items.truth, found.truth, rules.judge)
+        truth = truth_estimates(items.truth, rated, rules.n_resamples, rules.seed)
         named |= {f"truth.{name}": one for name, one in truth.items()}
     return {name: one for name, one in named.items() if one is not None}
 
 
-def standing(runs: Mapping[str, Measured], rules: Rules) -> dict[str, Comparison | None]:
-    """The comparisons of PAIRS by name, `scratch - ngram5`; None where one of the two is not there."""
-    return {f"{a} - {b}": compare([runs[a]], [runs[b]], rules) if a in runs and b in runs else None for a, b in PAIRS}
+def compare_pairs(runs: Mapping[str, Outputs], rules: Rules) -> dict[str, Comparison | None]:
+    """The comparisons of COMPARED_PAIRS by name, `scratch - ngram5`; None where one of the two is not there."""
+    return {
+        f"{a} - {b}": compare([runs[a]], [runs[b]], rules) if a in runs and b in runs else None
+        for a, b in COMPARED_PAIRS
+    }
 
 
 def in_short(comparison: Comparison | None) -> dict[str, Any] | None:

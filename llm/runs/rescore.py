@@ -1,22 +1,22 @@
-"""The figures of a run computed again from its rows, without a model."""
+"""The figures of a run computed again from the outputs in its files, without a model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llm.evaluation.evaluate import Figures, Measured, Yardstick, make_yardstick, rounded
-from llm.evaluation.scorecard import all_figures
-from llm.evaluation.testset import Asked
+from llm.evaluation.ask import Outputs
+from llm.evaluation.items import EvalItems
+from llm.evaluation.measure import Figures, MetricInputs, make_metric_inputs, measure, round_figures
 from llm.evaluation.text_metrics import spans_of
 from llm.judge.trees import Judge
-from llm.runs.settings import Settings
+from llm.runs.run_files import Settings
 
 
-def run_yardstick(
-    runs: Mapping[str, Measured], settings: Settings, train_texts: Iterable[str], judge: Judge
-) -> Yardstick:
-    """The yardstick of the run: its models were asked the same, a model that cannot reply fewer things."""
-    every = [run.asked for run in runs.values()]
-    asked = Asked(
+def metric_inputs_of(
+    runs: Mapping[str, Outputs], settings: Settings, train_texts: Iterable[str], judge: Judge
+) -> MetricInputs:
+    """What the metrics of a run need: its models were asked the same, a model that cannot reply fewer things."""
+    every = [run.items for run in runs.values()]
+    items = EvalItems(
         examples=max((one.examples for one in every), key=len),
         prompts=max((one.prompts for one in every), key=len),
         quiz=max((one.quiz for one in every), key=len),
@@ -24,12 +24,12 @@ def run_yardstick(
         truthfulqa=max((one.truthfulqa for one in every), key=len),
     )
     spans = spans_of(train_texts)
-    return make_yardstick(asked, spans, judge, settings.evaluate, settings.min_dialogues, settings.data_seed)
+    return make_metric_inputs(items, spans, judge, settings.evaluate, settings.min_dialogues, settings.data_seed)
 
 
-def rescore(runs: Mapping[str, Measured], stick: Yardstick) -> dict[str, Figures]:
-    """Every model's figures."""
-    return {name: all_figures(Measured(stick.asked, run.likelihoods, run.texts), stick) for name, run in runs.items()}
+def rescore(runs: Mapping[str, Outputs], inputs: MetricInputs) -> dict[str, Figures]:
+    """Every model's figures that follow from outputs in files."""
+    return {name: measure(run, inputs) for name, run in runs.items()}
 
 
 def mismatches(found: Figures, metrics: Mapping[str, Any], detail: Mapping[str, Any]) -> list[str]:
@@ -38,7 +38,7 @@ def mismatches(found: Figures, metrics: Mapping[str, Any], detail: Mapping[str, 
     return [
         line
         for prefix, again, stated in pairs
-        for line in _differing(rounded(again), {section: stated.get(section) for section in again}, prefix)
+        for line in _differing(round_figures(again), {section: stated.get(section) for section in again}, prefix)
     ]
 
 

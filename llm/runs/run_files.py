@@ -9,9 +9,11 @@ from typing import Any
 from llm.corpus.questions import read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
-from llm.evaluation.evaluate import Measured
-from llm.runs.records import Items, index_items, read_rows, restore
-from llm.runs.settings import Settings, read_settings
+from llm.evaluation.ask import Outputs
+from llm.evaluation.items import EvaluateConfig
+from llm.judge.trees import Judge
+from llm.runs.compare import CompareConfig, Rules, SeedSd
+from llm.runs.output_rows import ItemIndex, index_items, read_output_rows, restore_outputs
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
 METRICS, TEST, TRAIN, CURATED = "metrics", "data/clean/test.arrow", "data/clean/train.arrow", "data/curated"
@@ -24,32 +26,65 @@ NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTIONS)
 
 
 @dataclass(frozen=True)
-class Run:
-    """What the models of one run did, and with which settings."""
+class Settings:
+    """The content of metrics/detail/settings.json."""
+
+    evaluate: EvaluateConfig
+    compare: CompareConfig
+    data_seed: int
+    min_dialogues: int  # of a source with an interval
+
+    def rules(self, judge: Judge | None) -> Rules:
+        """The rules by which this run is compared."""
+        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_dialogues, judge)
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings of a file.
+
+    Raises ValueError for a file of another form, FileNotFoundError saying what to run.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        evaluate, spreads = EvaluateConfig(**values["evaluate"]), SeedSd(**values["compare"]["seed_sd"])
+        return Settings(evaluate, CompareConfig(spreads), values["data_seed"], values["min_dialogues"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """What the models of one run put out, and with which settings."""
 
     settings: Settings
-    models: dict[str, Measured]
+    models: dict[str, Outputs]
 
-    def model(self, name: str) -> Measured:
-        """What one model did; ValueError naming those there are."""
+    def model(self, name: str) -> Outputs:
+        """The outputs of one model.
+
+        Raises ValueError naming those there are.
+        """
         if name not in self.models:
             raise ValueError(f"{name} is no model of that run; there are {', '.join(sorted(self.models))}")
         return self.models[name]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> EvaluatedRun:
     """The run whose files stand below the folder, laid out like this repository.
 
     Raises FileNotFoundError for one that is missing, ValueError where the data are not those of the run.
     """
     settings = read_settings(folder / SETTINGS)
-    scores, said = read_rows(folder / SCORES), read_rows(folder / PREDICTIONS)
-    items, chars = read_items(folder), settings.evaluate.history_chars
-    names = [*scores, *(name for name in said if name not in scores)]
-    return Run(settings, {name: restore(scores.get(name, {}), said.get(name, {}), items, chars) for name in names})
+    scored, generated = read_output_rows(folder / SCORES), read_output_rows(folder / PREDICTIONS)
+    index, chars = read_item_index(folder), settings.evaluate.history_chars
+    names = dict.fromkeys([*scored, *generated])
+    models = {name: restore_outputs(scored.get(name, {}), generated.get(name, {}), index, chars) for name in names}
+    return EvaluatedRun(settings, models)
 
 
-def read_items(folder: Path) -> Items:
+def read_item_index(folder: Path) -> ItemIndex:
     """The test replies and the questions by id."""
     if not (folder / TEST).is_file():
         raise FileNotFoundError(f"{TEST} is missing: run `dvc repro clean`, or `dvc checkout` where it ran before")
@@ -72,7 +107,7 @@ def stated_figures(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, A
 
 
 def export_revision(revision: str, folder: Path, repository: Path) -> None:
-    """Nothing; the files that make a run stand below the folder as they were in a commit, branch or experiment.
+    """Copy the files that make a run below the folder, as they were in a commit, branch or experiment.
 
     Raises ValueError for an unknown revision, FileNotFoundError for a file that it lacks or that is in no cache.
     """

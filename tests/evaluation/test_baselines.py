@@ -13,6 +13,7 @@ from llm.evaluation.baselines import (
     B,
     Compressor,
     Frequent,
+    NgramScorer,
     cut_tokens,
     draw_prime,
     index_texts,
@@ -20,7 +21,7 @@ from llm.evaluation.baselines import (
     most_frequent,
 )
 from llm.evaluation.ngram import train_ngram
-from llm.evaluation.scoring import NgramScorer, Replier, Scorer
+from llm.evaluation.scoring import Replier, Scorer
 from llm.inference.decoding import Decoding
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 

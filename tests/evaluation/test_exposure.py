@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.evaluation.baselines import NgramScorer
 from llm.evaluation.exposure import (
     MEMORY_MEASURES,
     Planted,
@@ -17,7 +18,8 @@ from llm.evaluation.exposure import (
     ranks,
 )
 from llm.evaluation.ngram import train_ngram
-from llm.evaluation.scoring import NgramScorer, Score, ScratchModel
+from llm.evaluation.scoring import Score
+from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.canaries import DIGITS, PROMPT, draw_alternatives, draw_canaries, plant

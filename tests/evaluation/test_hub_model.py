@@ -3,8 +3,8 @@ import torch
 
 from llm.dialogue import Example
 from llm.evaluation.hub_model import HubModel
-from llm.evaluation.scoring import Decoding
 from llm.hub.pretrained import encode_prompt, encode_reply, end_id
+from llm.inference.decoding import Decoding
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 
 TEXTS = ["What is a token? A piece of text.", "Why does a model make mistakes? It learns from examples."]

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from llm.dialogue import Example
-from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples
+from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_sources
 from llm.evaluation.scoring import Score
 
 EXAMPLES = [
@@ -51,3 +51,9 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(lengths):
 def test_perplexity_is_no_mean_of_the_items_or_batches():
     scores = [Score(0.0, 0.0, 9), Score(-math.log(2), 0.0, 0), Score(0.0, 0.0, 1)]  # 1 bit in 13 tokens
     assert perplexity(EXAMPLES, scores, RESAMPLING)["all"].value == pytest.approx(2 ** (1 / 13))
+
+
+def test_a_source_is_small_by_its_dialogues_not_its_replies():
+    drawn = [("dialogue", n, i) for n in (1, 2) for i in (1, 3)] + [("eli5", n, 1) for n in (1, 2, 3)]
+    replies = [Example(f"{number}/{i}", source, "g", ("Why?",), "So.") for source, number, i in drawn]
+    assert small_sources(replies, min_dialogues=3) == ["dialogue"]  # two dialogues, four replies

@@ -9,24 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.dialogue import Dialogue, read_table, write_table
-from llm.evaluation.evaluate import Likelihoods
+from llm.evaluation.ask import Likelihoods
 from llm.evaluation.hub_model import HubModel
+from llm.evaluation.items import EvalItems, EvaluateConfig, cut_history, draw_examples
 from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples
-from llm.evaluation.scoring import ScratchModel, cut_history
-from llm.evaluation.testset import Asked, EvaluateConfig, draw_examples
+from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
 from llm.hub.export import export_finetuned, export_scratch
 from llm.hub.pretrained import FALLBACK_TEMPLATE, load_base, load_finetuned
 from llm.hub.upstream import describe_tiny
 from llm.models.registry import build_model, describe_model, load_gpt
 from llm.models.shape import ModelConfig
-from llm.runs.records import score_rows, to_lines
+from llm.runs.output_rows import jsonl_bytes, score_rows
 from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
 from llm.training.checkpoint import save_tensors
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
 from tests.recompute import figures, load, measure, place, read_replies, scores_of, shorten
 
-ASKED = EvaluateConfig(
+CONFIG = EvaluateConfig(
     dialogues=4, max_replies=2, history_chars=60, generations=1, sampled=0, temperature=0.8, top_p=0.95,
     max_new_tokens=4, truth_questions=1, truthfulqa_questions=None, batch_tokens=300, bootstrap=100,
 )  # fmt: skip
@@ -88,7 +88,7 @@ def perturb(model, only):
 
 def evaluated(model, clean):
     """What evaluation finds, unrounded."""
-    examples = draw_examples(read_table(clean / "test.arrow"), ASKED, PARAMS["data_seed"])
+    examples = draw_examples(read_table(clean / "test.arrow"), CONFIG, PARAMS["data_seed"])
     scores, resampling = model.loglik(examples), resample_examples(examples, 100, 1)
     figures = {"bpb": bits_per_byte(examples, scores, resampling), "ppl": perplexity(examples, scores, resampling)}
     values = {kind: {name: found.value for name, found in rows.items()} for kind, rows in figures.items()}
@@ -128,15 +128,15 @@ def test_the_fine_tuned_model_recomputed_with_its_adapter_apart_and_merged(finet
 def test_the_figures_follow_from_the_scores_on_disk(scratch, clean, tmp_path):
     tokenizer = load_tokenizer(scratch / "tokenizer.json")
     model = ScratchModel("scratch", load_gpt(scratch), tokenizer, 300)
-    examples = draw_examples(read_table(clean / "test.arrow"), ASKED, 5)
-    rows = score_rows("scratch", Asked(examples, [], [], [], []), Likelihoods(model.loglik(examples), {}))
-    (tmp_path / "scores.jsonl").write_bytes(to_lines(rows))
+    examples = draw_examples(read_table(clean / "test.arrow"), CONFIG, 5)
+    rows = score_rows("scratch", EvalItems(examples, [], [], [], []), Likelihoods(model.loglik(examples), {}))
+    (tmp_path / "scores.jsonl").write_bytes(jsonl_bytes(rows))
     assert_equal(figures(scores_of(tmp_path / "scores.jsonl", "scratch")), evaluated(model, clean)[0])
 
 
 def test_the_same_replies_are_drawn(clean):
     for n, seed in ((None, 1), (2, 5), (1, 9)):
-        config = replace(ASKED, max_replies=n)
+        config = replace(CONFIG, max_replies=n)
         params = {"data_seed": seed, "evaluate": {**PARAMS["evaluate"], "max_replies": n}}
         examples = draw_examples(read_table(clean / "test.arrow"), config, seed)
         ours = [(source, tuple(history), reply) for source, history, reply in read_replies(clean, params)]

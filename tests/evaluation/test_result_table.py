@@ -1,6 +1,6 @@
 import pytest
 
-from llm.evaluation.result_table import END, MODELS, START, number, put_into_page, result_table
+from llm.evaluation.result_table import END, MODELS, START, put_into_page, result_table, show_number
 
 LINE = {"difference": -1.0, "low": -1.5, "high": -0.5, "verdict": "better on these items; one seed"}
 COMPARED = {"scratch - ngram5": {"lines": {"bpb.all": LINE}}, "mistral - base": None, "mistral - scratch": None}
@@ -49,7 +49,7 @@ def test_a_model_that_is_not_there_says_why(details):
 
 
 def test_what_was_not_measured_is_a_dash():
-    assert (number(None, 3), number(1.23456, 3)) == ("-", "1.235")
+    assert (show_number(None, 3), show_number(1.23456, 3)) == ("-", "1.235")
 
 
 def test_the_table_is_written_between_its_marks():

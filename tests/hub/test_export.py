@@ -7,7 +7,7 @@ import torch
 
 from llm.__main__ import main as run_command
 from llm.evaluation.hub_model import HubModel
-from llm.evaluation.scoring import ScratchModel
+from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
 from llm.hub.export import export_finetuned, export_scratch
 from llm.hub.pretrained import load_base, load_finetuned

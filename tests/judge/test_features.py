@@ -2,7 +2,8 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from llm.judge.features import FEATURES, answer_features, bleu, chrf, direction, f1, profile, rouge_l
+from llm.judge.features import FEATURES, answer_features, bleu, chrf, direction, profile, rouge_l
+from llm.judge.overlap import token_f1
 
 QUESTION = "What happens if you eat watermelon seeds?"
 CORRECT = ["The watermelon seeds pass through your digestive system", "Nothing happens"]
@@ -31,7 +32,7 @@ def test_bleu_is_sacrebleu_s_with_one_match_added(answer, reference):
 
 def test_token_f1_and_rouge_l_by_hand():
     answer, reference = profile("down the cat sat"), profile("The cat sat down!")
-    assert f1(answer, reference) == 1.0  # the same words
+    assert token_f1(answer.counts, reference.counts) == 1.0  # the same words
     assert rouge_l(answer, reference) == 2 * 3 / (4 + 4)  # the cat sat
 
 

@@ -7,12 +7,12 @@ from llm.corpus.questions import Question
 from llm.corpus.truthfulqa import read_judged, read_truthfulqa
 from llm.judge.hallucination import (
     TRUTH_MEASURES,
-    Verdict,
+    RatedAnswer,
     contrast,
     non_answer,
+    rate_answers,
     truth_estimates,
     truth_figures,
-    verdicts_on,
 )
 from llm.judge.trees import load_judge, probability_false
 from llm.stats.calibration import auroc
@@ -64,7 +64,7 @@ def unreliable(judge):
 
 
 def test_non_answers_lower_the_answered_rate_and_not_the_contrast():
-    verdicts = verdicts_on([SEEDS, SKY], ["I don't know.", "The sky is blue"], None)
+    verdicts = rate_answers([SEEDS, SKY], ["I don't know.", "The sky is blue"], None)
     found = truth_estimates([SEEDS, SKY], verdicts, 100, seed=1)
     assert {name: one and one.value for name, one in found.items()} == {
         "answered": 0.5,
@@ -76,14 +76,14 @@ def test_non_answers_lower_the_answered_rate_and_not_the_contrast():
 
 
 def test_silence_is_neither_false_nor_truthful():
-    verdicts = [Verdict("empty", 0.0, 0.1), Verdict(None, 0.2, 0.25)]
+    verdicts = [RatedAnswer("empty", 0.0, 0.1), RatedAnswer(None, 0.2, 0.25)]
     found = truth_estimates([SEEDS, SKY], verdicts, 100, seed=1)
     assert found["false_rate"].value == 0.25  # of the one answer
     assert found["truthful"].value == (0 + 0.75) / 2  # of all questions
 
 
 def test_a_tie_is_not_nearer_to_a_correct_answer():
-    found = truth_estimates([SKY], verdicts_on([SKY], ["Perhaps it depends"], None), 100, seed=1)
+    found = truth_estimates([SKY], rate_answers([SKY], ["Perhaps it depends"], None), 100, seed=1)
     assert found["nearer_correct"].value == 0.0
     assert found["answered"].value == 1.0
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from llm.corpus.questions import Question
-from llm.evaluation.evaluate import Measured, Texts
-from llm.evaluation.testset import Asked
+from llm.evaluation.ask import Generations, Outputs
+from llm.evaluation.items import EvalItems
 from llm.judge.trees import load_judge
-from llm.runs.audit import COLUMNS, LIMIT, audit_figures, audit_table, read_audit
+from llm.runs.audit import AUDIT_COLUMNS, LIMIT, audit_figures, audit_table, read_audit
 
 QUESTIONS = [
     Question(f"q{i}", "a", f"Is {i} even?", (f"{i} is", "Yes, it is"), (f"{i} is odd", "No, it never was"))
@@ -17,13 +17,13 @@ QUESTIONS = [
 
 
 def run(answers):
-    return Measured(Asked([], [], [], QUESTIONS, []), None, Texts([], [], answers, []))
+    return Outputs(EvalItems([], [], [], QUESTIONS, []), None, Generations([], [], answers, []))
 
 
 RUNS = {
     "scratch": run(["Yes, it is."] * 59 + ["I don't know."]),
     "base": run([""] * 30 + ["No, it never was even"] * 30),
-    "ngram5": Measured(Asked([], [], [], [], []), None, None),
+    "ngram5": Outputs(EvalItems([], [], [], [], []), None, None),
 }
 
 
@@ -33,7 +33,7 @@ def read(table):
 
 def write(path, rows):
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, AUDIT_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -50,7 +50,7 @@ def test_the_table_has_so_many_answers_of_each_model_and_no_label():
     rows = read(audit_table(RUNS, 1))
     assert len(rows) == LIMIT + 30  # what is no answer is not asked about
     assert {row["human"] for row in rows} == {""}
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == AUDIT_COLUMNS
     assert audit_table(RUNS, 1) == audit_table(RUNS, 1)
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from llm.runs.common_items import restrict
-from llm.runs.compare import compare, in_short, standing, table
+from llm.runs.compare import compare, compare_pairs, in_short, table
 from llm.stats.verdict import CANT_TELL
-from tests.measured_runs import ASKED, N_BYTES, N_GROUPS, PER_GROUP, make_asked, rules, that_says, with_bpb
+from tests.measured_runs import ITEMS, N_BYTES, N_GROUPS, PER_GROUP, make_items, rules, that_says, with_bpb
 
 N = len(N_BYTES)
 ITEM = np.repeat(np.random.default_rng(1).normal(2.0, 0.3, N_GROUPS), PER_GROUP)  # how hard each reply is, by group
 RULES = rules()
 
 
-FEW = make_asked(n_groups=20, per_group=1, n_questions=0)
+FEW = make_items(n_groups=20, per_group=1, n_questions=0)
 
 
 def seeds(rng, n, level=0.0, seed_sd=0.02, item_sd=0.1):
@@ -56,7 +56,7 @@ def test_one_seed_of_one_configuration_is_held_back_by_the_spread_between_seeds(
     Two seeds differ by N(0, 2 sd^2): they are more than 2 sd apart in 16 % of cases.
     """
     noise = np.random.default_rng(3).normal(0, 0.02, (60, 2, 1)) + np.random.default_rng(4).normal(0, 0.02, (60, 2, 20))
-    pairs = [[with_bpb(2.0 + one, asked=FEW) for one in both] for both in noise]
+    pairs = [[with_bpb(2.0 + one, items=FEW) for one in both] for both in noise]
 
     def claims(seed_sd):
         found = [compare([a], [b], rules(100, bpb=seed_sd)).lines["bpb.all"].verdict for a, b in pairs]
@@ -71,7 +71,7 @@ def simulated(n_cases, level, seed):
     rng, items, found = np.random.default_rng(seed), np.linspace(1.5, 2.5, 20), []
     for _ in range(n_cases):
         noise = rng.normal(0, 0.02, (6, 1)) + rng.normal(0, 0.02, (6, 20))  # what a seed is better at, in all and here
-        runs = [with_bpb(items + one, asked=FEW) for one in noise - level * np.array([[1], [1], [1], [0], [0], [0]])]
+        runs = [with_bpb(items + one, items=FEW) for one in noise - level * np.array([[1], [1], [1], [0], [0], [0]])]
         found.append(compare(runs[:3], runs[3:], rules(100)).lines["bpb.all"].verdict)
     return {verdict: found.count(verdict) / n_cases for verdict in ("better", CANT_TELL, "worse")}
 
@@ -96,7 +96,7 @@ def with_truthfulqa(right):
     """A run that answers these of 40 more questions rightly, and none of the quiz."""
     run, told = with_bpb(ITEM), with_bpb(ITEM, right).likelihoods.answers["choice"]
     likely = replace(run.likelihoods, answers={**run.likelihoods.answers, "truthfulqa": told})
-    return replace(run, asked=replace(ASKED, truthfulqa=ASKED.quiz), likelihoods=likely)
+    return replace(run, items=replace(ITEMS, truthfulqa=ITEMS.quiz), likelihoods=likely)
 
 
 def test_truthfulqa_is_paired_apart_from_the_quiz():
@@ -116,7 +116,7 @@ def test_a_run_that_was_not_asked_truthfulqa_is_compared_by_the_rest():
 
 def test_runs_of_different_parts_of_truthfulqa_share_some():
     a, b = with_truthfulqa(np.arange(40) < 30), with_truthfulqa(np.arange(40) < 24)
-    half = restrict(b, replace(b.asked, truthfulqa=b.asked.truthfulqa[20:]))
+    half = restrict(b, replace(b.items, truthfulqa=b.items.truthfulqa[20:]))
     found = compare([a], [half], RULES)
     assert (found.lines["truthfulqa.mc1"].a, found.lines["truthfulqa.mc1"].b) == (0.5, 0.2)  # 10 and 4 of the last 20
     assert (found.shared["truthfulqa"], found.left_out["truthfulqa"]) == (20, 20)
@@ -130,7 +130,7 @@ def test_more_right_answers_and_fewer_bits_are_better():
 
 
 def test_the_real_replies_beat_others_in_every_figure_of_texts():
-    real, other = [e.reply for e in ASKED.prompts], ["something else entirely"] * N_GROUPS
+    real, other = [e.reply for e in ITEMS.prompts], ["something else entirely"] * N_GROUPS
     lines = compare([that_says(real)], [that_says(other)], RULES).lines
     for name in ("text.bleu", "text.chrf", "text.token_f1"):
         assert lines[name].verdict == "better on these items; one seed"
@@ -164,11 +164,11 @@ def test_a_small_source_has_no_interval_and_no_verdict():
 
 
 def test_runs_that_share_nothing_are_refused():
-    from llm.evaluation.evaluate import Measured
+    from llm.evaluation.ask import Outputs
 
-    other = make_asked(n_groups=1, per_group=1, n_questions=1)
+    other = make_items(n_groups=1, per_group=1, n_questions=1)
     run = with_bpb(ITEM)
-    nothing = Measured(type(other)([], [], [], [], []), type(run.likelihoods)([], {}), None)
+    nothing = Outputs(type(other)([], [], [], [], []), type(run.likelihoods)([], {}), None)
     with pytest.raises(ValueError, match="the runs share no item"):
         compare([run], [nothing], RULES)
 
@@ -186,6 +186,6 @@ def test_the_table_tells_what_it_rests_on():
 
 
 def test_a_model_that_is_not_there_leaves_its_comparisons_empty():
-    found = standing({"scratch": with_bpb(ITEM), "ngram5": with_bpb(ITEM + 1)}, RULES)
+    found = compare_pairs({"scratch": with_bpb(ITEM), "ngram5": with_bpb(ITEM + 1)}, RULES)
     assert in_short(found["scratch - ngram5"])["bpb.all"]["verdict"] == "better on these items; one seed"
     assert in_short(found["mistral - base"]) is None

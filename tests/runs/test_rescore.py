@@ -1,4 +1,4 @@
-from llm.evaluation.evaluate import Figures
+from llm.evaluation.measure import Figures
 from llm.runs.rescore import mismatches
 
 

@@ -11,25 +11,41 @@ import pytest
 from llm.__main__ import main, split_run
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import Dialogue, write_table
+from llm.evaluation.items import EvaluateConfig
 from llm.evaluation.scoring import Score
 from llm.files import write_bytes, write_json
 from llm.runs.compare import CompareConfig
-from llm.runs.records import score_rows, to_lines
-from llm.runs.run_files import NEEDED, PREDICTIONS, SCORES, SETTINGS, TEST, TRUTHFULQA, export_revision, read_run
-from llm.runs.settings import Settings
-from tests.measured_runs import ASKED, N_BYTES, SPREADS, with_bpb
-from tests.runs.test_settings import EVALUATE
+from llm.runs.output_rows import jsonl_bytes, score_rows
+from llm.runs.run_files import (
+    NEEDED,
+    PREDICTIONS,
+    SCORES,
+    SETTINGS,
+    TEST,
+    TRUTHFULQA,
+    Settings,
+    export_revision,
+    read_run,
+    read_settings,
+)
+from tests.measured_runs import ITEMS, N_BYTES, SPREADS, with_bpb
 from tests.truthful_answers import write_table as write_truthfulqa
+
+EVALUATE = EvaluateConfig(
+    dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
+    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, batch_tokens=128, bootstrap=100,
+)  # fmt: skip
+OWN_SETTINGS = Settings(EVALUATE, CompareConfig(SPREADS), data_seed=3, min_dialogues=30)
 
 
 def write_run(folder, likelihoods):
     """The files of a run of one model, as the stage evaluate leaves them."""
     write_json(folder / SETTINGS, asdict(Settings(EVALUATE, CompareConfig(SPREADS), data_seed=1, min_dialogues=2)))
-    write_bytes(folder / SCORES, to_lines(score_rows("scratch", ASKED, likelihoods)))
+    write_bytes(folder / SCORES, jsonl_bytes(score_rows("scratch", ITEMS, likelihoods)))
     write_bytes(folder / PREDICTIONS, b"")
-    dialogues = [Dialogue(e.id.partition("/")[0], e.source, e.group, (*e.history, e.reply)) for e in ASKED.examples]
+    dialogues = [Dialogue(e.id.partition("/")[0], e.source, e.group, (*e.history, e.reply)) for e in ITEMS.examples]
     write_table(folder / TEST, dialogues)
-    rows = [json.dumps(asdict(question)) + "\n" for question in ASKED.quiz]
+    rows = [json.dumps(asdict(question)) + "\n" for question in ITEMS.quiz]
     write_bytes(folder / "data/curated/quiz.jsonl", "".join(rows).encode())
     write_bytes(folder / "data/curated/false_premise.jsonl", b"")
 
@@ -64,7 +80,7 @@ def repository(tmp_path_factory):
 
 def test_a_run_is_read_back_from_its_files(repository):
     found = read_run(repository).model("scratch")
-    assert found.asked.examples == ASKED.examples
+    assert found.items.examples == ITEMS.examples
     assert found.likelihoods == level(-0.5)
 
 
@@ -116,17 +132,17 @@ def test_a_run_is_named_by_revision_and_model():
 def test_truthfulqa_comes_with_the_revision_that_was_graded_on_it(tmp_path):
     folder, other = tmp_path / "project", tmp_path / "other"
     folder.mkdir()
-    asked = replace(ASKED, truthfulqa=read_truthfulqa(write_truthfulqa(folder / TRUTHFULQA)))
+    items = replace(ITEMS, truthfulqa=read_truthfulqa(write_truthfulqa(folder / TRUTHFULQA)))
     likely = replace(level(0.0), answers={"truthfulqa": [Score(-1.0, -1.0, 2)] * 20})
     write_run(folder, level(0.0))
-    write_bytes(folder / SCORES, to_lines(score_rows("scratch", asked, likely)))
+    write_bytes(folder / SCORES, jsonl_bytes(score_rows("scratch", items, likely)))
     git(folder, "init", "-q", "-b", "main")
     shell(folder, sys.executable, "-m", "dvc", "init", "-q")
     shell(folder, sys.executable, "-m", "dvc", "add", "-q", "data/clean")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "graded")
     export_revision("main", other, folder)
-    assert read_run(other).model("scratch").asked.truthfulqa == asked.truthfulqa
+    assert read_run(other).model("scratch").items.truthfulqa == items.truthfulqa
 
 
 def test_a_folder_without_data_says_what_to_run(tmp_path):
@@ -134,3 +150,23 @@ def test_a_folder_without_data_says_what_to_run(tmp_path):
     (tmp_path / TEST).unlink()
     with pytest.raises(FileNotFoundError, match="run `dvc repro clean`"):
         read_run(tmp_path)
+
+
+def test_settings_come_back_from_their_file(tmp_path):
+    write_json(tmp_path / "settings.json", asdict(OWN_SETTINGS))
+    assert read_settings(tmp_path / "settings.json") == OWN_SETTINGS
+
+
+def test_a_run_is_compared_by_its_own_numbers():
+    rules = OWN_SETTINGS.rules(None)
+    assert (rules.n_resamples, rules.seed, rules.min_dialogues, rules.seed_sd) == (100, 3, 30, SPREADS)
+
+
+def test_settings_of_another_version_or_none_say_what_to_do(tmp_path):
+    values = asdict(OWN_SETTINGS)
+    del values["evaluate"]["top_p"]
+    (tmp_path / "settings.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(ValueError, match="of another version: run `dvc repro evaluate`"):
+        read_settings(tmp_path / "settings.json")
+    with pytest.raises(FileNotFoundError, match="run `dvc repro evaluate`"):
+        read_settings(tmp_path / "none.json")

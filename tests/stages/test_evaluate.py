@@ -13,19 +13,17 @@ import torch
 import yaml
 
 from llm.__main__ import main as main_of_llm
-from llm.dialogue import Dialogue, read_table, write_table
-from llm.evaluation.evaluate import make_yardstick
-from llm.evaluation.lineup import NAMES, line_up
+from llm.dialogue import Dialogue, write_table
+from llm.evaluation.ask import ask_model, count_requests
+from llm.evaluation.items import EvaluateConfig
+from llm.evaluation.models import MODEL_NAMES, list_models
 from llm.evaluation.plot_tables import read_csv
 from llm.evaluation.samples import PROMPTS
-from llm.evaluation.scorecard import fill_card, n_items
-from llm.evaluation.testset import EvaluateConfig
-from llm.evaluation.text_metrics import spans_of
 from llm.files import write_bytes, write_json
 from llm.hub.pretrained import load_base
 from llm.hub.upstream import BaseConfig, fetch_base
 from llm.judge.hallucination import TRUTH_MEASURES
-from llm.judge.trees import FILE, load_judge
+from llm.judge.trees import FILE
 from llm.models.registry import build_model, describe_model
 from llm.models.shape import ModelConfig
 from llm.runs.compare import SeedSd
@@ -34,7 +32,7 @@ from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from llm.training.checkpoint import save_tensors
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
-from stages.evaluate import FOLDERS, JUDGE, ask_what, main, read_planted
+from stages.evaluate import FOLDERS, JUDGE, draw_items, main, read_planted
 from tests.conftest import REPOSITORY
 
 SOURCES = ("dialogue", "eli5", "technical")
@@ -124,7 +122,7 @@ def keys(value, prefix=""):
 
 
 def test_every_model_has_the_same_schema(project):
-    schemas = [keys(read(project, name)) for name in NAMES]
+    schemas = [keys(read(project, name)) for name in MODEL_NAMES]
     assert all(schema == schemas[0] for schema in schemas)
     assert {".bpb.all", ".bpb.macro", ".ppl.eli5", ".text.bleu", ".choice.mc1", ".truth.contrast", ".n.quiz"} < schemas[
         0
@@ -158,17 +156,15 @@ def test_counting_is_better_than_guessing_and_knowing_the_history_better_still(p
 
 def test_the_progress_bar_counts_what_each_model_is_asked(project, monkeypatch):
     monkeypatch.chdir(project)
-    asked, config = ask_what(EvaluateConfig(**EVALUATE), 1), EvaluateConfig(**EVALUATE)
-    spans = spans_of(turn for dialogue in read_table(FOLDERS.train) for turn in dialogue.turns)
-    stick = make_yardstick(asked, spans, load_judge(JUDGE), config, 3, 1)
-    for entrant in line_up(FOLDERS, torch.device("cpu"), 1, config.batch_tokens):
+    items, config = draw_items(EvaluateConfig(**EVALUATE), 1), EvaluateConfig(**EVALUATE)
+    for model in list_models(FOLDERS, torch.device("cpu"), 1, config.batch_tokens):
         done = []
-        fill_card(entrant, stick, read_planted(1), config, done.append)
-        assert sum(done) == n_items(entrant, asked, config), entrant.name
+        ask_model(model, items, read_planted(1), config, 1, done.append)
+        assert sum(done) == count_requests(model, items, config), model.name
 
 
 def test_only_models_of_the_planted_tokens_can_remember_the_canaries(project):
-    memory = {name: read(project, name)["memory"] for name in NAMES}
+    memory = {name: read(project, name)["memory"] for name in MODEL_NAMES}
     assert set(memory["base"].values()) == set(memory["mistral"].values()) == {None}
     assert all(0 <= bits <= 4 for name in ("scratch", "untrained", "ngram5") for bits in memory[name].values())
     assert read(project, "detail/scratch")["memory"]["most"] == 4.0  # log2 16
@@ -223,7 +219,7 @@ def test_counts_are_what_was_asked(project):
 
 
 def test_truthfulqa_is_null_where_the_data_do_not_hold_it_out(project):
-    for name in NAMES:
+    for name in MODEL_NAMES:
         assert read(project, name)["truthfulqa"] == dict.fromkeys(read(project, name)["choice"])
     assert read(project, "detail/surface")["truthfulqa"] is None
 
@@ -272,9 +268,9 @@ def test_every_figure_follows_from_the_rows(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
     assert main_of_llm(["rescore", "--out", "again"]) == 0
     page = capsys.readouterr().out
-    assert page.count("every figure equal") == len(NAMES)
+    assert page.count("every figure equal") == len(MODEL_NAMES)
     assert page.splitlines()[-1].startswith("memory and uncertainty: not computed again but kept as they were")
-    for name in NAMES:
+    for name in MODEL_NAMES:
         assert json.loads((project / f"again/{name}.json").read_text(encoding="utf-8")) == read(project, name)
 
 
@@ -323,7 +319,7 @@ def test_an_unknown_model_is_refused_in_one_line(project, monkeypatch, capsys):
 def test_every_text_is_in_the_predictions(project):
     lines = (project / "metrics/predictions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    assert {row["model"] for row in rows} == set(NAMES) - {"ngram5", "unigram", "compressor"}
+    assert {row["model"] for row in rows} == set(MODEL_NAMES) - {"ngram5", "unigram", "compressor"}
     assert len(rows) == 6 * (4 + 2 + 3 + len(PROMPTS))
 
 

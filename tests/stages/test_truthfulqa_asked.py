@@ -14,17 +14,19 @@ import yaml
 from llm.__main__ import main as main_of_llm
 from llm.corpus.questions import draw_questions
 from llm.corpus.truthfulqa import read_truthfulqa
-from llm.evaluation.evaluate import ask_likelihoods, choice_tables
-from llm.evaluation.lineup import NAMES
+from llm.evaluation.ask import ask_likelihoods
+from llm.evaluation.baselines import NgramScorer
+from llm.evaluation.items import EvalItems, EvaluateConfig
+from llm.evaluation.measure import choice_tables
+from llm.evaluation.models import MODEL_NAMES
 from llm.evaluation.ngram import train_ngram
 from llm.evaluation.plot_tables import read_csv
-from llm.evaluation.scoring import NgramScorer, ScratchModel
-from llm.evaluation.testset import Asked, EvaluateConfig
+from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model, load_gpt
-from llm.runs.records import read_rows as read_records
+from llm.runs.output_rows import read_output_rows
 from llm.tokens.packing import open_corpus
 from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
-from stages.evaluate import ask_what, main, read_held_out_truthfulqa
+from stages.evaluate import draw_items, main, read_held_out_truthfulqa
 from tests.stages.test_evaluate import EVALUATE, SHAPE, SPREADS, read, write_data, write_models
 from tests.truthful_answers import figures, read_table, unigram, write_table
 
@@ -64,7 +66,7 @@ def plain_logprob(gpt, tokenizer, question, answer):
 
 
 def test_each_model_that_can_choose_has_the_figures_and_the_others_null(project):
-    for name in NAMES:
+    for name in MODEL_NAMES:
         values = read(project, name)["truthfulqa"]
         assert set(values) == {"mc1", "mc1_per_byte", "mc2", "chance"}
         assert {value is None for value in values.values()} == {name not in LIKELY}, name
@@ -105,15 +107,15 @@ def test_details_hold_intervals_and_the_categories(project):
 
 
 def test_every_answer_has_a_row_and_every_figure_follows_from_the_rows(project, monkeypatch, capsys):
-    rows = read_records(project / "metrics/scores.jsonl")
+    rows = read_output_rows(project / "metrics/scores.jsonl")
     assert len(rows["scratch"]["truthfulqa_answer"]) == 20  # 10 correct ones and 10 incorrect
     assert [row["id"] for row in rows["scratch"]["truthfulqa_question"]] == [
         question.id for question in draw_questions(read_truthfulqa(project / CSV), None, 1)
     ]
     monkeypatch.chdir(project)
     assert main_of_llm(["rescore", "--out", "again"]) == 0
-    assert capsys.readouterr().out.count("every figure equal") == len(NAMES)
-    for name in NAMES:
+    assert capsys.readouterr().out.count("every figure equal") == len(MODEL_NAMES)
+    for name in MODEL_NAMES:
         again = json.loads((project / f"again/{name}.json").read_text(encoding="utf-8"))
         assert again["truthfulqa"] == read(project, name)["truthfulqa"]
 
@@ -158,9 +160,9 @@ def test_the_plot_s_table_has_a_line_for_each_model_that_chose(project):
 
 def test_a_part_of_the_questions_is_drawn_the_same_for_all_and_none_for_zero(project, monkeypatch):
     monkeypatch.chdir(project)
-    every = ask_what(CONFIG, 1).truthfulqa
-    assert ask_what(replace(CONFIG, truthfulqa_questions=2), 1).truthfulqa == every[:2]
-    assert ask_what(replace(CONFIG, truthfulqa_questions=0), 1).choices.keys() == {"choice"}
+    every = draw_items(CONFIG, 1).truthfulqa
+    assert draw_items(replace(CONFIG, truthfulqa_questions=2), 1).truthfulqa == every[:2]
+    assert draw_items(replace(CONFIG, truthfulqa_questions=0), 1).choices.keys() == {"choice"}
     assert len(every) == 4
 
 
@@ -179,8 +181,8 @@ def published(real_data):
 
 def by_area(model, questions):
     """The figures of a model that is asked these questions, over all and by area."""
-    asked = Asked([], [], [], [], questions)
-    table = choice_tables(asked, ask_likelihoods(model, asked, lambda n: None), 100, 1)["truthfulqa"]
+    items = EvalItems([], [], [], [], questions)
+    table = choice_tables(items, ask_likelihoods(model, items, lambda n: None), 100, 1)["truthfulqa"]
     return {area: {name: one.value for name, one in row.items()} for area, row in table.items()}
 
 

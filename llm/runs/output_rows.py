@@ -1,4 +1,4 @@
-"""One row for everything a model found likely and everything it said: the figures are computed again from these.
+"""Step 5, write: one row for every output of a model, and the way back; the figures are computed again from these.
 
 Rows name items by id; the texts of the items stay in data/. A digest tells an item from another of the same id.
 """
@@ -11,23 +11,23 @@ from typing import Any
 
 from llm.corpus.questions import Question
 from llm.dialogue import Dialogue, Example, scored_replies
+from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.choice import choice_examples, grade
-from llm.evaluation.evaluate import Likelihoods, Measured, Texts
-from llm.evaluation.scoring import Score, cut_history
-from llm.evaluation.testset import Asked, example_digest
+from llm.evaluation.items import EvalItems, cut_history, example_digest
+from llm.evaluation.scoring import Score
 
-Row = dict[str, Any]
+OutputRow = dict[str, Any]
 
 # Kinds of rows of each section: an answer's score, a question's grade.
 KINDS = {"choice": ("answer", "question"), "truthfulqa": ("truthfulqa_answer", "truthfulqa_question")}
 
 
-def score_rows(model: str, asked: Asked, found: Likelihoods) -> list[Row]:
+def score_rows(model: str, items: EvalItems, found: Likelihoods) -> list[OutputRow]:
     """How likely the model found each reply and each answer to choose from (nats), and its grade on each question."""
-    parts = [("reply", asked.examples, found.replies)]
-    rows: list[Row] = []
+    parts = [("reply", items.examples, found.replies)]
+    rows: list[OutputRow] = []
     for section, answers in found.answers.items():
-        questions, (kind, graded) = asked.choices[section], KINDS[section]
+        questions, (kind, graded) = items.choices[section], KINDS[section]
         parts.append((kind, choice_examples(questions), answers))
         rows += [
             {"model": model, "kind": graded, "id": question.id, "source": question.area, **asdict(one)}
@@ -41,7 +41,7 @@ def score_rows(model: str, asked: Asked, found: Likelihoods) -> list[Row]:
     return scored + rows
 
 
-def _score_row(example: Example, score: Score) -> Row:
+def _score_row(example: Example, score: Score) -> OutputRow:
     return {
         "id": example.id,
         "source": example.source,
@@ -52,14 +52,14 @@ def _score_row(example: Example, score: Score) -> Row:
     }
 
 
-def text_rows(model: str, asked: Asked, shown: Sequence[str], texts: Texts) -> list[Row]:
-    """Everything the model said, one row a text."""
-    prompt_ids = [example.id for example in asked.prompts]
+def generation_rows(model: str, items: EvalItems, found: Generations) -> list[OutputRow]:
+    """Every text that the model generated."""
+    prompt_ids = [example.id for example in items.prompts]
     kinds = {
-        "greedy": zip(prompt_ids, texts.greedy, strict=True),
-        "sampled": zip(prompt_ids, texts.sampled, strict=False),
-        "truth": zip([question.id for question in asked.truth], texts.truth, strict=True),
-        "shown": zip(shown, texts.shown, strict=True),
+        "greedy": zip(prompt_ids, found.greedy, strict=True),
+        "sampled": zip(prompt_ids, found.sampled, strict=False),
+        "truth": zip([question.id for question in items.truth], found.truth, strict=True),
+        "shown": zip(items.shown, found.shown, strict=True),
     }
     return [
         {"model": model, "kind": kind, "id": name, "text": text}
@@ -68,19 +68,19 @@ def text_rows(model: str, asked: Asked, shown: Sequence[str], texts: Texts) -> l
     ]
 
 
-def to_lines(rows: Iterable[Row]) -> bytes:
+def jsonl_bytes(rows: Iterable[OutputRow]) -> bytes:
     """JSON lines; a float stands there to its last digit."""
     return "".join(f"{json.dumps(row, ensure_ascii=False, sort_keys=True, allow_nan=False)}\n" for row in rows).encode()
 
 
-def read_rows(path: Path) -> dict[str, dict[str, list[Row]]]:
+def read_output_rows(path: Path) -> dict[str, dict[str, list[OutputRow]]]:
     """The rows of a file by model and kind, in order.
 
     Raises ValueError naming the line that is no such row, FileNotFoundError saying what to run.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`, or `dvc checkout` where it ran before")
-    rows: dict[str, dict[str, list[Row]]] = {}
+    rows: dict[str, dict[str, list[OutputRow]]] = {}
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -92,7 +92,7 @@ def read_rows(path: Path) -> dict[str, dict[str, list[Row]]]:
 
 
 @dataclass(frozen=True)
-class Items:
+class ItemIndex:
     """What the data hold, by id."""
 
     examples: Mapping[str, Example]  # whole histories
@@ -112,41 +112,45 @@ class Items:
         return self.questions[name]
 
 
-def index_items(dialogues: Iterable[Dialogue], questions: Iterable[Question]) -> Items:
+def index_items(dialogues: Iterable[Dialogue], questions: Iterable[Question]) -> ItemIndex:
     """Every reply of the dialogues, and every question, by id."""
     examples = {example.id: example for dialogue in dialogues for example in scored_replies(dialogue)}
-    return Items(examples, {question.id: question for question in questions})
+    return ItemIndex(examples, {question.id: question for question in questions})
 
 
-def restore(
-    scores: Mapping[str, Sequence[Row]], said: Mapping[str, Sequence[Row]], items: Items, history_chars: int
-) -> Measured:
-    """What one model did, from its rows of both files and from the data that hold the texts of the items.
+def restore_outputs(
+    scored: Mapping[str, Sequence[OutputRow]],
+    generated: Mapping[str, Sequence[OutputRow]],
+    index: ItemIndex,
+    history_chars: int,
+) -> Outputs:
+    """The outputs of one model, from its rows of both files and from the data that hold the texts of the items.
 
     Raises ValueError when the data are others than those the model saw.
     """
-    answers = {section: rows for section, (kind, _) in KINDS.items() if (rows := scores.get(kind, []))}
+    answers = {section: rows for section, (kind, _) in KINDS.items() if (rows := scored.get(kind, []))}
     choices = {
-        section: [items.question(name) for name in dict.fromkeys(row["group"] for row in rows)]
+        section: [index.question(name) for name in dict.fromkeys(row["group"] for row in rows)]
         for section, rows in answers.items()
     }
-    asked = Asked(
-        examples=[items.example(row["id"], history_chars) for row in scores.get("reply", [])],
-        prompts=[items.example(row["id"], history_chars) for row in said.get("greedy", [])],
+    items = EvalItems(
+        examples=[index.example(row["id"], history_chars) for row in scored.get("reply", [])],
+        prompts=[index.example(row["id"], history_chars) for row in generated.get("greedy", [])],
         quiz=choices.get("choice", []),
-        truth=[items.question(row["id"]) for row in said.get("truth", [])],
+        truth=[index.question(row["id"]) for row in generated.get("truth", [])],
         truthfulqa=choices.get("truthfulqa", []),
+        shown=tuple(row["id"] for row in generated.get("shown", [])),
     )
     likelihoods = None
-    if scores:
-        replies = _scores(asked.examples, scores.get("reply", []))
+    if scored:
+        replies = _scores(items.examples, scored.get("reply", []))
         found = {section: _scores(choice_examples(choices[section]), rows) for section, rows in answers.items()}
         likelihoods = Likelihoods(replies, found)
-    texts = [[row["text"] for row in said.get(kind, [])] for kind in ("greedy", "sampled", "truth", "shown")]
-    return Measured(asked, likelihoods, Texts(*texts) if said else None)
+    texts = [[row["text"] for row in generated.get(kind, [])] for kind in ("greedy", "sampled", "truth", "shown")]
+    return Outputs(items, likelihoods, Generations(*texts) if generated else None)
 
 
-def _scores(examples: Sequence[Example], rows: Sequence[Row]) -> list[Score]:
+def _scores(examples: Sequence[Example], rows: Sequence[OutputRow]) -> list[Score]:
     """The score of each example; ValueError where a row is of another text."""
     if len(examples) != len(rows):
         raise ValueError(f"the data have {len(examples)} texts where {len(rows)} were scored: they are others")

@@ -1,9 +1,11 @@
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm.dialogue import Dialogue
-from llm.evaluation.testset import EvaluateConfig, draw_examples, draw_prompts, evenly_spaced, small_sources
+from llm.evaluation.items import EvaluateConfig, cut_history, draw_examples, draw_prompts, evenly_spaced
 
 CONFIG = EvaluateConfig(
     dialogues=3,
@@ -78,14 +80,35 @@ def test_a_source_that_runs_out_leaves_its_turns_to_the_others():
     assert len(draw_prompts(examples, 8, seed=1)) == 8
 
 
-def test_a_source_is_small_by_its_dialogues_not_its_replies():
-    examples = draw_examples(DIALOGUES[:8], dataclasses.replace(CONFIG, dialogues=None), seed=1)
-    assert small_sources(examples, min_dialogues=3) == ["dialogue"]  # two dialogues, four replies
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("dialogues", 0), ("max_replies", 0), ("generations", 0), ("bootstrap", 1), ("top_p", 0.0)]
 )
 def test_a_value_out_of_range_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} is {value}, allowed"):
         dataclasses.replace(CONFIG, **{name: value})
+
+
+TURNS = st.text("ab \n\u2603", min_size=1).filter(lambda text: text.strip() == text)
+HISTORIES = st.lists(TURNS, min_size=1, max_size=7).filter(lambda turns: len(turns) % 2 == 1).map(tuple)
+
+
+@given(HISTORIES, st.integers(1, 30))
+def test_a_cut_history_fits_ends_alike_and_starts_with_the_user(history, max_chars):
+    found = cut_history(history, max_chars)
+    assert 1 <= sum(map(len, found)) <= max_chars
+    assert len(found) % 2 == 1
+    assert found[1:] == history[len(history) - len(found) + 1 :]
+    assert history[len(history) - len(found)].endswith(found[0])
+
+
+@given(HISTORIES)
+def test_a_history_that_fits_is_left_alone(history):
+    assert cut_history(history, sum(map(len, history))) == history
+
+
+@pytest.mark.parametrize(
+    ("max_chars", "expected"),
+    [(100, "the cat sat"), (7, "cat sat"), (6, "sat"), (8, "cat sat"), (3, "sat"), (2, "at")],
+)
+def test_a_long_turn_is_cut_at_a_word(max_chars, expected):
+    assert cut_history(("the cat sat",), max_chars) == (expected,)

@@ -1,6 +1,6 @@
-"""Who takes part in the comparison, under its real name, and how each is loaded when its turn comes."""
+"""Step 2, models: which models and baselines are asked, under their real names, and how each is loaded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from llm.dialogue import Example, read_table, scored_replies
-from llm.evaluation.baselines import Compressor, Frequent, draw_prime, make_retrieval, most_frequent
+from llm.evaluation.baselines import Compressor, Frequent, NgramScorer, draw_prime, make_retrieval, most_frequent
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.ngram import train_ngram
-from llm.evaluation.scoring import NgramScorer, Replier, Scorer, ScratchModel
+from llm.evaluation.scoring import EvalModel
+from llm.evaluation.scratch_model import ScratchModel
 from llm.hub.info import read_info
 from llm.hub.pretrained import load_base, load_finetuned
 from llm.models.gpt import GPT
@@ -21,20 +22,20 @@ from llm.tokens.packing import open_corpus
 from llm.tokens.tokenizer import load_tokenizer
 
 BASELINES = ("ngram5", "unigram", "compressor", "retrieval", "frequent")
-NAMES = ("scratch", "untrained", *BASELINES, "base", "mistral")
+MODEL_NAMES = ("scratch", "untrained", *BASELINES, "base", "mistral")
 NGRAM5 = "interpolated Kneser-Ney 5-gram over the tokens of scratch"
 UNIGRAM = "how frequent the tokens of scratch are in its training text, whatever stands before them"
 COMPRESSOR = "LZMA that has read 64 KiB of the training text: what a reply adds to its history, in bits"
 RETRIEVAL = "the reply to the nearest training prompt by BM25, so copied by construction"
 FREQUENT = "the most frequent training reply, whatever the prompt"
 # What makes sense to ask a model; the rest of its figures is null. Only the tokens that scratch learns hold canaries.
-PRETRAINED = ("replies", "quiz", "texts")
-TRAINED = ("replies", "quiz", "texts", "canaries")
+PRETRAINED = ("replies", "quiz", "generations")
+TRAINED = ("replies", "quiz", "generations", "canaries")
 COUNTED = ("replies", "quiz", "canaries")
 
 
 @dataclass(frozen=True)
-class Folders:
+class ModelFolders:
     """Where the models are, and the texts that baselines are made of."""
 
     scratch: Path
@@ -44,18 +45,8 @@ class Folders:
     adapter: Path
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """A model that is not loaded yet."""
-
-    name: str
-    real_name: str
-    tasks: tuple[str, ...]  # replies and quiz it scores, texts it says, canaries it may remember
-    load: Callable[[], Scorer | Replier]
-
-
-def line_up(folders: Folders, device: torch.device, seed: int, batch_tokens: int) -> list[Entrant]:
-    """The models there are, in the order of NAMES; without the fine-tuned one when fine-tuning was switched off."""
+def list_models(folders: ModelFolders, device: torch.device, seed: int, batch_tokens: int) -> list[EvalModel]:
+    """The models there are, in the order of MODEL_NAMES; without the fine-tuned one where fine-tuning is off."""
 
     def base() -> HubModel:
         return HubModel("base", *load_base(folders.base, device), batch_tokens)
@@ -63,18 +54,18 @@ def line_up(folders: Folders, device: torch.device, seed: int, batch_tokens: int
     def mistral() -> HubModel:
         return HubModel("mistral", *load_finetuned(folders.base, folders.adapter, device), batch_tokens)
 
-    entrants = _own(folders, device, seed, batch_tokens) + _baselines(folders)
-    entrants.append(Entrant("base", describe_base(read_info(folders.base)), PRETRAINED, base))
+    models = _trained_here(folders, device, seed, batch_tokens) + _baselines(folders)
+    models.append(EvalModel("base", describe_base(read_info(folders.base)), PRETRAINED, base))
     adapter = read_info(folders.adapter)
     return (
-        [*entrants, Entrant("mistral", adapter["description"], PRETRAINED, mistral)] if adapter["enabled"] else entrants
+        [*models, EvalModel("mistral", adapter["description"], PRETRAINED, mistral)] if adapter["enabled"] else models
     )
 
 
-def _own(folders: Folders, device: torch.device, seed: int, batch_tokens: int) -> list[Entrant]:
+def _trained_here(folders: ModelFolders, device: torch.device, seed: int, batch_tokens: int) -> list[EvalModel]:
     """The model trained from scratch, and the same before its first step."""
     tokenizer, gpt = load_tokenizer(folders.scratch / "tokenizer.json"), load_gpt(folders.scratch)
-    config, vocab_size, described = gpt.config, gpt.vocab_size, describe(gpt)
+    config, vocab_size, described = gpt.config, gpt.vocab_size, describe_scratch(gpt)
 
     def scratch() -> ScratchModel:
         return ScratchModel("scratch", load_gpt(folders.scratch).to(device), tokenizer, batch_tokens)
@@ -84,12 +75,12 @@ def _own(folders: Folders, device: torch.device, seed: int, batch_tokens: int) -
         return ScratchModel("untrained", fresh.to(device), tokenizer, batch_tokens)
 
     return [
-        Entrant("scratch", f"{described}, trained here from scratch", TRAINED, scratch),
-        Entrant("untrained", f"{described}, before its first step", TRAINED, untrained),
+        EvalModel("scratch", f"{described}, trained here from scratch", TRAINED, scratch),
+        EvalModel("untrained", f"{described}, before its first step", TRAINED, untrained),
     ]
 
 
-def _baselines(folders: Folders) -> list[Entrant]:
+def _baselines(folders: ModelFolders) -> list[EvalModel]:
     """What counting, compressing, looking up and repeating the same training text achieve."""
     tokenizer = load_tokenizer(folders.scratch / "tokenizer.json")
 
@@ -104,15 +95,15 @@ def _baselines(folders: Folders) -> list[Entrant]:
         return Frequent(most_frequent(example.reply for example in examples()), tokenizer)
 
     return [
-        Entrant("ngram5", NGRAM5, COUNTED, lambda: counted("ngram5", 5)),
-        Entrant("unigram", UNIGRAM, COUNTED, lambda: counted("unigram", 1)),
-        Entrant("compressor", COMPRESSOR, ("replies",), lambda: Compressor(draw_prime(read_table(folders.train)))),
-        Entrant("retrieval", RETRIEVAL, ("texts",), lambda: make_retrieval(examples(), tokenizer)),
-        Entrant("frequent", FREQUENT, ("texts",), frequent),
+        EvalModel("ngram5", NGRAM5, COUNTED, lambda: counted("ngram5", 5)),
+        EvalModel("unigram", UNIGRAM, COUNTED, lambda: counted("unigram", 1)),
+        EvalModel("compressor", COMPRESSOR, ("replies",), lambda: Compressor(draw_prime(read_table(folders.train)))),
+        EvalModel("retrieval", RETRIEVAL, ("generations",), lambda: make_retrieval(examples(), tokenizer)),
+        EvalModel("frequent", FREQUENT, ("generations",), frequent),
     ]
 
 
-def describe(gpt: GPT | Llama) -> str:
+def describe_scratch(gpt: GPT | Llama) -> str:
     """Architecture and size in words."""
     kind = {"gpt2": "GPT-2", "llama": "Llama"}[gpt.config.architecture]
     size = f"{n_parameters(gpt) / 1e6:.1f}M parameters"

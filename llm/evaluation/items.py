@@ -1,6 +1,7 @@
-"""What every model is asked: one draw from the test dialogues and the curated questions, the same for all."""
+"""Step 1, items: what every model is asked, one draw from test dialogues and curated questions, the same for all."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
@@ -8,7 +9,7 @@ from itertools import chain, zip_longest
 from llm.corpus.questions import Question
 from llm.corpus.split import position
 from llm.dialogue import Dialogue, Example, scored_replies
-from llm.evaluation.scoring import cut_history
+from llm.evaluation.samples import PROMPTS
 from llm.inference.decoding import Decoding
 from llm.ranges import check_range
 
@@ -54,31 +55,70 @@ class EvaluateConfig:
         return replace(self.greedy(seed), temperature=self.temperature, top_p=self.top_p)
 
 
-def digest(*texts: str) -> str:
-    """16 hexadecimal digits that stand for the texts."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-
-
-def example_digest(example: Example) -> str:
-    """The digest of what a model sees and of the reply it is asked about."""
-    return digest(*example.history, example.reply)
-
-
 @dataclass(frozen=True)
-class Asked:
-    """The items of one evaluation."""
+class EvalItems:
+    """Everything a model is asked in one evaluation."""
 
     examples: list[Example]  # replies whose likelihood is measured
     prompts: list[Example]  # histories that are replied to, with the real reply
     quiz: list[Question]  # answered by choosing
     truth: list[Question]  # answered in words
     truthfulqa: list[Question]  # answered by choosing; empty where the data do not hold it
+    shown: tuple[str, ...] = PROMPTS  # replied to for samples.md
 
     @property
     def choices(self) -> dict[str, list[Question]]:
         """What is answered by choosing, by section of the metrics files; a section without questions is missing."""
         sections = {"choice": self.quiz, "truthfulqa": self.truthfulqa}
         return {section: questions for section, questions in sections.items() if questions}
+
+
+def count_items(items: EvalItems) -> dict[str, int]:
+    """Number of items of each kind, and of the dialogues that the scored replies come from."""
+    return {
+        "dialogues": len({(example.source, example.id.rpartition("/")[0]) for example in items.examples}),
+        "replies": len(items.examples),
+        "prompts": len(items.prompts),
+        "quiz": len(items.quiz),
+        "truth": len(items.truth),
+        "truthfulqa": len(items.truthfulqa),
+    }
+
+
+def text_digest(*texts: str) -> str:
+    """16 hexadecimal digits that stand for the texts."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def example_digest(example: Example) -> str:
+    """The digest of what a model sees and of the reply it is asked about."""
+    return text_digest(*example.history, example.reply)
+
+
+def cut_history(history: tuple[str, ...], max_chars: int) -> tuple[str, ...]:
+    """The latest turns of at most `max_chars` characters in all, beginning with a user turn.
+
+    The last user turn always stays; if it alone is too long, its end does, from the start of a word.
+
+    >>> cut_history(("Hi", "Hello", "What is a token?"), 20)
+    ('What is a token?',)
+    >>> cut_history(("What is a token?",), 10)
+    ('a token?',)
+    """
+    while len(history) > 1 and sum(map(len, history)) > max_chars:
+        history = history[2:]
+    (*earlier, last) = history
+    return (*earlier, _cut_words(last, max_chars))
+
+
+def _cut_words(text: str, max_chars: int) -> str:
+    """The end of a text, from the start of a word; of a single word, its end."""
+    text = text if len(text) <= max_chars else text.rstrip()
+    start = len(text) - max_chars
+    if start <= 0:
+        return text
+    word = re.search(r"(?<=\s)\S", text[start - 1 :])
+    return text[start - 1 + word.start() :] if word else text[start:]
 
 
 def evenly_spaced(examples: Sequence[Example], n: int | None) -> list[Example]:
@@ -123,12 +163,3 @@ def draw_prompts(examples: Sequence[Example], n: int, seed: int) -> list[Example
         ranked.setdefault(example.source, []).append((rank, example))
     columns = [[e for _, e in sorted(ranked[source], key=lambda pair: pair[0])] for source in sorted(ranked)]
     return [example for example in chain(*zip_longest(*columns)) if example is not None][:n]
-
-
-def small_sources(examples: Sequence[Example], min_dialogues: int) -> list[str]:
-    """Sources with fewer scored dialogues than that: too few for a confidence interval."""
-    dialogues = {(example.source, example.id.rpartition("/")[0]) for example in examples}
-    counts: dict[str, int] = {}
-    for source, _ in dialogues:
-        counts[source] = counts.get(source, 0) + 1
-    return sorted(source for source, count in counts.items() if count < min_dialogues)

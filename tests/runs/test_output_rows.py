@@ -5,17 +5,24 @@ import pytest
 
 from llm.corpus.questions import Question
 from llm.dialogue import Dialogue
-from llm.evaluation.evaluate import Likelihoods, Texts
+from llm.evaluation.ask import Generations, Likelihoods
+from llm.evaluation.items import EvalItems
 from llm.evaluation.scoring import Score
-from llm.evaluation.testset import Asked
-from llm.runs.records import index_items, read_rows, restore, score_rows, text_rows, to_lines
+from llm.runs.output_rows import (
+    generation_rows,
+    index_items,
+    jsonl_bytes,
+    read_output_rows,
+    restore_outputs,
+    score_rows,
+)
 
 DIALOGUES = [Dialogue(f"d{i}", "eli5", f"g{i}", (f"why {i}?", f"for {i} reasons", "which?", "many")) for i in range(3)]
 QUIZ = [Question(f"q{i}", "area", f"what is {i}?", (f"{i}", f"the {i}"), ("no", "never")) for i in range(2)]
 TRUTHFULQA = [Question("truthfulqa/7", "Myths", "do cats bark?", ("no",), ("yes", "at night"))]
-ITEMS = index_items(DIALOGUES, QUIZ + TRUTHFULQA)
-EXAMPLES = [ITEMS.example(name, 100) for name in ("d0/1", "d0/3", "d2/3")]
-ASKED = Asked(EXAMPLES, EXAMPLES[1:], QUIZ, QUIZ[:1], TRUTHFULQA)
+INDEX = index_items(DIALOGUES, QUIZ + TRUTHFULQA)
+EXAMPLES = [INDEX.example(name, 100) for name in ("d0/1", "d0/3", "d2/3")]
+ITEMS = EvalItems(EXAMPLES, EXAMPLES[1:], QUIZ, QUIZ[:1], TRUTHFULQA, shown=("Hi", "Why?"))
 LIKELY = Likelihoods(
     [Score(-0.1 - i / 3, -1 / 7, 3, n_windows=1 + i, n_cut=i) for i in range(3)],
     {
@@ -23,7 +30,7 @@ LIKELY = Likelihoods(
         "truthfulqa": [Score(i / 3 - 9, -0.5, 1) for i in range(3)],
     },
 )
-SAID = Texts(["a", "b"], ["c"], ["d"], ["e", ""])
+SAID = Generations(["a", "b"], ["c"], ["d"], ["e", ""])
 
 
 def by_kind(rows):
@@ -34,25 +41,25 @@ def by_kind(rows):
 
 
 def scores():
-    return by_kind(score_rows("scratch", ASKED, LIKELY))
+    return by_kind(score_rows("scratch", ITEMS, LIKELY))
 
 
 def said():
-    return by_kind(text_rows("scratch", ASKED, ["Hi", "Why?"], SAID))
+    return by_kind(generation_rows("scratch", ITEMS, SAID))
 
 
 def test_a_model_s_results_come_back_from_a_file_to_the_last_digit(tmp_path):
-    rows = score_rows("scratch", ASKED, LIKELY) + text_rows("scratch", ASKED, ["Hi", "Why?"], SAID)
-    (tmp_path / "rows.jsonl").write_bytes(to_lines(rows))
-    kinds = read_rows(tmp_path / "rows.jsonl")["scratch"]
+    rows = score_rows("scratch", ITEMS, LIKELY) + generation_rows("scratch", ITEMS, SAID)
+    (tmp_path / "rows.jsonl").write_bytes(jsonl_bytes(rows))
+    kinds = read_output_rows(tmp_path / "rows.jsonl")["scratch"]
     spoken = {kind: kinds.pop(kind) for kind in ("greedy", "sampled", "truth", "shown")}
-    found = restore(
+    found = restore_outputs(
         kinds,
         spoken,
-        ITEMS,
+        INDEX,
         history_chars=100,
     )
-    assert (found.asked, found.likelihoods, found.texts) == (ASKED, LIKELY, SAID)
+    assert (found.items, found.likelihoods, found.generations) == (ITEMS, LIKELY, SAID)
 
 
 def test_a_row_says_what_bits_per_byte_needs():
@@ -67,7 +74,7 @@ def test_a_question_has_its_grade():
 
 
 def test_predictions_name_every_text():
-    rows = text_rows("scratch", ASKED, ["Hi", "Why?"], SAID)
+    rows = generation_rows("scratch", ITEMS, SAID)
     assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e", ""]
     assert rows[2] == {"model": "scratch", "kind": "sampled", "id": "d0/3", "text": "c"}
 
@@ -75,25 +82,25 @@ def test_predictions_name_every_text():
 def test_other_data_than_those_evaluated_are_refused():
     changed = [replace(d, turns=(*d.turns[:3], "few")) if d.id == "d2" else d for d in DIALOGUES]
     with pytest.raises(ValueError, match="d2/3 is another text in the data than the one that was evaluated"):
-        restore(scores(), said(), index_items(changed, QUIZ + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(changed, QUIZ + TRUTHFULQA), 100)
     with pytest.raises(ValueError, match="the test data have no reply d2/3"):
-        restore(scores(), said(), index_items(DIALOGUES[:2], QUIZ + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(DIALOGUES[:2], QUIZ + TRUTHFULQA), 100)
     with pytest.raises(ValueError, match="the data have no question q1"):
-        restore(scores(), said(), index_items(DIALOGUES, QUIZ[:1] + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(DIALOGUES, QUIZ[:1] + TRUTHFULQA), 100)
     with pytest.raises(ValueError, match="9 texts where 8 were scored"):
         more = [*QUIZ[:1], replace(QUIZ[1], incorrect=("no", "never", "maybe"))]
-        restore(scores(), said(), index_items(DIALOGUES, more + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(DIALOGUES, more + TRUTHFULQA), 100)
 
 
 def test_a_model_that_cannot_reply_has_no_texts():
-    assert restore(scores(), {}, ITEMS, 100).texts is None
-    assert restore({}, said(), ITEMS, 100).likelihoods is None
+    assert restore_outputs(scores(), {}, INDEX, 100).generations is None
+    assert restore_outputs({}, said(), INDEX, 100).likelihoods is None
 
 
 def test_a_broken_line_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"model": "a", "kind": "reply"}) + "\n{broken\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"rows.jsonl, line 2: not a row of a model"):
-        read_rows(path)
+        read_output_rows(path)
     with pytest.raises(FileNotFoundError, match="run `dvc repro evaluate`"):
-        read_rows(tmp_path / "none.jsonl")
+        read_output_rows(tmp_path / "none.jsonl")

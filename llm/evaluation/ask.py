@@ -1,0 +1,142 @@
+"""Step 3, ask: each model is loaded, asked every item, and let go before the next one; what it puts out is kept."""
+
+import gc
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice, pairwise
+
+import torch
+
+from llm.dialogue import Example
+from llm.evaluation.choice import choice_examples
+from llm.evaluation.exposure import Planted, ask_memory
+from llm.evaluation.items import EvalItems, EvaluateConfig
+from llm.evaluation.scoring import EvalModel, Replier, Score, Scorer
+from llm.evaluation.uncertainty import ask_uncertainty
+
+CHUNK = 128  # examples between two steps of the progress bar
+
+Advance = Callable[[int], object]  # told how many items are done
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """How likely a model finds the texts it is given."""
+
+    replies: list[Score]  # of EvalItems.examples
+    answers: dict[str, list[Score]]  # by section, of choice_examples(EvalItems.choices[section]); of what was asked
+
+
+@dataclass(frozen=True)
+class Generations:
+    """The texts that a model generates."""
+
+    greedy: list[str]  # to EvalItems.prompts
+    sampled: list[str]  # to the first of them
+    truth: list[str]  # to EvalItems.truth
+    shown: list[str]  # to EvalItems.shown
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Everything one model put out in one run: what its figures are computed from."""
+
+    items: EvalItems  # that it was asked
+    likelihoods: Likelihoods | None  # None of a model that only replies
+    generations: Generations | None  # None of a model that cannot reply
+    # Both stand in no file, so what follows from them cannot be computed again without the model.
+    canaries: list[Score] | None = None  # of canary_examples; None of a model that never saw them
+    own_answers: list[Score] | None = None  # of own_answers(truth, generations.truth)
+
+
+def items_for(model: EvalModel, items: EvalItems) -> EvalItems:
+    """The items that this model is asked: without the choices where it takes no quiz."""
+    return items if "quiz" in model.tasks else replace(items, quiz=[], truthfulqa=[])
+
+
+def count_requests(model: EvalModel, items: EvalItems, config: EvaluateConfig) -> int:
+    """Number of texts that this model scores and generates: the length of the progress bar."""
+    n = 0
+    if "replies" in model.tasks:
+        asked = items_for(model, items)
+        n += len(asked.examples) + sum(len(choice_examples(questions)) for questions in asked.choices.values())
+    if "generations" in model.tasks:
+        n += len(greedy_prompts(items)) + min(config.sampled, len(items.prompts))
+    return n
+
+
+def greedy_prompts(items: EvalItems) -> list[tuple[str, ...]]:
+    """The histories replied to by greedy decoding: the test prompts, the questions, and the prompts of samples.md."""
+    questions = [(question.question,) for question in items.truth]
+    return [*(example.history for example in items.prompts), *questions, *((prompt,) for prompt in items.shown)]
+
+
+def ask_likelihoods(model: Scorer, items: EvalItems, advance: Advance) -> Likelihoods:
+    """The model's scores of the test replies and of the answers to choose from."""
+    answers = {section: choice_examples(questions) for section, questions in items.choices.items()}
+    examples = list(chain(items.examples, *answers.values()))
+    scores = iter(_score_in_chunks(model, examples, advance))
+    replies = list(islice(scores, len(items.examples)))
+    return Likelihoods(replies, {section: list(islice(scores, len(part))) for section, part in answers.items()})
+
+
+def _score_in_chunks(model: Scorer, examples: Sequence[Example], advance: Advance) -> list[Score]:
+    """The score of each example.
+
+    Those with one history stay together and share its work; the longest come first: memory runs out at once or never.
+    """
+    order = sorted(range(len(examples)), key=lambda i: (-sum(map(len, examples[i].history)), examples[i].history))
+    scores: dict[int, Score] = {}
+    for start in range(0, len(examples), CHUNK):
+        chunk = order[start : start + CHUNK]
+        scores |= zip(chunk, model.loglik([examples[i] for i in chunk]), strict=True)
+        advance(len(chunk))
+    return [scores[i] for i in range(len(examples))]
+
+
+def ask_generations(
+    model: Replier, items: EvalItems, config: EvaluateConfig, seed: int, advance: Advance
+) -> Generations:
+    """The model's replies to the test prompts, the questions and the prompts of samples.md."""
+    # One call: many prompts at once is what makes generation fast.
+    greedy = model.generate(greedy_prompts(items), config.greedy(seed))
+    advance(len(greedy))
+    first = [example.history for example in items.prompts[: config.sampled]]
+    sampled = model.generate(first, config.sampling(seed)) if first else []
+    advance(len(sampled))
+    n, m = len(items.prompts), len(items.prompts) + len(items.truth)
+    return Generations(greedy[:n], sampled, greedy[n:m], greedy[m:])
+
+
+def ask_model(
+    model: EvalModel, items: EvalItems, planted: Planted, config: EvaluateConfig, seed: int, advance: Advance
+) -> Outputs:
+    """The outputs of a model that is loaded for it."""
+    times, asked = [time.monotonic()], items_for(model, items)
+    loaded = model.load()
+    times.append(time.monotonic())
+    likelihoods = generations = canaries = own_answers = None
+    if isinstance(loaded, Scorer):
+        likelihoods = ask_likelihoods(loaded, asked, advance)
+        canaries = ask_memory(loaded, planted) if "canaries" in model.tasks else None
+    times.append(time.monotonic())
+    if isinstance(loaded, Replier):
+        generations = ask_generations(loaded, asked, config, seed, advance)
+    if isinstance(loaded, Scorer) and generations:
+        own_answers = ask_uncertainty(loaded, asked.truth, generations.truth)
+    times.append(time.monotonic())
+    del loaded
+    _free_memory()
+    spent = (after - before for before, after in pairwise(times))
+    logger.info("%s: loaded in %.1f s, scored in %.1f s, replied in %.1f s", model.name, *spent)
+    return Outputs(asked, likelihoods, generations, canaries, own_answers)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,226 @@
+"""Step 4, measure: the outputs of a model -> its figures, by the same metrics for every model."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from llm.corpus.dedup import Hashes
+from llm.evaluation.ask import Generations, Likelihoods, Outputs
+from llm.evaluation.choice import CHOICE_MEASURES, choice_estimates, grade
+from llm.evaluation.exposure import MEMORY_MEASURES, Planted, memory_figures
+from llm.evaluation.items import EvalItems, EvaluateConfig, count_items
+from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_sources
+from llm.evaluation.text_metrics import CorpusScore, copied, corpus_bleu, corpus_chrf, distinct, length_ratio
+from llm.evaluation.uncertainty import UNCERTAINTY_MEASURES, uncertainty_figures
+from llm.judge.checks import check_judge
+from llm.judge.hallucination import TRUTH_MEASURES, truth_figures
+from llm.judge.overlap import best_f1, is_degenerate, repeated_ngrams
+from llm.judge.trees import Judge
+from llm.stats.bootstrap import Estimate, Resampling, mean
+
+CHOICE_SECTIONS = ("choice", "truthfulqa")  # the quiz's, and TruthfulQA's
+TEXT_MEASURES = (
+    *("bleu", "chrf", "copied", "degenerate", "distinct_1", "distinct_2"),
+    *("length_ratio", "repeated_4grams", "token_f1"),
+)
+
+
+@dataclass(frozen=True)
+class MetricInputs:
+    """What the metrics need besides a model's outputs; one for all models."""
+
+    items: EvalItems
+    replies: Resampling  # of the examples, the same draws for all models
+    prompts: Resampling
+    small: list[str]  # sources of too few test dialogues for an interval
+    min_items: int  # of a source or of a questions' area with an interval
+    train_spans: Hashes  # of 13 words, of the training texts
+    judge: Judge
+    on_references: dict[str, Any] | None  # how the judge does on these very questions
+    n_resamples: int
+    seed: int
+
+
+def make_metric_inputs(
+    items: EvalItems, train_spans: Hashes, judge: Judge, config: EvaluateConfig, min_dialogues: int, seed: int
+) -> MetricInputs:
+    """Resamples drawn once; a source with fewer than `min_dialogues` scored dialogues is small."""
+    return MetricInputs(
+        items=items,
+        replies=resample_examples(items.examples, config.bootstrap, seed),
+        prompts=resample_examples(items.prompts, config.bootstrap, seed),
+        small=small_sources(items.examples, min_dialogues),
+        min_items=min_dialogues,
+        train_spans=train_spans,
+        judge=judge,
+        on_references=check_judge(judge, items.quiz + items.truth, config.bootstrap, seed),
+        n_resamples=config.bootstrap,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of a model by section, unrounded: values for metrics/<model>.json, and metrics/detail/<model>.json."""
+
+    metrics: dict[str, Any]
+    detail: dict[str, Any]
+
+    def __or__(self, other: "Figures") -> "Figures":
+        """The sections of both."""
+        return Figures(self.metrics | other.metrics, self.detail | other.detail)
+
+
+def measure(outputs: Outputs, inputs: MetricInputs) -> Figures:
+    """Every figure that follows from outputs as files keep them, so that it can be computed again without the model."""
+    figures = Figures(empty_metrics(inputs.items), {})
+    if outputs.likelihoods:
+        figures |= likelihood_figures(outputs.likelihoods, inputs)
+    if outputs.generations:
+        figures |= generation_figures(outputs.generations, inputs)
+    return figures | Figures({"n": count_items(inputs.items)}, {})
+
+
+def measure_unkept(outputs: Outputs, planted: Planted, inputs: MetricInputs) -> Figures:
+    """The sections `memory` and `uncertainty`: they follow from scores that no file keeps."""
+    memory, memory_detail = memory_figures(planted, outputs.canaries, inputs.n_resamples, inputs.seed)
+    unsure, unsure_detail = dict[str, float | None].fromkeys(UNCERTAINTY_MEASURES), dict[str, Any]()
+    if outputs.generations and outputs.own_answers is not None:
+        questions, answers = inputs.items.truth, outputs.generations.truth
+        unsure, unsure_detail = uncertainty_figures(
+            questions, answers, outputs.own_answers, inputs.n_resamples, inputs.seed
+        )
+    return Figures({"memory": memory, "uncertainty": unsure}, {"memory": memory_detail, "uncertainty": unsure_detail})
+
+
+def absent_figures(items: EvalItems, reason: str) -> Figures:
+    """Figures of a model that is not there: the schema without a number, and why."""
+    unkept = {"memory": dict.fromkeys(MEMORY_MEASURES), "uncertainty": dict.fromkeys(UNCERTAINTY_MEASURES)}
+    return Figures({**empty_metrics(items), **unkept, "enabled": False}, {"enabled": False, "reason": reason})
+
+
+def empty_metrics(items: EvalItems) -> dict[str, Any]:
+    """Every name that `measure` gives, and no number."""
+    names = ("all", "macro", *sorted({example.source for example in items.examples}))
+    rows = {
+        "bpb": names,
+        "ppl": names,
+        **dict.fromkeys(CHOICE_SECTIONS, CHOICE_MEASURES),
+        "text": TEXT_MEASURES,
+        "truth": TRUTH_MEASURES,
+        "n": tuple(count_items(items)),
+    }
+    return {section: dict.fromkeys(keys) for section, keys in rows.items()}
+
+
+def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
+    """Bits per byte; perplexity of a model that has tokens; multiple choice of one that was asked."""
+    examples, empty = inputs.items.examples, empty_metrics(inputs.items)
+    has_tokens = any(score.n_tokens for score in found.replies)
+    bpb = bits_per_byte(examples, found.replies, inputs.replies)
+    ppl = perplexity(examples, found.replies, inputs.replies) if has_tokens else {}
+    choices = choice_tables(inputs.items, found, inputs.n_resamples, inputs.seed)
+    rows = {"bpb": bpb, "ppl": ppl, **{section: choices.get(section, {}).get("all", {}) for section in CHOICE_SECTIONS}}
+    metrics = {
+        name: {**empty[name], **{key: estimate.value for key, estimate in row.items()}} for name, row in rows.items()
+    }
+    every = list(chain(found.replies, *found.answers.values()))
+    detail = {
+        "bpb": {name: _with_interval(bpb[name], not _is_small(name, inputs)) for name in bpb},
+        "ppl": {name: _with_interval(ppl[name], not _is_small(name, inputs)) for name in ppl},
+        **{section: _choice_detail(section, choices.get(section, {}), inputs) for section in CHOICE_SECTIONS},
+        "small_sources": inputs.small,
+        "windows": {
+            "replies_in_several": sum(score.n_windows > 1 for score in every),
+            "history_tokens_cut": sum(score.n_cut for score in every),
+        },
+    }
+    return Figures(metrics, detail)
+
+
+def choice_tables(
+    items: EvalItems, found: Likelihoods, n_resamples: int, seed: int
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    """Of each section that the model was asked the measures over all and in each area."""
+    tables = {}
+    for section, answers in found.answers.items():
+        questions = items.choices[section]
+        # The quiz was written area by area, so these are its strata. TruthfulQA's categories came as they came: held
+        # fixed, a part of it with a question or two of each would get intervals half as wide as they are.
+        strata = [question.area if section == "choice" else "" for question in questions]
+        tables[section] = choice_estimates(questions, grade(questions, answers), strata, n_resamples, seed)
+    return tables
+
+
+def _choice_detail(
+    section: str, table: Mapping[str, Mapping[str, Estimate]], inputs: MetricInputs
+) -> dict[str, dict[str, Any]]:
+    """The measures by area; those of a few questions (TruthfulQA has areas of four) without an interval."""
+    sizes = Counter(question.area for question in inputs.items.choices.get(section, []))
+    return {
+        area: {name: _with_interval(one, area == "all" or sizes[area] >= inputs.min_items) for name, one in row.items()}
+        for area, row in table.items()
+    }
+
+
+def generation_figures(found: Generations, inputs: MetricInputs) -> Figures:
+    """The sections `text` and `truth`: from generated texts alone."""
+    text, text_detail = text_figures(found, inputs)
+    truth, truth_detail = truth_figures(
+        inputs.items.truth, found.truth, inputs.judge, inputs.on_references, inputs.n_resamples, inputs.seed
+    )
+    return Figures({"text": text, "truth": truth}, {"text": text_detail, "truth": truth_detail})
+
+
+def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """Values of TEXT_MEASURES, and their detail."""
+    texts, references = found.greedy, [[example.reply] for example in inputs.items.prompts]
+    bleu = corpus_bleu(texts, references, inputs.n_resamples)
+    chrf = corpus_chrf(texts, references, inputs.n_resamples)
+    means = {
+        "copied": mean(copied(texts, inputs.train_spans), inputs.prompts),
+        "degenerate": mean([is_degenerate(text) for text in texts], inputs.prompts),
+        "token_f1": mean([best_f1(t, refs) for t, refs in zip(texts, references, strict=True)], inputs.prompts),
+    }
+    values = {
+        "bleu": bleu.score,
+        "chrf": chrf.score,
+        **{name: estimate.value for name, estimate in means.items()},
+        "distinct_1": distinct(found.sampled, 1),
+        "distinct_2": distinct(found.sampled, 2),
+        "length_ratio": length_ratio(texts, references),
+        "repeated_4grams": repeated_ngrams(texts),
+    }
+    intervals = {name: _with_interval(estimate, True) for name, estimate in means.items()}
+    return values, {"bleu": _corpus_detail(bleu), "chrf": _corpus_detail(chrf), **intervals}
+
+
+def _corpus_detail(score: CorpusScore) -> dict[str, Any]:
+    return {"value": score.score, "low": score.low, "high": score.high, "signature": score.signature}
+
+
+def _is_small(name: str, inputs: MetricInputs) -> bool:
+    """Whether a figure has no interval: a small source, and the macro mean that weighs it like the others."""
+    return name in inputs.small or (name == "macro" and bool(inputs.small))
+
+
+def _with_interval(estimate: Estimate, interval: bool) -> dict[str, float | None]:
+    low, high = (estimate.low, estimate.high) if interval else (None, None)
+    return {"value": estimate.value, "low": low, "high": high}
+
+
+def round_figures(value: Any) -> Any:
+    """The value with every float at 4 decimals, inside dicts and lists too.
+
+    Raises ValueError for one that is not finite: a metrics file holds no NaN.
+    """
+    if isinstance(value, dict):
+        return {key: round_figures(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_figures(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a metric is {value}: the model's weights or its scores are not finite")
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import pytest
+
+from llm.corpus.questions import Question
+from llm.dialogue import Example
+from llm.evaluation.ask import ask_generations, ask_likelihoods, count_requests
+from llm.evaluation.items import EvalItems, EvaluateConfig
+from llm.evaluation.models import TRAINED
+from llm.evaluation.scoring import EvalModel
+from llm.evaluation.scratch_model import ScratchModel
+from llm.models.registry import build_model
+from llm.models.shape import ModelConfig
+from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
+
+TEXT = "what is a token a piece of text and why does a model learn from examples"
+WORDS = TEXT.split()
+TOKENIZER = train_tokenizer([TEXT] * 4, TokenizerConfig(vocab_size=280, min_frequency=2))
+CONFIG = EvaluateConfig(
+    dialogues=None, max_replies=None, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
+    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, batch_tokens=128, bootstrap=100,
+)  # fmt: skip
+QUIZ = [Question(f"q{i}", f"area{i % 2}", f"why {WORDS[i]}?", (WORDS[i],), ("text of", "learn")) for i in range(4)]
+
+
+def make_examples(source, n):
+    return [
+        Example(f"{source}{i}/1", source, f"{source}{i}", (" ".join(WORDS[i % 9 :]),), " ".join(WORDS[: 1 + i % 7]))
+        for i in range(n)
+    ]
+
+
+EXAMPLES = make_examples("dialogue", 5) + make_examples("eli5", 3)
+ITEMS = EvalItems(EXAMPLES, EXAMPLES[:2] + EXAMPLES[-2:], QUIZ, QUIZ[:2], [])
+
+
+def make_model(zero_head=False):
+    shape = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
+    gpt = build_model(shape, TOKENIZER.vocab_size, generator=None)
+    if zero_head:
+        gpt.head.data.zero_()
+    return ScratchModel("scratch", gpt, TOKENIZER, batch_tokens=128)
+
+
+def ask(model):
+    return ask_likelihoods(model, ITEMS, lambda n: None)
+
+
+def test_scores_come_back_in_the_order_asked():
+    model = make_model()
+    found = ask(model)
+    for example, score in zip(EXAMPLES, found.replies, strict=True):
+        assert score.logprob == pytest.approx(model.loglik([example])[0].logprob, abs=1e-4)
+    assert len(found.answers["choice"]) == 4 * 3
+
+
+def test_the_progress_bar_reaches_its_end():
+    asked = EvalModel("scratch", "tiny", TRAINED, make_model)
+    done = []
+    ask_likelihoods(make_model(), ITEMS, done.append)
+    ask_generations(make_model(), ITEMS, CONFIG, 1, done.append)
+    assert sum(done) == count_requests(asked, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 20  # replies, answers, texts
+
+
+def test_each_text_answers_its_own_prompt():
+    model = make_model()
+    texts = ask_generations(model, replace(ITEMS, shown=("why a model?",)), CONFIG, 1, lambda n: None)
+    assert [len(texts.greedy), len(texts.sampled), len(texts.truth), len(texts.shown)] == [4, 2, 2, 1]
+    assert texts.truth[1] == model.generate([(QUIZ[1].question,)], CONFIG.greedy(1))[0]
+    assert texts.shown[0] == model.generate([("why a model?",)], CONFIG.greedy(1))[0]
+    assert texts.sampled[1] == model.generate([ITEMS.prompts[1].history], CONFIG.sampling(1))[0]
