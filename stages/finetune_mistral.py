@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_disabled() -> None:
-    """Nothing; the outputs say that there is no fine-tuned model."""
+    """Write outputs that say that there is no fine-tuned model."""
     logger.info("finetune.enabled is false: no model is fine-tuned")
     for path in (OUT / INFO, METRICS):
         write_json(path, {"enabled": False})
@@ -79,7 +79,7 @@ def load_model(config: FinetuneConfig, device: torch.device, sharded: bool, seed
 
 
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Write the stage's outputs."""
     launch, config = load("launch", LaunchConfig), load("finetune", FinetuneConfig)
     if not config.enabled:
         write_disabled()
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> None:
-    """Nothing; this process has taken its part, the first one has written the outputs."""
+    """Take this process's part in the training; the first one writes the outputs."""
     seed, base = load_value("seed", int), read_info(BASE)
     peft_model, tokenizer = load_model(config, device, sharded, seed)
     val_tokens = config.train.val_rows and config.train.val_rows * config.context_length

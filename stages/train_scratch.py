@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def save(state: State, model: torch.nn.Module, run: Progress, described: dict[str, dict[str, object]]) -> None:
-    """Nothing; weights, optimizer states, tokenizer, configuration and metrics stand in models/scratch."""
+    """Write weights, optimizer states, tokenizer, configuration and metrics into models/scratch."""
     for path in sorted((state.folder / "checkpoints").iterdir()):
         copy_file(path, OUT / "checkpoints" / path.name)
     copy_file(state.folder / "best.safetensors", OUT / "best.safetensors")
@@ -43,7 +43,7 @@ def save(state: State, model: torch.nn.Module, run: Progress, described: dict[st
 
 
 def main() -> None:
-    """Nothing; the stage's outputs are written."""
+    """Write the stage's outputs."""
     start_processes(load("launch", LaunchConfig), "stages.train_scratch")
     device = pick_device(load_value("device", str))
     with process_group(device):
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def train_model(device: torch.device) -> None:
-    """Nothing; this process has taken its part, the first one has written the outputs."""
+    """Take this process's part in the training; the first one writes the outputs."""
     seed = load_value("seed", int)
     shape, config = load("model", ModelConfig), load("train", TrainConfig)
     vocab_size = load_tokenizer(TOKENS / "tokenizer.json").vocab_size

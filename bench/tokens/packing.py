@@ -87,7 +87,7 @@ def one_row(corpus: TokenCorpus, width: int) -> TokenCorpus:
 
 
 def train_on(lap: Lap, kind: str, folder: Path, shape: Shape, steps: int) -> None:
-    """Nothing; training steps on the corpus of the folder, laid out in one of three ways."""
+    """Take training steps on the corpus of the folder, laid out in one of three ways."""
     corpus, model = open_corpus(folder, "exchanges"), fresh_gpt(shape)
     few, _ = make_rows(kind, one_row(corpus, shape.model.context_length), shape)
     rows, batch_size = make_rows(kind, corpus, shape)

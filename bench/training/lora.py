@@ -72,7 +72,7 @@ def one_loss(model: PackedModel, dialogue: Dialogue, tokenizer: Any, length: int
 
 
 def ours(lap: Lap, job: Job) -> None:
-    """Nothing; steps of our loop on packed rows."""
+    """Take steps of our loop on packed rows."""
     network, tokenizer = load_base(job.base)
     dialogues = list(read_dialogues(job.dialogues))
     torch.manual_seed(SEED)
@@ -100,7 +100,7 @@ def count_learned(batch: dict[str, torch.Tensor]) -> int:
 
 
 def theirs(lap: Lap, job: Job) -> None:
-    """Nothing; steps of Trainer on batches padded to their longest."""
+    """Take steps of Trainer on batches padded to their longest."""
     from transformers import DataCollatorForSeq2Seq
 
     network, tokenizer = load_base(job.base)

@@ -107,7 +107,7 @@ def plain_rate(share: float) -> float:
 
 
 def plain(lap: Lap, race: Race, lr: float) -> None:
-    """Nothing; the plain loop until its time is over, a lap every few seconds with time and loss so far."""
+    """Run the plain loop until its time is over, a lap every few seconds with time and loss so far."""
     torch.manual_seed(SEED)
     T, batch_size = race.model.context_length, race.train.batch_size
     model = PlainGPT(race.model, race.vocab_size)
@@ -128,7 +128,7 @@ def plain(lap: Lap, race: Race, lr: float) -> None:
 
 
 def ours(lap: Lap, race: Race, share: float) -> None:
-    """Nothing; our run with that share of the laptop's steps, a lap every few seconds with time and loss so far."""
+    """Train ours with that share of the laptop's steps, a lap every few seconds with time and loss so far."""
     torch.manual_seed(SEED)
     T, n_steps = race.model.context_length, round(share * (race.train.max_steps or 0))
     train = pack_corpus(open_corpus(race.tokens, "train"), T, SEED)

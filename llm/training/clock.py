@@ -18,7 +18,7 @@ class Clock:
         self.closing_s = 0.0  # the longest that a validation and its files have taken: what the end will take
 
     def go_on(self, seconds: float, step_s: float, closing_s: float) -> None:
-        """Nothing; an earlier process has already taken so many seconds."""
+        """Count the seconds that earlier processes of the run have already taken."""
         self.started -= seconds
         self.step_s, self.closing_s = step_s, closing_s
 

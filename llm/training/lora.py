@@ -71,6 +71,7 @@ class Selection:
 
 
 def _shuffled_by_source(dialogues: Iterable[Dialogue], seed: int) -> dict[str, list[Dialogue]]:
+    """The dialogues of each source in an order of chance, the sources by name."""
     by_source: dict[str, list[Dialogue]] = {}
     for dialogue in dialogues:
         by_source.setdefault(dialogue.source, []).append(dialogue)
@@ -180,7 +181,7 @@ class PackedModel(nn.Module):
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
-    """Nothing; the trained parameters have the values saved at `path` by the training loop."""
+    """Set the trained parameters to the values that the training loop saved at `path`."""
     saved = load_file(path)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -189,7 +190,7 @@ def load_trained(model: nn.Module, path: Path) -> None:
 
 
 def save_adapter(folder: Path, peft_model: "PeftModel") -> None:
-    """Nothing; the adapter stands in the folder in peft's form, equal bytes for equal weights.
+    """Write the adapter into the folder in peft's form, equal bytes for equal weights.
 
     peft's own saving writes its module names in an order that changes from process to process.
     """

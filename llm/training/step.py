@@ -49,6 +49,7 @@ def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
 
 
 def _on(device: torch.device, t: Tensor) -> Tensor:
+    """The tensor on the device."""
     return t.to(device, non_blocking=True)
 
 

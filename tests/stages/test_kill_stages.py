@@ -41,7 +41,7 @@ def run(folder: Path, stage: str) -> None:
 
 
 def run_killed_at(folder: Path, stage: str, name: str) -> None:
-    """Nothing; the process ends itself, as by kill -9, when a file is written and about to get this name."""
+    """Run the stage in a process that ends itself, as by kill -9, when a file is written and about to get this name."""
     replace_file = Path.replace
 
     def die(self: Path, target: Path) -> Path:
@@ -54,13 +54,13 @@ def run_killed_at(folder: Path, stage: str, name: str) -> None:
 
 
 def run_with_little_disk(folder: Path, stage: str, n_bytes: int) -> None:
-    """Nothing; as the stage, but no file may be larger."""
+    """Run the stage, but no file may be larger."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
     run(folder, stage)
 
 
 def run_with_little_memory(folder: Path, stage: str, n_bytes: int) -> None:
-    """Nothing; as the stage, but its process may take so much more from the start of its training."""
+    """Run the stage, but its process may take so much more from the start of its training."""
     begin = loop.begin
 
     def begin_limited(trainer: Trainer) -> None:
@@ -74,7 +74,7 @@ def run_with_little_memory(folder: Path, stage: str, n_bytes: int) -> None:
 
 
 def run_poisoned(folder: Path, stage: str, steps: list[int]) -> None:
-    """Nothing; as the stage, but the gradients of these 0-based steps are not finite."""
+    """Run the stage, but the gradients of these 0-based steps are not finite."""
     gradients = loop.batch_gradients
 
     def poison(trainer: Trainer, rows: Sequence[int]) -> Losses:

@@ -34,7 +34,7 @@ FILES = ("state/run-k/best.safetensors", "final.safetensors", "state/run-k/check
 
 
 def train(folder: Path) -> None:
-    """Nothing; the run in the folder has gone on to its end, as the stage would do it."""
+    """Train the run in the folder to its end, as the stage would do it."""
     torch.set_num_threads(1)
     ids = np.random.default_rng(1).integers(0, 512, 40_000).astype(np.uint16)
     offsets = np.arange(0, len(ids) + 1, 100)
@@ -54,7 +54,7 @@ def run_as_stage(folder: Path) -> None:
 
 
 def killed_at_rename(folder: Path, number: int) -> None:
-    """Nothing; the process ends itself, as by kill -9, between writing a file and giving it its name."""
+    """Train in a process that ends itself, as by kill -9, between writing a file and giving it its name."""
     replace_file, seen = Path.replace, []
 
     def die(self: Path, target: Path) -> Path:
@@ -68,7 +68,7 @@ def killed_at_rename(folder: Path, number: int) -> None:
 
 
 def run_with_little_disk(folder: Path) -> None:
-    """Nothing; as the stage, but no file may be larger than the weights alone: a state cannot be written."""
+    """Run as the stage, but no file may be larger than the weights alone: a state cannot be written."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
     run_as_stage(folder)
 

@@ -16,6 +16,7 @@ class Times:
 
 @pytest.fixture
 def times(monkeypatch):
+    """A clock that stands still until a test moves it."""
     times = Times()
     monkeypatch.setattr(time, "monotonic", times)
     return times

@@ -21,6 +21,7 @@ def packed():
 
 
 def model():
+    """A fresh network."""
     return build_model(SHAPE, 12, torch.Generator().manual_seed(1))
 
 
