@@ -99,19 +99,19 @@ def select(
     """Dialogues in the chat template, at most `limit` tokens in all, spread evenly over the sources.
 
     The source with the fewest tokens so far gives the next of its shuffled dialogues; a conversation longer than a
-    source's share, or than what is left, is cut behind a reply. A source that runs out leaves its share to the others.
+    source's quota, or than what is left, is cut behind a reply. A source that runs out leaves its quota to the others.
 
     Raises ValueError when not a single exchange fits.
     """
     waiting = _shuffled_by_source(dialogues, seed)
-    share = None if limit is None else limit // max(1, len(waiting))
+    quota = None if limit is None else limit // max(1, len(waiting))
     tokens, counts = dict.fromkeys(waiting, 0), Counter[str]()
     chosen: list[EncodedDialogue] = []
     while waiting:
         source = min(waiting, key=lambda name: tokens[name])
         encoded: EncodedDialogue | None = encode_dialogue(tokenizer, waiting[source].pop().turns)
-        if limit is not None and share is not None and encoded is not None:
-            encoded = _cut(encoded, min(share, limit - sum(tokens.values())))
+        if limit is not None and quota is not None and encoded is not None:
+            encoded = _cut(encoded, min(quota, limit - sum(tokens.values())))
         if encoded is not None:
             chosen.append(encoded)
             tokens[source] += len(encoded.ids)
