@@ -34,7 +34,7 @@ def train_config(batch_size: int, **changed: Any) -> TrainConfig:
 def start_training(
     model: torch.nn.Module, data: Packed, config: TrainConfig, folder: Path
 ) -> tuple[Trainer, Iterator[None]]:
-    """A run before its first step, and its steps; behind them it neither validates nor writes anything."""
+    """A run before its first step, and its steps; between them it neither validates nor writes."""
     steps_only = {"eval_every": NO_END, "checkpoint_every": NO_END, "state_every_s": DAY_S, "val_rows": 1}
     trainer = Trainer(model, data, data, replace(config, **steps_only), SEED, CPU, State(folder))
     steps = training_steps(trainer)

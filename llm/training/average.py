@@ -16,7 +16,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Nothing; the weights after the 1-based `step` are counted in.
+        """Count in the weights after the 1-based `step`.
 
         The first steps count for more, or the average would remember the untrained weights for 1 / (1 - decay)
         steps: decay is at most (1 + step) / (10 + step), as in TensorFlow's ExponentialMovingAverage.
@@ -27,7 +27,7 @@ class Average:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Nothing; the model holds the average and the average the model's weights, bit for bit."""
+        """Exchange the model's weights and their average, bit for bit."""
         for name, mean in self.mean.items():
             weights = self.trained[name].clone()
             self.trained[name].copy_(mean)

@@ -1,6 +1,5 @@
-"""Training state on disk: whole or absent, checked when read, locked, found again by what it was computed from."""
+"""Saved states of training: whole or absent, checked when read, locked, found again by what they come from."""
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -28,7 +28,7 @@ SHARDS = ".shards"  # folder of a state that several processes wrote
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Nothing; a safetensors file, equal bytes for equal tensors."""
+    """Write a safetensors file, equal bytes for equal tensors."""
     write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
 
 
@@ -43,7 +43,7 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, 
 
 
 def load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Nothing; the optimizers hold the states named by `optimizer_tensors`."""
+    """Set the optimizers' states to those that `optimizer_tensors` gave."""
     for i, optimizer in enumerate(optimizers):
         prefix, entries = f"optimizer{i}.", dict[int, dict[str, Tensor]]()
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -89,7 +89,7 @@ class State:
     folder: Path
 
     def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], needs: int) -> None:
-        """Nothing; the state of `step` stands beside the one before it and those of the steps that the two need."""
+        """Write the state of `step`; keep beside it the one before it and those of the steps that the two need."""
         path = self._path(step)
         if any(map(is_shard, tensors.values())):
             self._save_shards(step, tensors, {"step": step, "needs": needs, "values": json.dumps(values)})
@@ -119,6 +119,7 @@ class State:
             raise OSError(f"state {path} is damaged ({error}): delete {self.folder} to train anew") from None
 
     def _read(self, manifest: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and values of a state; one of DAMAGE is raised when it is not as it was written."""
         path, entry = manifest.with_suffix(".safetensors"), json.loads(manifest.read_text(encoding="utf-8"))
         if "values" in entry:
             return _read_shards(manifest.with_suffix(SHARDS), entry)
@@ -129,6 +130,7 @@ class State:
         return load_file(path), values
 
     def _thin(self) -> None:
+        """Delete all states but the last STATES_KEPT and those that these need."""
         newest = self._manifests()[:STATES_KEPT]
         needed = [self._path(step).with_suffix(".json") for step in map(_needed, newest) if step is not None]
         for old in self._manifests():
@@ -138,7 +140,7 @@ class State:
                 shutil.rmtree(old.with_suffix(SHARDS), ignore_errors=True)
 
     def _save_shards(self, step: int, tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> None:
-        """Nothing; each process has written what it holds, into a folder that appears whole or not at all."""
+        """Write what each process holds, into a folder that appears whole or not at all."""
         folder, temporary = self.folder / f"state_{step:08d}{SHARDS}", self.folder / f".state{SHARDS}.part"
         if is_first():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -152,9 +154,11 @@ class State:
             write_json(folder.with_suffix(".json"), {**entry, "sha256": hashes})
 
     def _path(self, step: int) -> Path:
+        """Where the tensors of the state of that step stand."""
         return self.folder / f"state_{step:08d}.safetensors"
 
     def _manifests(self) -> list[Path]:
+        """The files that say which states there are, the newest first."""
         return sorted(self.folder.glob("state_*.json"), reverse=True)
 
 
@@ -169,13 +173,13 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
     if not is_first():
         yield State(folder)
         return
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OSError(
-                f"another process is training this very run ({folder}): wait for it or end it, then run again"
-            ) from error
+    try:  # the system releases the lock however its holder ends
+        held = FileLock(folder / "lock").acquire(blocking=False)
+    except Timeout as error:
+        raise OSError(
+            f"another process is training this very run ({folder}): wait for it or end it, then run again"
+        ) from error
+    with held:
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             if leftover.is_file():
                 leftover.unlink()

@@ -17,8 +17,8 @@ class Clock:
         self.step_s = 0.0  # of the last step
         self.closing_s = 0.0  # the longest that a validation and its files have taken: what the end will take
 
-    def go_on(self, seconds: float, step_s: float, closing_s: float) -> None:
-        """Nothing; an earlier process has already taken so many seconds."""
+    def resume(self, seconds: float, step_s: float, closing_s: float) -> None:
+        """Count the seconds that earlier processes of the run have already taken."""
         self.started -= seconds
         self.step_s, self.closing_s = step_s, closing_s
 
@@ -38,8 +38,8 @@ class Clock:
         return bool(of_first(self.seconds + self.step_s > self.limit_s))
 
     @property
-    def share(self) -> float:
-        """Share of the time for steps that is over when the next step ends; 1 when none fits behind it."""
+    def fraction(self) -> float:
+        """Fraction of the time for steps that is over when the next step ends; 1 when none fits behind it."""
         ends = self.seconds + self.step_s
         return of_first(1.0 if ends + self.step_s > self.limit_s else ends / self.limit_s)
 

@@ -72,7 +72,7 @@ def _still_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
 
 
 def _compile_blocks(model: Any) -> None:
-    """Nothing; blocks run compiled where gradients are recorded. They are alike, so that one compilation serves all.
+    """Let the blocks run compiled where gradients are recorded. They are alike, so that one compilation serves all.
 
     Validation runs as ever: its last batch has another shape. The weights keep their names, as inside the module that
     torch.compile(model) gives they would not.
@@ -82,6 +82,8 @@ def _compile_blocks(model: Any) -> None:
 
 
 def _in_training(compiled: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled function where gradients are recorded, else the plain one."""
+
     def forward(*args: Any, **kwargs: Any) -> Any:
         return (compiled if torch.is_grad_enabled() else plain)(*args, **kwargs)
 
@@ -89,5 +91,6 @@ def _in_training(compiled: Callable[..., Any], plain: Callable[..., Any]) -> Cal
 
 
 def _restore(model: Any) -> None:
+    """Let the blocks run uncompiled again."""
     for block in model.blocks:
         vars(block).pop("forward", None)  # the class's own is behind it

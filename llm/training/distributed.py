@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Nothing; inside, a process that torchrun started is joined with the others, on a GPU of its own."""
+    """A block in which a process that torchrun started is joined with the others, on a GPU of its own."""
     if not dist.is_torchelastic_launched():
         yield
         return
@@ -76,7 +76,7 @@ def of_first(value: float) -> float:
 
 
 def wait_for_all() -> None:
-    """Nothing; every process has come to this line."""
+    """Wait until every process has come to this line."""
     totals(0.0)
 
 
@@ -86,7 +86,7 @@ def same_everywhere(value: float) -> bool:
 
 
 def draw_apart(seed: int) -> None:
-    """Nothing; torch's own generator (dropout) draws other numbers in each process than in the first."""
+    """Seed torch's own generator (dropout) such that each process draws other numbers than the first."""
     if not is_first():
         torch.manual_seed(seed + rank() * 1_000_003)
 
@@ -108,7 +108,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Nothing; torch's generators go on from what `random_states` gave, where this process had one then."""
+    """Set torch's generators to what `random_states` gave, where this process had one then."""
     suffix = "" if is_first() else f".{rank()}"
     if (cpu := states.get(f"rng.cpu{suffix}")) is not None:
         torch.set_rng_state(cpu)
@@ -151,7 +151,7 @@ def replicate(model: Any) -> Any:
 
 
 def shard(model: Any, device: torch.device) -> None:
-    """Nothing; every weight is spread over the processes, a block's gathered while it computes (FSDP2).
+    """Spread every weight over the processes, a block's gathered while it computes (FSDP2).
 
     `model.blocks` are gathered one by one. Weights move to the device a block at a time: it never holds all of them.
     """

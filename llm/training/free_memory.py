@@ -9,7 +9,7 @@ import torch
 from llm.machine import TOP_PAD_BYTES, give_back_memory
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-SHARE = 0.8  # of the free memory: the heap is fragmented, and other programs grow too
+USABLE = 0.8  # of the free memory: the heap is fragmented, and other programs grow too
 NO_LIMIT = 2**60  # bytes; cgroups of version 1 write a number of this size for "none"
 # In torch's RuntimeErrors of CUDA and MPS, of its own allocator on a CPU, of C++ and of oneDNN, which gives no reason.
 SIGNS = ("out of memory", "DefaultCPUAllocator", "bad_alloc", "could not create a primitive")
@@ -110,4 +110,4 @@ def largest_divisor(batch_size: int, most: int) -> int:
 
 def fitting_rows(batch_size: int, row: int, fixed: int, free: int) -> int:
     """Largest divisor of the batch whose rows, `row` bytes each, fit beside `fixed` bytes into what is free."""
-    return largest_divisor(batch_size, int((SHARE * free - fixed) // max(1, row)))
+    return largest_divisor(batch_size, int((USABLE * free - fixed) // max(1, row)))

@@ -9,7 +9,7 @@ from llm.files import write_bytes
 
 
 def write_curve(path: Path, history: Sequence[dict[str, float | None]]) -> None:
-    """Nothing; one row per validation, as csv for `dvc plots`; an empty cell where there is no number."""
+    """Write the curve as csv for `dvc plots`: a row per validation, an empty cell where there is no number."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()

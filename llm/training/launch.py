@@ -35,7 +35,7 @@ class LaunchConfig:
         return self.shard and self.size > 1
 
     def check_batch(self, name: str, batch_size: int) -> None:
-        """Nothing, or ValueError: the batch cannot be shared out equally."""
+        """Raise ValueError where the batch cannot be shared out equally to the processes."""
         if batch_size % self.size:
             raise ValueError(f"{name} {batch_size} is not a multiple of launch.processes x launch.nodes, {self.size}")
 
@@ -57,7 +57,7 @@ def launch_command(config: LaunchConfig, module: str, environment: Mapping[str, 
 
 
 def start_processes(config: LaunchConfig, module: str) -> None:
-    """Nothing where one process is enough or this is one of them; else torchrun takes this process's place."""
+    """Put torchrun in this process's place, unless one process is enough or this is one that torchrun started."""
     if LAUNCHED in os.environ or config.size == 1:
         return
     command = launch_command(config, module, os.environ)

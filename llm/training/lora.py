@@ -71,6 +71,7 @@ class Selection:
 
 
 def _shuffled_by_source(dialogues: Iterable[Dialogue], seed: int) -> dict[str, list[Dialogue]]:
+    """The dialogues of each source in an order of chance, the sources by name."""
     by_source: dict[str, list[Dialogue]] = {}
     for dialogue in dialogues:
         by_source.setdefault(dialogue.source, []).append(dialogue)
@@ -98,19 +99,19 @@ def select(
     """Dialogues in the chat template, at most `limit` tokens in all, spread evenly over the sources.
 
     The source with the fewest tokens so far gives the next of its shuffled dialogues; a conversation longer than a
-    source's share, or than what is left, is cut behind a reply. A source that runs out leaves its share to the others.
+    source's quota, or than what is left, is cut behind a reply. A source that runs out leaves its quota to the others.
 
     Raises ValueError when not a single exchange fits.
     """
     waiting = _shuffled_by_source(dialogues, seed)
-    share = None if limit is None else limit // max(1, len(waiting))
+    quota = None if limit is None else limit // max(1, len(waiting))
     tokens, counts = dict.fromkeys(waiting, 0), Counter[str]()
     chosen: list[EncodedDialogue] = []
     while waiting:
         source = min(waiting, key=lambda name: tokens[name])
         encoded: EncodedDialogue | None = encode_dialogue(tokenizer, waiting[source].pop().turns)
-        if limit is not None and share is not None and encoded is not None:
-            encoded = _cut(encoded, min(share, limit - sum(tokens.values())))
+        if limit is not None and quota is not None and encoded is not None:
+            encoded = _cut(encoded, min(quota, limit - sum(tokens.values())))
         if encoded is not None:
             chosen.append(encoded)
             tokens[source] += len(encoded.ids)
@@ -180,7 +181,7 @@ class PackedModel(nn.Module):
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
-    """Nothing; the trained parameters have the values saved at `path` by the training loop."""
+    """Set the trained parameters to the values that the training loop saved at `path`."""
     saved = load_file(path)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -189,7 +190,7 @@ def load_trained(model: nn.Module, path: Path) -> None:
 
 
 def save_adapter(folder: Path, peft_model: "PeftModel") -> None:
-    """Nothing; the adapter stands in the folder in peft's form, equal bytes for equal weights.
+    """Write the adapter into the folder in peft's form, equal bytes for equal weights.
 
     peft's own saving writes its module names in an order that changes from process to process.
     """

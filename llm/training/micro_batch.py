@@ -32,7 +32,7 @@ class MicroBatch:
         self.reserve = mmap.mmap(-1, RESERVE_BYTES, mmap.MAP_PRIVATE) if device.type == "cpu" else None
 
     def find(self, one_row: Callable[[], object]) -> None:
-        """Nothing; where no number is configured, `rows` is the largest divisor of the batch that is expected to fit.
+        """Set `rows`, where no number is configured, to the largest divisor of the batch that is expected to fit.
 
         On a CPU one row's pass is measured, since the kernel kills who takes too much. A GPU raises: there the whole
         batch is tried, and halved when it fails.
@@ -81,6 +81,7 @@ class MicroBatch:
             restore_random_states(states, self.device)
 
     def _take_fewer(self) -> None:
+        """Set `rows` to a smaller divisor of the batch, half at most. Raises OSError where that cannot be."""
         if self.rows == 1:
             raise OSError("out of memory with one row at a time: lower context_length, n_embd or n_layer")
         fewer = largest_divisor(self.batch_size, self.rows // 2)
@@ -92,5 +93,6 @@ class MicroBatch:
         self.rows = fewer
 
     def _drop_gradients(self) -> None:
+        """Free the gradients of all trained parameters."""
         for p in self.trained:
             p.grad = None

@@ -50,7 +50,7 @@ def resume(trainer: Trainer) -> bool:
     load_weights(trainer, tensors)
     restore_random_states(tensors, trainer.device)
     trainer.progress = progress = Progress(**values)
-    trainer.clock.go_on(progress.seconds, progress.step_s, progress.closing_s)
+    trainer.clock.resume(progress.seconds, progress.step_s, progress.closing_s)
     trainer.micro_batch.rows = progress.micro_batch
     trainer.files.saved_step = progress.step
     if progress.compiled and not trainer.ended:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def save_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Nothing; the folder has a safetensors file from each process, with what it holds of the tensors.
+    """Write a safetensors file for each process into the folder, with what it holds of the tensors.
 
     Every process has to call it at the same time; a tensor that all hold whole is written once.
     """

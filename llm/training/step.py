@@ -49,6 +49,7 @@ def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
 
 
 def _on(device: torch.device, t: Tensor) -> Tensor:
+    """The tensor on the device."""
     return t.to(device, non_blocking=True)
 
 
@@ -71,12 +72,12 @@ def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device) ->
     Several processes each bring their batches: losses, tokens and gradient are those of all of them.
     """
     n_tokens = int(totals(sum(int((batch.targets >= 0).sum()) for batch in batches))[0])
-    share = n_tokens / n_processes()  # gradients are averaged over the processes, losses are not
+    divisor = n_tokens / n_processes()  # gradients are averaged over the processes, losses are not
     sums = []
     for i, batch in enumerate(batches):
         with exchanging(model, last=i == len(batches) - 1):
             loss = batch_loss(model, batch, device)
-            (loss / share).backward()  # type: ignore[no-untyped-call]
+            (loss / divisor).backward()  # type: ignore[no-untyped-call]
         sums.append(loss.detach())
     return Losses(totals(*map(float, sums)), n_tokens)  # a GPU is waited for here, not at each micro-batch
 

@@ -71,5 +71,5 @@ class Trainer:
         """Learning rate of the next step: the schedule's, lowered by each rollback."""
         place = self.progress.step
         if self.plan.steps is None:
-            place = math.ceil(self.clock.share * TIMED_HORIZON) - 1
+            place = math.ceil(self.clock.fraction * TIMED_HORIZON) - 1
         return self.config.lr * lr_factor(place, self.plan.horizon, self.config) * self.progress.lr_scale

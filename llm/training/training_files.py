@@ -36,6 +36,7 @@ class TrainingFiles:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def _best(self, step: int) -> Path:
+        """Where the best weights stand when they are those of this step."""
         return self.state.folder / f"best_{step:08d}.safetensors"
 
     def save_best(self, step: int, weights: Mapping[str, Tensor]) -> None:

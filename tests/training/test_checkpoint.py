@@ -81,6 +81,7 @@ def test_a_half_written_file_is_never_seen(tmp_path):
 
 
 def _hold(root: Path, ready, release) -> None:
+    """Train until told to stop, as far as another process can see."""
     with open_state(root, "scratch", "abc"):
         ready.set()
         release.wait(20)
@@ -101,6 +102,25 @@ def test_a_second_trainer_of_the_same_run_is_refused(tmp_path):
     other.join(20)
     with open_state(tmp_path, "scratch", "abc") as state:
         assert state.folder == tmp_path / "scratch-abc"
+
+
+def test_a_killed_trainer_holds_the_lock_no_longer(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, release))
+    other.start()
+    assert ready.wait(30)
+    other.kill()
+    other.join(20)
+    with open_state(tmp_path, "scratch", "abc") as state:
+        assert state.folder == tmp_path / "scratch-abc"
+
+
+def test_a_run_that_has_ended_can_be_opened_again_in_the_same_process(tmp_path):
+    for _ in range(3):
+        with open_state(tmp_path, "scratch", "abc") as first:
+            assert (tmp_path / "scratch-abc/lock").is_file()
+        assert first.folder == tmp_path / "scratch-abc"
 
 
 def test_the_key_depends_on_every_part():

@@ -16,6 +16,7 @@ class Times:
 
 @pytest.fixture
 def times(monkeypatch):
+    """A clock that stands still until a test moves it."""
     times = Times()
     monkeypatch.setattr(time, "monotonic", times)
     return times
@@ -27,7 +28,7 @@ def test_the_schedule_ends_at_1_with_the_last_step_that_fits(times):
         times.now += 10.0
     shares = []
     while not clock.over:
-        shares.append(round(clock.share, 4))
+        shares.append(round(clock.fraction, 4))
         with clock.step():
             times.now += 20.0
     # 90 s for steps; at 10 s no step is known to take any time, then three of 20 s end at 50, 70 and 90
@@ -37,7 +38,7 @@ def test_the_schedule_ends_at_1_with_the_last_step_that_fits(times):
 
 def test_a_later_process_goes_on_with_the_time_taken_so_far(times):
     clock = Clock(100.0)
-    clock.go_on(seconds=60.0, step_s=5.0, closing_s=10.0)
+    clock.resume(seconds=60.0, step_s=5.0, closing_s=10.0)
     times.now += 10.0
     assert (clock.seconds, clock.limit_s) == (70.0, 90.0)
     assert not clock.over

@@ -36,6 +36,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.c
 
 @pytest.fixture(scope="module")
 def packed():
+    """The tiny data of all training tests."""
     return counting_rows()
 
 
@@ -81,10 +82,13 @@ def test_a_compiled_run_with_dropout_resumes_bit_identical(packed, tmp_path):
 
 
 def refuse(graph, inputs):
+    """Fail as a backend that cannot compile anything."""
     raise RuntimeError("no kernel for this machine\nand a long story")
 
 
 def miscompute(graph, inputs):
+    """Outputs of a backend that computes something else."""
+
     def run(*values):
         return tuple(t + 0.01 * t.flip(-1) if isinstance(t, torch.Tensor) else t for t in graph(*values))
 

@@ -147,6 +147,7 @@ def told(tmp_path_factory, base):
 
 
 def read(folder, name):
+    """What the processes told under that name."""
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 

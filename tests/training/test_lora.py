@@ -44,6 +44,7 @@ FINETUNE = FinetuneConfig(
 
 
 def dialogue(source, number, n_turns=2, words=4):
+    """A dialogue whose texts name their source."""
     turns = tuple(f"{source} turn {i} " + f"word{number} " * words for i in range(n_turns))
     return Dialogue(f"{source}-{number}", source, f"{source}-{number}", turns)
 
@@ -57,6 +58,7 @@ DIALOGUES = [
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
+    """The folder of a tiny Mistral."""
     folder = tmp_path_factory.mktemp("models") / "base"
     folder.mkdir()
     origin = describe_tiny(folder)
@@ -66,16 +68,18 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(base):
+    """The tokenizer of the tiny Mistral."""
     return load_base(base)[1]
 
 
 def network(base, config=FINETUNE):
+    """The tiny Mistral with fresh adapters."""
     torch.manual_seed(1)
     return add_lora(load_base(base)[0], config)
 
 
 def perturb(peft_model):
-    """Nothing; the adapters, zero at the start, now matter."""
+    """Change the adapters, zero at the start, so that they matter."""
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in peft_model.parameters():
@@ -84,6 +88,7 @@ def perturb(peft_model):
 
 
 def tokens_by_source(selection, tokenizer):
+    """Tokens that each source gave."""
     offsets, ids = selection.corpus.offsets, selection.corpus.ids
     texts = [(b - a, tokenizer.decode(ids[a:b])) for a, b in pairwise(offsets)]
     counts = Counter()

@@ -27,6 +27,7 @@ linux = pytest.mark.skipif(free_memory() is None, reason="needs Linux's /proc an
 
 
 def out_of_memory():
+    """Ask for more memory than there is."""
     torch.empty(2**60, dtype=torch.uint8)
 
 
@@ -81,7 +82,7 @@ def test_the_number_found_leads_to_the_run_configured_with_it(tmp_path):
 
 
 def limited_run(folder: Path, left: int | None, at_step: int) -> None:
-    """Nothing; a run whose process may take `left` bytes more, from the start or from a step on; what it reached."""
+    """Train in a process that may take `left` bytes more, from the start or from a step on; write what was reached."""
     torch.set_num_threads(1)
     ids = np.random.default_rng(1).integers(0, 512, 40_000).astype(np.uint16)
     offsets = np.arange(0, len(ids) + 1, 100)

@@ -14,6 +14,7 @@ from tests.training.test_schedule import CONFIG
 
 @pytest.fixture
 def packed():
+    """The tiny data of all training tests."""
     return counting_rows()
 
 

@@ -13,6 +13,7 @@ TENSORS = {
 
 
 def same(one, other):
+    """Whether two sets of tensors are equal, names and types included."""
     return one.keys() == other.keys() and all(
         torch.equal(one[name], other[name]) and one[name].dtype == other[name].dtype for name in one
     )
@@ -20,6 +21,7 @@ def same(one, other):
 
 @pytest.fixture
 def process_group_of_one():
+    """A process group without a second process."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()

@@ -5,7 +5,7 @@ import torch
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.packing import TokenCorpus, pack_corpus
-from llm.training.step import add_gradients, validation_loss
+from llm.training.step import add_gradients, clip_gradients, optimizer_step, validation_loss
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.0, attn_dropout=0.0)
 CPU = torch.device("cpu")
@@ -21,6 +21,7 @@ def packed():
 
 
 def model():
+    """A fresh network."""
     return build_model(SHAPE, 12, torch.Generator().manual_seed(1))
 
 
@@ -47,3 +48,20 @@ def test_every_split_of_a_batch_gives_the_gradient_of_the_whole(packed, micro_ba
     assert n_whole == n_split
     assert split == pytest.approx(whole, rel=1e-12)
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(gradients, split_gradients, strict=True))
+
+
+@pytest.mark.parametrize(("max_norm", "clipped"), [(1.0, [0.6, 0.8]), (10.0, [3.0, 4.0])])
+def test_gradients_are_scaled_down_to_the_largest_norm_allowed(max_norm, clipped):
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    for parameter, gradient in zip(parameters, (3.0, 4.0), strict=True):
+        parameter.grad = torch.full((1,), gradient)
+    assert clip_gradients(parameters, max_norm) == 5.0  # of 3 and 4
+    assert [p.grad.item() for p in parameters] == pytest.approx(clipped, rel=1e-5)
+
+
+def test_an_optimizer_step_goes_by_its_rate_and_drops_the_gradients():
+    parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = torch.optim.SGD([parameter], lr=99.0)
+    parameter.grad = torch.tensor([2.0])
+    optimizer_step([optimizer], lr=0.25)
+    assert parameter.item() == 0.5 and parameter.grad is None  # 1 - 0.25 * 2
