@@ -14,9 +14,9 @@ from llm.corpus.questions import read_questions
 from llm.judge.surface import surface_report
 
 CONVERSATIONS, QUESTIONS = ("eli5", "technical"), ("quiz", "false_premise")
-PERCENTILES = (5, 25, 50, 75, 95)
+GRADE_PERCENTILES = (5, 25, 50, 75, 95)
 OPENING = 4  # words
-SEED = 1  # of the shuffles behind the surface figures
+SURFACE_SEED = 1  # of the shuffles behind the surface figures
 _VOWELS = re.compile(r"[aeiouy]+")
 # Vowels that are not spoken: a last e (but not "table"), that of -ed (but not "needed") and -es (but not "changes").
 _SILENT = re.compile(r"(?:(?<![aeiouy])(?<![^aeiouy]l)e|(?<=[^aeiouydt])ed|(?<![aeioscxzgh])(?<![^aeiouy]l)es)$")
@@ -38,7 +38,7 @@ class Statistics:
     most_frequent_opening: int  # prompts that begin with the same four words
     words: int
     vocabulary: int  # distinct words
-    grades: tuple[float, ...]  # Flesch-Kincaid at PERCENTILES of its replies or explanations
+    grades: tuple[float, ...]  # Flesch-Kincaid at GRADE_PERCENTILES of its replies or explanations
 
 
 def syllables(word: str) -> int:
@@ -89,7 +89,7 @@ def describe_set(folder: Path, name: str) -> Statistics:
     prompts, replies = _prompts_and_replies(folder, name)
     openings = Counter(tuple(prompt.lower().split()[:OPENING]) for prompt in prompts)
     words = Counter(_all_words(folder, name))
-    grades = np.percentile([reading_grade(reply) for reply in replies], PERCENTILES)
+    grades = np.percentile([reading_grade(reply) for reply in replies], GRADE_PERCENTILES)
     items = len((folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
     return Statistics(items, len(prompts), max(openings.values()), words.total(), len(words), tuple(grades.tolist()))
 
@@ -118,7 +118,7 @@ def statistics_page(folder: Path) -> str:
         opening = f"{s.most_frequent_opening} ({100 * s.most_frequent_opening / s.prompts:.1f} %)"
         grades = " / ".join(f"{grade:.1f}" for grade in s.grades)
         rows.append((f"`{name}`", s.items, s.prompts, opening, f"{s.words:,}", f"{s.vocabulary:,}", grades))
-    found = surface_report({name: read_questions(folder / f"{name}.jsonl") for name in QUESTIONS}, SEED)
+    found = surface_report({name: read_questions(folder / f"{name}.jsonl") for name in QUESTIONS}, SURFACE_SEED)
     surface: list[Sequence[object]] = [
         ("set", "chance", "length, negations, hedges, overlap", "and commas, digits, word length")
     ]
