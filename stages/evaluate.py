@@ -16,6 +16,14 @@ from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs, ask_model, count_requests
 from llm.evaluation.exposure import Planted
+from llm.evaluation.figure_files import (
+    BPB_COLUMNS,
+    CHOICE_COLUMNS,
+    bpb_rows,
+    choice_rows,
+    round_figures,
+    table_bytes,
+)
 from llm.evaluation.items import EvalItems, EvaluateConfig, draw_examples, draw_prompts
 from llm.evaluation.measure import (
     Figures,
@@ -24,10 +32,8 @@ from llm.evaluation.measure import (
     make_metric_inputs,
     measure,
     measure_unkept,
-    round_figures,
 )
 from llm.evaluation.models import MODEL_NAMES, ModelFolders, list_models
-from llm.evaluation.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, table_bytes
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
@@ -49,7 +55,7 @@ SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
 TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
 FOLDERS = ModelFolders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
-LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
+METRIC_LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +97,7 @@ def ask_all(
 def describe_circumstances(model: EvalModel, config: EvaluateConfig, seed: int) -> Figures:
     """The part of a model's detail that its figures depend on besides its outputs."""
     decoding = {"greedy": asdict(config.greedy(seed)), "sampled": asdict(config.sampling(seed))}
-    versions = {name: version(name).partition("+")[0] for name in LIBRARIES}
+    versions = {name: version(name).partition("+")[0] for name in METRIC_LIBRARIES}
     return Figures({}, {"name": model.real_name, "decoding": decoding, "versions": versions})
 
 
@@ -122,7 +128,7 @@ def report_surface(items: EvalItems, seed: int) -> dict[str, dict[str, float] | 
     return {name: report.get(name) for name in sets}
 
 
-def output_files(outputs: dict[str, Outputs]) -> dict[Path, bytes]:
+def files_of_outputs(outputs: dict[str, Outputs]) -> dict[Path, bytes]:
     """The outputs of the models, from which the figures are computed again."""
     likelihoods = [score_rows(name, one.items, one.likelihoods) for name, one in outputs.items() if one.likelihoods]
     texts = [generation_rows(name, one.items, one.generations) for name, one in outputs.items() if one.generations]
@@ -132,7 +138,7 @@ def output_files(outputs: dict[str, Outputs]) -> dict[Path, bytes]:
     }
 
 
-def figure_files(figures: dict[str, Figures]) -> dict[Path, bytes]:
+def files_of_figures(figures: dict[str, Figures]) -> dict[Path, bytes]:
     """The figures of every model, and the tables for plots."""
     details = {name: round_figures(one.detail) for name, one in figures.items()}
     return {
@@ -143,7 +149,7 @@ def figure_files(figures: dict[str, Figures]) -> dict[Path, bytes]:
     }
 
 
-def comparison_files(outputs: dict[str, Outputs], settings: Settings, judge: Judge) -> dict[Path, bytes]:
+def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge: Judge) -> dict[Path, bytes]:
     """The comparisons between models, and the numbers that they and all figures rest on."""
     compared = compare_pairs(outputs, settings.rules(judge))
     detail = {pair: one and asdict(one) for pair, one in compared.items()}
@@ -158,7 +164,6 @@ def main() -> None:
     """Evaluate every model and write the stage's outputs."""
     seed, device = load_value("data_seed", int), pick_device(load_value("device", str))
     config, min_dialogues = load("evaluate", EvaluateConfig), load_value("clean.min_test_dialogues", int)
-    settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
     tune_cpu()
     items, planted = draw_items(config, seed), read_planted(seed)
     surface, judge = report_surface(items, seed), load_judge(JUDGE)
@@ -170,7 +175,8 @@ def main() -> None:
     inputs = make_metric_inputs(items, spans, judge, config, min_dialogues, seed)
     figures = measure_all(models, outputs, planted, inputs, config)
 
-    files = output_files(outputs) | figure_files(figures) | comparison_files(outputs, settings, judge)
+    settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
+    files = files_of_outputs(outputs) | files_of_figures(figures) | files_of_comparisons(outputs, settings, judge)
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))
     files[OUT / "judge_audit.csv"] = audit_table(outputs, seed)
     write_together(files, SEAL)

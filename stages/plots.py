@@ -4,7 +4,7 @@ import json
 import logging
 from pathlib import Path
 
-from llm.evaluation.plot_tables import read_csv
+from llm.evaluation.figure_files import read_csv
 from llm.evaluation.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from llm.files import write_bytes
 from stages.logs import run_stage

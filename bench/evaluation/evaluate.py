@@ -39,7 +39,7 @@ class ScoredItems:
     batch_tokens: int
 
 
-def draw_items(base: Path, dialogues: int, questions: int) -> ScoredItems:
+def draw_scored_items(base: Path, dialogues: int, questions: int) -> ScoredItems:
     """Test replies as the stage evaluate draws them, and some of the quiz."""
     config = replace(load("evaluate", EvaluateConfig, LAPTOP), dialogues=dialogues)
     parts = [read_curated(CURATED / f"{name}.jsonl", name).dialogues for name in ("eli5", "technical")]
@@ -84,7 +84,7 @@ def theirs(lap: Lap, items: ScoredItems) -> None:
 
 def compare(base: Path, dialogues: int, questions: int, rounds: int) -> Section:
     """Tokens a second of both."""
-    items = draw_items(base, dialogues, questions)
+    items = draw_scored_items(base, dialogues, questions)
     contenders = [
         Contender(OURS, ours, {"items": items}, keeps_memory=True, multiplies_fast=True),
         Contender(PEER, theirs, {"items": items}, keeps_memory=False),

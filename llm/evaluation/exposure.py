@@ -47,10 +47,10 @@ def ranks(planted: Planted, scores: Sequence[Score]) -> list[int]:
     return [1 + int(count) for count in at_least]
 
 
-def exposure(rank: int, size: int) -> float:
+def exposure_bits(rank: int, size: int) -> float:
     """Bits that a rank among `size` numbers gives away.
 
-    >>> exposure(1, 1024), exposure(1024, 1024)
+    >>> exposure_bits(1, 1024), exposure_bits(1024, 1024)
     (10.0, 0.0)
     """
     return math.log2(size) - math.log2(rank)
@@ -63,7 +63,7 @@ def memory_figures(
     if scores is None or not planted.canaries:
         return dict.fromkeys(MEMORY_MEASURES), {}
     size, places = 1 + len(planted.alternatives), ranks(planted, scores)
-    bits = [exposure(rank, size) for rank in places]
+    bits = [exposure_bits(rank, size) for rank in places]
     repeats = [canary.repeats for canary in planted.canaries]
     resampling = draw_groups([c.reply for c in planted.canaries], list(map(str, repeats)), n_resamples, seed)
     means: dict[str, Estimate] = {}

@@ -1,6 +1,5 @@
 """Step 4, measure: the outputs of a model -> its figures, by the same metrics for every model."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -210,17 +209,3 @@ def _is_small(name: str, inputs: MetricInputs) -> bool:
 def _with_interval(estimate: Estimate, interval: bool) -> dict[str, float | None]:
     low, high = (estimate.low, estimate.high) if interval else (None, None)
     return {"value": estimate.value, "low": low, "high": high}
-
-
-def round_figures(value: Any) -> Any:
-    """The value with every float at 4 decimals, inside dicts and lists too.
-
-    Raises ValueError for one that is not finite: a metrics file holds no NaN.
-    """
-    if isinstance(value, dict):
-        return {key: round_figures(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [round_figures(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"a metric is {value}: the model's weights or its scores are not finite")
-    return round(value, 4) if isinstance(value, float) else value

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from llm.evaluation.figure_files import BAR
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, SKY, VERMILLION, GREY, BLACK = "#0072B2", "#56B4E9", "#D55E00", "#767676", "#222222"
 COLOURS = {"mistral": BLUE, "base": SKY, "scratch": VERMILLION}  # the others are grey: they are what these are held to
-BAR = "ngram5"  # a network that needs more bits has learned less than counting does
 FIRST = ("all",)  # stands before the parts
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tandem",  # names of clip paths; drawn at random otherwise

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from llm.evaluation.figure_files import BAR, Details
+
 MODELS = (
     *("mistral", "base", "scratch"),
     *("ngram5", "unigram", "compressor", "retrieval", "frequent", "untrained"),
 )
-BAR = "ngram5"  # what has learned anything needs fewer bits
 BELOW = "▼"
 SHOWN_PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
-SOURCES = ("dialogue", "eli5", "technical")
-RESULT_COLUMNS = ("model", "bits per byte, all (95 % CI)", *SOURCES, "BLEU", "chrF++", "quiz", "truthful")
+SHOWN_SOURCES = ("dialogue", "eli5", "technical")
+RESULT_COLUMNS = ("model", "bits per byte, all (95 % CI)", *SHOWN_SOURCES, "BLEU", "chrF++", "quiz", "truthful")
 START, END = "<!-- results -->\n", "<!-- /results -->"  # marks in README.md, between which the table stands
-
-Details = Mapping[str, Mapping[str, Any]]  # metrics/detail/<name>.json by name
 
 
 def find_figure(detail: Mapping[str, Any], *path: str) -> float | None:
@@ -42,7 +41,7 @@ def table_row(name: str, detail: Mapping[str, Any], bar: float | None) -> tuple[
     return (
         f"`{name}` {BELOW}" if below else f"`{name}`",
         show_interval(value, low, high),
-        *(show_number(find_figure(detail, "bpb", source, "value"), 3) for source in SOURCES),
+        *(show_number(find_figure(detail, "bpb", source, "value"), 3) for source in SHOWN_SOURCES),
         show_number(find_figure(detail, "text", "bleu", "value"), 2),
         show_number(find_figure(detail, "text", "chrf", "value"), 1),
         show_number(find_figure(detail, "choice", "all", "mc1", "value"), 3),

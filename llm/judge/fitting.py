@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Strings = NDArray[np.str_]
 
 IDENTITY = Calibration("none", 1.0, 0.0, (), ())
-LONG = 15  # words, of the toy rule
+LONG_ANSWER = 15  # words, of the toy rule
 MIN_QUESTIONS = 20  # fewer cannot be split, cross-validated and resampled
 
 logger = logging.getLogger(__name__)
@@ -248,7 +248,7 @@ def _scores(sample: Sample, probability: Floats) -> dict[str, Floats]:
         "judge": probability,
         "contrast": -sample.column("f1_contrast"),
         "length": sample.column("n_words"),
-        "keywords": (loud > 0) + 1.0 * (sample.column("n_words") > LONG),
+        "keywords": (loud > 0) + 1.0 * (sample.column("n_words") > LONG_ANSWER),
     }
 
 

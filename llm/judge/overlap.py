@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from llm.corpus.normalise import repetition, split_words
 
 MAX_REPETITION = 0.5  # share of a text's words that are one word, or of its 4-grams seen before in it
-REPEATED = 4  # words of the n-grams whose repetition is counted
+REPEATED_LENGTH = 4  # words of the n-grams whose repetition is counted
 
 
 def token_f1(words: Counter[str], others: Counter[str]) -> float:
@@ -38,7 +38,7 @@ def word_ngrams(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
     return zip(*(words[i:] for i in range(n)), strict=False)
 
 
-def repeated_ngrams(texts: Iterable[str], n: int = REPEATED) -> float:
+def repeated_ngrams(texts: Iterable[str], n: int = REPEATED_LENGTH) -> float:
     """Share of the n-grams that stood before in the same text (Welleck et al. 2020, seq-rep-4); 0 if there are none."""
     total = kinds = 0
     for text in texts:

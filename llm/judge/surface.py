@@ -22,7 +22,7 @@ NARROW = ("words", "characters", "negations", "hedges", "overlap")
 WIDE = (*NARROW, "commas", "digits", "word_length")  # the quiz was balanced by the narrow set and by commas
 FOLDS, SHUFFLES = 10, 5
 PENALTY = 1.0  # weight of the squared coefficients beside the summed log-loss
-STEPS = 25  # of Newton's method, far more than it needs
+NEWTON_STEPS = 25  # of Newton's method, far more than it needs
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def fit_logistic(features: Floats, labels: Floats) -> Floats:
     inputs = np.hstack([features, np.ones((len(features), 1))])
     penalty = PENALTY * np.diag([*np.ones(features.shape[1]), 0.0])
     weights = np.zeros(inputs.shape[1])
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         p = 1 / (1 + np.exp(-inputs @ weights))
         gradient = inputs.T @ (p - labels) + penalty @ weights
         weights -= np.linalg.solve(inputs.T * (p * (1 - p)) @ inputs + penalty, gradient)

@@ -21,8 +21,8 @@ TRUTHFULQA = "data/clean/TruthfulQA.csv"  # of runs that are graded on it
 JUDGE = "models/judge"
 SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
 PREDICTIONS, RESULTS = f"{METRICS}/predictions.jsonl", f"{METRICS}/results.md"
-QUESTIONS = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")
-NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTIONS)
+QUESTION_FILES = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")
+NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTION_FILES)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_item_index(folder: Path) -> ItemIndex:
     """The test replies and the questions by id."""
     if not (folder / TEST).is_file():
         raise FileNotFoundError(f"{TEST} is missing: run `dvc repro clean`, or `dvc checkout` where it ran before")
-    questions = [question for path in QUESTIONS for question in read_questions(folder / path)]
+    questions = [question for path in QUESTION_FILES for question in read_questions(folder / path)]
     if (folder / TRUTHFULQA).is_file():
         questions += read_truthfulqa(folder / TRUTHFULQA)
     return index_items(read_table(folder / TEST), questions)

@@ -13,7 +13,7 @@ from llm.evaluation.exposure import (
     Planted,
     ask_memory,
     canary_examples,
-    exposure,
+    exposure_bits,
     memory_figures,
     ranks,
 )
@@ -65,7 +65,9 @@ def test_an_untrained_model_has_that_of_chance():
 
 def test_uniform_ranks_give_log2_e_on_average():
     size = 4096
-    assert sum(exposure(rank, size) for rank in range(1, size + 1)) / size == pytest.approx(math.log2(math.e), abs=0.01)
+    assert sum(exposure_bits(rank, size) for rank in range(1, size + 1)) / size == pytest.approx(
+        math.log2(math.e), abs=0.01
+    )
 
 
 def test_counting_five_tokens_remembers_what_it_saw_four_times():

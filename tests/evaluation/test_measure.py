@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from llm.evaluation.measure import (
     make_metric_inputs,
     measure,
     measure_unkept,
-    round_figures,
     text_figures,
 )
 from llm.evaluation.scoring import Score
@@ -126,13 +124,3 @@ def test_a_model_that_only_replies_has_the_same_names_and_no_likelihood():
     }
     assert set(found["bpb"].values()) == set(found["choice"].values()) == {None}
     assert found["text"]["token_f1"] == 1.0
-
-
-def test_rounding_reaches_every_float_and_refuses_nan():
-    assert round_figures({"a": [1.23456, 2], "b": {"c": None, "d": True}}) == {
-        "a": [1.2346, 2],
-        "b": {"c": None, "d": True},
-    }
-    json.dumps(round_figures({"a": 0.1}), allow_nan=False)
-    with pytest.raises(ValueError, match="a metric is nan"):
-        round_figures({"a": math.nan})

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from llm.evaluation.plot_tables import read_csv
+from llm.evaluation.figure_files import read_csv
 from llm.evaluation.plots import draw_bits_per_byte, draw_choice, draw_judge, draw_losses
 from llm.files import write_json
 from stages.plots import main

@@ -1,7 +1,8 @@
-"""Figures of all models as long tables, one row a point: what `dvc plots` and the pictures are drawn from."""
+"""Step 5, write: figures as they stand in files, rounded for JSON and as tables of one row a point for plots."""
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,24 @@ from typing import Any
 BPB_COLUMNS = ("model", "source", "value", "low", "high")
 CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance")
 
-Details = Mapping[str, Mapping[str, Any]]  # metrics/detail/<model>.json by model
+BAR = "ngram5"  # a network that needs more bits per byte has learned less than counting does
+
+Details = Mapping[str, Mapping[str, Any]]  # metrics/detail/<name>.json by name
 PlotRow = tuple[str | float | None, ...]
+
+
+def round_figures(value: Any) -> Any:
+    """The value with every float at 4 decimals, inside dicts and lists too.
+
+    Raises ValueError for one that is not finite: a metrics file holds no NaN.
+    """
+    if isinstance(value, dict):
+        return {key: round_figures(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_figures(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a metric is {value}: the model's weights or its scores are not finite")
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def bpb_rows(details: Details) -> Iterator[PlotRow]:

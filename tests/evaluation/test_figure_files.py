@@ -1,6 +1,17 @@
+import json
+import math
+
 import pytest
 
-from llm.evaluation.plot_tables import BPB_COLUMNS, CHOICE_COLUMNS, bpb_rows, choice_rows, read_csv, table_bytes
+from llm.evaluation.figure_files import (
+    BPB_COLUMNS,
+    CHOICE_COLUMNS,
+    bpb_rows,
+    choice_rows,
+    read_csv,
+    round_figures,
+    table_bytes,
+)
 
 FIGURE = {"value": 1.5, "low": 1.4, "high": 1.6}
 SMALL = {"value": 2.0, "low": None, "high": None}
@@ -32,3 +43,13 @@ def test_a_row_for_every_area_of_every_model_that_chose(tmp_path):
 def test_a_missing_table_names_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="run `dvc repro` first"):
         read_csv(tmp_path / "bpb.csv")
+
+
+def test_rounding_reaches_every_float_and_refuses_nan():
+    assert round_figures({"a": [1.23456, 2], "b": {"c": None, "d": True}}) == {
+        "a": [1.2346, 2],
+        "b": {"c": None, "d": True},
+    }
+    json.dumps(round_figures({"a": 0.1}), allow_nan=False)
+    with pytest.raises(ValueError, match="a metric is nan"):
+        round_figures({"a": math.nan})
