@@ -77,7 +77,7 @@ def find_judge() -> Judge | None:
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """Print the comparison; gives 0."""
+    """Print the comparison; 0."""
     sides = [[split_run(text, arguments.model) for text in side.split(",")] for side in (arguments.a, arguments.b)]
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
@@ -87,7 +87,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 
 def run_rescore(arguments: argparse.Namespace) -> int:
-    """Print each figure that does not come out as it stands in metrics/; gives 1 where there is one, else 0."""
+    """Print each figure that does not come out as it stands in metrics/; 1 if there is one, else 0."""
     run = read_run(HERE)
     figures = rescore(
         run.models, metric_inputs_of(run.models, run.settings, train_texts(HERE), load_judge(HERE / JUDGE))
@@ -108,7 +108,7 @@ def run_rescore(arguments: argparse.Namespace) -> int:
 
 
 def run_export(arguments: argparse.Namespace) -> int:
-    """Write the model to the folder; gives 0."""
+    """Save the model in the folder; 0."""
     models = HERE / "models"
     if arguments.model == "scratch":
         export_scratch(models / "scratch", arguments.folder)
@@ -118,14 +118,8 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_curated(_: argparse.Namespace) -> int:
-    """Print the tables of data/curated/README.md; gives 0."""
-    print(statistics_page(HERE / "data" / "curated"), end="")
-    return 0
-
-
 def run_audit(arguments: argparse.Namespace) -> int:
-    """Print what the filled-in table says of the judge as JSON; gives 0."""
+    """Print what the filled-in table says of the judge as JSON; 0."""
     settings, judge = read_settings(HERE / SETTINGS), load_judge(HERE / JUDGE)
     judged = read_audit(arguments.file, MODEL_NAMES)
     figures = audit_figures(judged, judge, settings.evaluate.bootstrap, settings.data_seed)
@@ -134,7 +128,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
 
 
 def run_results(_: argparse.Namespace) -> int:
-    """Write the table of the last run into README.md; gives 0."""
+    """Write the table of the last run into README.md; 0."""
     page, table = HERE / "README.md", HERE / RESULTS
     if not table.is_file():
         raise FileNotFoundError(f"{RESULTS} is missing: run `dvc repro` first")

@@ -78,7 +78,7 @@ def finetuned(tmp_path_factory):
 
 
 def perturb(model, only):
-    """Nothing; weights far from where they start, so that predictions depend on the context."""
+    """Move the weights far from where they start, so that predictions depend on the context."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in model.named_parameters():
