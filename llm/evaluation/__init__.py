@@ -7,5 +7,5 @@
 4. measure: its figures, by perplexity, choice, text_metrics, exposure, uncertainty, and llm.judge
 5. figure_files: the figures as they stand in files; llm.runs.output_rows writes the outputs themselves
 
-The pages and pictures are drawn from those files: result_table, samples, plots. curated_card describes the questions.
+The pages and pictures are drawn from those files: result_table, samples, plots.
 """
