@@ -97,7 +97,7 @@ def fetch_once(location: str, sha256: str | None, config: HttpConfig) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock meanwhile; another process that fetches the same is waited for."""
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a mere marker file would outlive a killed process
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from llm.files import code_hash, file_sha256, lasting_folder, write_bytes, write_json
-from llm.training.distributed import is_first, is_shard, placed_like, wait_for_all
+from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
 
 logger = logging.getLogger(__name__)
@@ -30,28 +30,6 @@ SHARDS = ".shards"  # folder of a state that several processes wrote
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, equal bytes for equal tensors."""
     write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
-
-
-def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' states by name, `optimizer0.3.momentum` for the fourth parameter of the first."""
-    return {
-        f"optimizer{i}.{index}.{name}": value
-        for i, optimizer in enumerate(optimizers)
-        for index, entries in optimizer.state_dict()["state"].items()
-        for name, value in entries.items()
-    }
-
-
-def load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Set the optimizers' states to those that `optimizer_tensors` gave."""
-    for i, optimizer in enumerate(optimizers):
-        prefix, entries = f"optimizer{i}.", dict[int, dict[str, Tensor]]()
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        for key, value in tensors.items():
-            if key.startswith(prefix):
-                index, name = key.removeprefix(prefix).split(".")
-                entries.setdefault(int(index), {})[name] = placed_like(value, parameters[int(index)])
-        optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
@@ -174,7 +152,7 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
         yield State(folder)
         return
     try:  # the system releases the lock however its holder ends
-        held = FileLock(folder / "lock").acquire(blocking=False)
+        held = FileLock(folder / "lock", fallback_to_soft=False).acquire(blocking=False)  # no marker that outlives us
     except Timeout as error:
         raise OSError(
             f"another process is training this very run ({folder}): wait for it or end it, then run again"

@@ -1,10 +1,12 @@
 """Optimizers and learning-rate schedules."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from llm.training.distributed import placed_like
 
 # Quintic Newton-Schulz coefficients of Jordan et al. 2024, "Muon": steepest at 0 among those that converge to about 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -108,3 +110,25 @@ def muon(
         Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay),
         torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True),
     ]
+
+
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' states by name, `optimizer0.3.momentum` for the fourth parameter of the first."""
+    return {
+        f"optimizer{i}.{index}.{name}": value
+        for i, optimizer in enumerate(optimizers)
+        for index, entries in optimizer.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+
+
+def load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Set the optimizers' states to those that `optimizer_tensors` gave."""
+    for i, optimizer in enumerate(optimizers):
+        prefix, entries = f"optimizer{i}.", dict[int, dict[str, Tensor]]()
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                index, name = key.removeprefix(prefix).split(".")
+                entries.setdefault(int(index), {})[name] = placed_like(value, parameters[int(index)])
+        optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})

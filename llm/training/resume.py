@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from llm.training.checkpoint import load_optimizers, optimizer_tensors
 from llm.training.distributed import placed_like, random_states, restore_random_states, same_everywhere
+from llm.training.optim import load_optimizers, optimizer_tensors
 from llm.training.progress import Progress
 from llm.training.trainer import Trainer
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from llm.files import copy_file
-from llm.training.checkpoint import State, optimizer_tensors, save_tensors
+from llm.training.checkpoint import State, save_tensors
 from llm.training.distributed import is_first, wait_for_all, whole
+from llm.training.optim import optimizer_tensors
 from llm.training.progress import Progress
 
 
