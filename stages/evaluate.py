@@ -166,17 +166,18 @@ def main() -> None:
     config, min_dialogues = load("evaluate", EvaluateConfig), load_value("clean.min_test_dialogues", int)
     tune_cpu()
     items, planted = draw_items(config, seed), read_planted(seed)
-    surface, judge = report_surface(items, seed), load_judge(JUDGE)
 
     models = list_models(FOLDERS, device, load_value("seed", int), config.batch_tokens)
     outputs = ask_all(models, items, planted, config, seed)
 
     spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
-    inputs = make_metric_inputs(items, spans, judge, config, min_dialogues, seed)
+    inputs = make_metric_inputs(items, spans, load_judge(JUDGE), config, min_dialogues, seed)
     figures = measure_all(models, outputs, planted, inputs, config)
+    surface = report_surface(items, seed)
 
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
-    files = files_of_outputs(outputs) | files_of_figures(figures) | files_of_comparisons(outputs, settings, judge)
+    files = files_of_outputs(outputs) | files_of_figures(figures)
+    files |= files_of_comparisons(outputs, settings, inputs.judge)
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))
     files[OUT / "judge_audit.csv"] = audit_table(outputs, seed)
     write_together(files, SEAL)
