@@ -38,11 +38,11 @@ class AuditedAnswer:
     false: bool
 
 
-def audit_table(runs: Mapping[str, Outputs], seed: int) -> bytes:
+def audit_table(outputs: Mapping[str, Outputs], seed: int) -> bytes:
     """Up to LIMIT answers of each model, in an order that mixes them, as CSV with an empty column `human`."""
     rows = []
-    for model, run in runs.items():
-        pairs = zip(run.items.truth, run.generations.truth if run.generations else (), strict=False)
+    for model, one in outputs.items():
+        pairs = zip(one.items.truth, one.generations.truth if one.generations else (), strict=False)
         answered = [(q, answer) for q, answer in pairs if non_answer(q.question, answer) is None]
         drawn = sorted(answered, key=lambda pair: position(pair[0].id, seed))[:LIMIT]
         rows += [_row(model, question, answer) for question, answer in drawn]

@@ -13,10 +13,10 @@ from llm.runs.run_files import Settings
 
 
 def metric_inputs_of(
-    runs: Mapping[str, Outputs], settings: Settings, train_texts: Iterable[str], judge: Judge
+    outputs: Mapping[str, Outputs], settings: Settings, train_texts: Iterable[str], judge: Judge
 ) -> MetricInputs:
-    """What the metrics of a run need: its models were asked the same, a model that cannot reply fewer things."""
-    every = [run.items for run in runs.values()]
+    """What the metrics of a run need: its models had the same items, a model that cannot reply fewer of them."""
+    every = [one.items for one in outputs.values()]
     items = EvalItems(
         examples=max((one.examples for one in every), key=len),
         prompts=max((one.prompts for one in every), key=len),
@@ -28,9 +28,9 @@ def metric_inputs_of(
     return make_metric_inputs(items, spans, judge, settings.evaluate, settings.min_dialogues, settings.data_seed)
 
 
-def rescore(runs: Mapping[str, Outputs], inputs: MetricInputs) -> dict[str, Figures]:
+def rescore(outputs: Mapping[str, Outputs], inputs: MetricInputs) -> dict[str, Figures]:
     """Every model's figures that follow from outputs in files."""
-    return {name: measure(run, inputs) for name, run in runs.items()}
+    return {name: measure(one, inputs) for name, one in outputs.items()}
 
 
 def mismatches(found: Figures, metrics: Mapping[str, Any], detail: Mapping[str, Any]) -> list[str]:

@@ -46,7 +46,7 @@ def ask(model):
     return ask_likelihoods(model, ITEMS, lambda n: None)
 
 
-def test_scores_come_back_in_the_order_asked():
+def test_scores_come_back_in_the_order_of_the_items():
     model = make_model()
     found = ask(model)
     for example, score in zip(EXAMPLES, found.replies, strict=True):
@@ -55,11 +55,11 @@ def test_scores_come_back_in_the_order_asked():
 
 
 def test_the_progress_bar_reaches_its_end():
-    asked = EvalModel("scratch", "tiny", TRAINED, make_model)
+    model = EvalModel("scratch", "tiny", TRAINED, make_model)
     done = []
     ask_likelihoods(make_model(), ITEMS, done.append)
     ask_generations(make_model(), ITEMS, CONFIG, 1, done.append)
-    assert sum(done) == count_requests(asked, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 20  # replies, answers, texts
+    assert sum(done) == count_requests(model, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 20  # replies, answers, texts
 
 
 def test_each_text_answers_its_own_prompt():
