@@ -114,6 +114,7 @@ def export_revision(revision: str, folder: Path, repository: Path) -> None:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
+    from dvc_data.index import DataIndexDirError
 
     files = DVCFileSystem(str(repository), rev=revision)
     for path in (*NEEDED, TRUTHFULQA):
@@ -123,7 +124,7 @@ def export_revision(revision: str, folder: Path, repository: Path) -> None:
                 files.get_file(path, str(folder / path))
         except RevError as error:
             raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
-        except (DvcException, OSError) as error:
+        except (DvcException, DataIndexDirError, OSError) as error:
             raise FileNotFoundError(
                 f"{revision} has no {path}: it is older than that file, or its results are not in the cache "
                 "(then `dvc fetch`, or run it again)"

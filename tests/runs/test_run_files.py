@@ -1,6 +1,7 @@
 """Runs read from a working tree, from commits and from an experiment of a real repository."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -121,6 +122,20 @@ def test_a_revision_older_than_the_scores_says_so(repository, tmp_path):
     git(repository, "commit", "-qm", "without scores")
     with pytest.raises(FileNotFoundError, match=f"old has no {SCORES}: it is older than that file"):
         export_revision("old", tmp_path, repository)
+
+
+def test_a_run_whose_folders_are_in_no_cache_says_what_to_do(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    write_run(folder, level(0.0))
+    git(folder, "init", "-q", "-b", "main")
+    shell(folder, sys.executable, "-m", "dvc", "init", "-q")
+    shell(folder, sys.executable, "-m", "dvc", "add", "-q", "metrics/detail")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "run")
+    shutil.rmtree(folder / ".dvc/cache")
+    with pytest.raises(FileNotFoundError, match=f"main has no {SETTINGS}: .* not in the cache"):
+        export_revision("main", tmp_path / "other", folder)
 
 
 def test_a_run_is_named_by_revision_and_model():
