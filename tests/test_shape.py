@@ -163,7 +163,17 @@ STAGES = stages_of_dag()
 each_stage = pytest.mark.parametrize("name", STAGES)
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 INFRASTRUCTURE = {  # computes nothing
-    *("dvc", "filelock", "huggingface-hub", "pydantic", "pydantic-core", "pyyaml", "requests", "ruamel-yaml"),
+    *(
+        "dvc",
+        "dvc-data",
+        "filelock",
+        "huggingface-hub",
+        "pydantic",
+        "pydantic-core",
+        "pyyaml",
+        "requests",
+        "ruamel-yaml",
+    ),
     *("safetensors", "tqdm"),
 }
 READ_AS_DATA = {"stages.download": {"chitchat-dataset", "scikit-learn", "torch"}}  # not imported
