@@ -30,7 +30,9 @@ def test_the_committed_params_are_the_laptop_preset(repository):
     shown = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=repository, capture_output=True)
     params = (repository / "params.yaml").read_bytes()
     laptop = (repository / "presets/laptop.yaml").read_bytes()
-    assert laptop in (params, shown.stdout), "after a change of defaults: cp params.yaml presets/laptop.yaml"
+    assert laptop in (params, shown.stdout), (
+        "python -m stages.preset laptop; after a change of defaults in params.yaml: cp params.yaml presets/laptop.yaml"
+    )
 
 
 @pytest.mark.parametrize("name", ["coursework", "smoke"])
