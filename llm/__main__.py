@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from llm.evaluation.eval_models import MODEL_NAMES
 from llm.evaluation.figure_files import round_figures
-from llm.evaluation.models import MODEL_NAMES
 from llm.evaluation.result_table import put_into_page
 from llm.files import write_bytes, write_json
 from llm.hub.export import export_finetuned, export_scratch

@@ -15,6 +15,7 @@ from llm.corpus.questions import Question, draw_questions, judgeable, read_quest
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs, ask_model, count_requests
+from llm.evaluation.eval_models import MODEL_NAMES, ModelFolders, list_models
 from llm.evaluation.exposure import Planted
 from llm.evaluation.figure_files import (
     BPB_COLUMNS,
@@ -33,7 +34,6 @@ from llm.evaluation.measure import (
     measure,
     measure_unkept,
 )
-from llm.evaluation.models import MODEL_NAMES, ModelFolders, list_models
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together

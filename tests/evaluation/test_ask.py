@@ -5,8 +5,8 @@ import pytest
 from llm.corpus.questions import Question
 from llm.dialogue import Example
 from llm.evaluation.ask import ask_generations, ask_likelihoods, count_requests
+from llm.evaluation.eval_models import TRAINED
 from llm.evaluation.items import EvalItems, EvaluateConfig
-from llm.evaluation.models import TRAINED
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model

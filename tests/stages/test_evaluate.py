@@ -15,9 +15,9 @@ import yaml
 from llm.__main__ import main as main_of_llm
 from llm.dialogue import Dialogue, write_table
 from llm.evaluation.ask import ask_model, count_requests
+from llm.evaluation.eval_models import MODEL_NAMES, list_models
 from llm.evaluation.figure_files import read_csv
 from llm.evaluation.items import EvaluateConfig
-from llm.evaluation.models import MODEL_NAMES, list_models
 from llm.evaluation.samples import PROMPTS
 from llm.files import write_bytes, write_json
 from llm.hub.pretrained import load_base

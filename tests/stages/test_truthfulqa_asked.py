@@ -16,10 +16,10 @@ from llm.corpus.questions import draw_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.evaluation.ask import ask_likelihoods
 from llm.evaluation.baselines import NgramScorer
+from llm.evaluation.eval_models import MODEL_NAMES
 from llm.evaluation.figure_files import read_csv
 from llm.evaluation.items import EvalItems, EvaluateConfig
 from llm.evaluation.measure import choice_tables
-from llm.evaluation.models import MODEL_NAMES
 from llm.evaluation.ngram import train_ngram
 from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model, load_gpt
