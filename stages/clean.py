@@ -16,7 +16,7 @@ from llm.download import HttpConfig
 from llm.fetched import fetch_once
 from llm.files import write_bytes, write_json
 from stages.logs import run_stage
-from stages.params import load, load_value
+from stages.params import load
 
 RAW, CURATED, OUT = Path("data/raw"), Path("data/curated"), Path("data/clean")
 TRUTHFULQA = OUT / "TruthfulQA.csv"
@@ -43,7 +43,7 @@ def read_held_out(truthfulqa: Path | None) -> dict[str, list[str]]:
 
 def main() -> None:
     """Write the clean dialogues of each split and the report on what was dropped."""
-    config, seed = load("clean", CleanConfig), load_value("data_seed", int)
+    config, seed = load("clean", CleanConfig), load("data_seed", int)
     truthfulqa = find_truthfulqa(config)
     held_out = read_held_out(truthfulqa)
     raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in SOURCES}

@@ -46,7 +46,7 @@ from llm.runs.output_rows import generation_rows, jsonl_bytes, score_rows
 from llm.runs.run_files import Settings
 from llm.tokens.canaries import draw_alternatives, read_canaries
 from stages.logs import run_stage
-from stages.params import load, load_value
+from stages.params import load
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
 DETAIL = OUT / "detail"
@@ -81,7 +81,7 @@ def read_held_out_truthfulqa(n: int | None, seed: int) -> list[Question]:
 def read_planted(seed: int) -> Planted:
     """The canaries of the training tokens, and as many other numbers as the parameters say."""
     canaries = read_canaries(FOLDERS.tokens / "canaries.json")
-    return Planted(canaries, draw_alternatives(canaries, load_value("canaries.alternatives", int), seed))
+    return Planted(canaries, draw_alternatives(canaries, load("canaries.alternatives", int), seed))
 
 
 def ask_all(
@@ -162,13 +162,13 @@ def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge:
 
 def main() -> None:
     """Evaluate every model and write the stage's outputs."""
-    seed, device = load_value("data_seed", int), pick_device(load_value("device", str))
-    config, min_dialogues = load("evaluate", EvaluateConfig), load_value("clean.min_test_dialogues", int)
+    seed, device = load("data_seed", int), pick_device(load("device", str))
+    config, min_dialogues = load("evaluate", EvaluateConfig), load("clean.min_test_dialogues", int)
     tune_cpu()
     items, planted = draw_items(config, seed), read_planted(seed)
     surface, judge = report_surface(items, seed), load_judge(JUDGE)
 
-    models = list_models(FOLDERS, device, load_value("seed", int), config.batch_tokens)
+    models = list_models(FOLDERS, device, load("seed", int), config.batch_tokens)
     outputs = ask_all(models, items, planted, config, seed)
 
     spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)

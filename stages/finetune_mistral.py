@@ -29,7 +29,7 @@ from llm.training.lora import (
     select,
 )
 from stages.logs import run_stage
-from stages.params import load, load_value
+from stages.params import load
 
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
 METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
@@ -85,14 +85,14 @@ def main() -> None:
         write_disabled()
         return
     start_processes(launch, "stages.finetune_mistral")
-    device = pick_device(load_value("device", str))
+    device = pick_device(load("device", str))
     with process_group(device):
         finetune(config, device, sharded=launch.shard and n_processes() > 1)
 
 
 def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> None:
     """Take part in the fine-tune as one of its processes; the first one writes the outputs."""
-    seed, base = load_value("seed", int), read_info(BASE)
+    seed, base = load("seed", int), read_info(BASE)
     peft_model, tokenizer = load_model(config, device, sharded, seed)
     val_tokens = config.train.val_rows and config.train.val_rows * config.context_length
     train = select(read_table(CLEAN / "train.arrow"), tokenizer, config.train_tokens, seed)

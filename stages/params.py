@@ -20,22 +20,28 @@ T = TypeVar("T")
 
 
 class ParamsLoader(yaml.SafeLoader):
-    """YAML 1.2 scalars, as DVC reads and writes them; a key given twice is refused.
+    """YAML 1.2 scalars, as DVC reads and writes them; a key given twice or a value that JSON has not is refused.
 
     PyYAML alone follows YAML 1.1, where `1e-4` and `3e-05` are strings, `010` is 8 and `no` is false.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """The mapping; ValueError when a key occurs twice in it."""
+        mapping = super().construct_mapping(node, deep)  # first: it refuses a list as a key
         lines: dict[Hashable, int] = {}
         for key_node, _ in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if lines.setdefault(key, line) != line:
                 raise ValueError(f"{key} stands in line {lines[key]} and again in line {line}")
-        return super().construct_mapping(node, deep)
+        return mapping
 
 
 ParamsLoader.yaml_implicit_resolvers = {}
+ParamsLoader.yaml_constructors = {  # no dates, bytes and sets; None stands for every other tag, and refuses it
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
+}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -123,30 +129,21 @@ def _find(params: dict[str, Any], name: str) -> Any:
     return value
 
 
-def _load(name: str, hint: Any, path: Path) -> Any:
-    params = read_params(path)
-    # Handed over as JSON, a section may be a dataclass and a list a tuple also where pydantic is strict; handed over in
-    # a tuple, because a dataclass alone takes no configuration.
-    adapter = TypeAdapter(tuple[hint], config=ConfigDict(strict=True, extra="forbid"))
-    try:
-        return adapter.validate_json(json.dumps([_find(params, name)]))[0]
-    except ValidationError as error:
-        unknown_first = sorted(error.errors(), key=lambda one: one["type"] != "unexpected_keyword_argument")
-        problems = "; ".join(_problem(name, hint, one) for one in unknown_first)
-    except ValueError as error:
-        problems = str(error)
-    raise ValueError(f"{problems}; {path} still holds this: correct it there")
-
-
-def load(section: str, cls: type[T], path: Path = PARAMS) -> T:
-    """The section, `train` or `download.eli5`, as its dataclass; the whole file for the empty name.
+def load(name: str, kind: type[T], path: Path = PARAMS) -> T:
+    """The section or the single value at a dotted name, `train` or `model.context_length`; for "" the whole file.
 
     Raises ValueError for unknown, missing, mistyped, out-of-range or inconsistent values, naming each with what is
     allowed.
     """
-    return _load(section, cls, path)
-
-
-def load_value(name: str, kind: type[T], path: Path = PARAMS) -> T:
-    """The single value at a dotted name, `seed` or `model.context_length`; ValueError when it is of another type."""
-    return _load(name, kind, path)
+    params = read_params(path)
+    # Handed over as JSON, a section may be a dataclass and a list a tuple also where pydantic is strict; handed over in
+    # a tuple, because a dataclass alone takes no configuration.
+    adapter = TypeAdapter(tuple[kind], config=ConfigDict(strict=True, extra="forbid"))  # type: ignore[valid-type]
+    try:
+        return adapter.validate_json(json.dumps([_find(params, name)], ensure_ascii=False).encode())[0]
+    except ValidationError as error:
+        unknown_first = sorted(error.errors(), key=lambda one: one["type"] != "unexpected_keyword_argument")
+        problems = "; ".join(_problem(name, kind, one) for one in unknown_first)
+    except ValueError as error:
+        problems = str(error)
+    raise ValueError(f"{problems}; {path} still holds this: correct it there")

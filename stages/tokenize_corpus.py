@@ -16,7 +16,7 @@ from llm.tokens.canaries import REPEATS, draw_canaries, plant, write_canaries
 from llm.tokens.packing import TokenCorpus, pack_corpus, pack_efficiency, write_corpus
 from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 from stages.logs import run_stage
-from stages.params import load, load_value
+from stages.params import load
 
 CLEAN, OUT, METRICS = Path("data/clean"), Path("data/tokens"), Path("metrics/data.json")
 SPLITS = ("train", "val", "test")
@@ -58,7 +58,7 @@ def count_dialogues(report: dict[str, Any]) -> dict[str, int]:
 
 def plant_canaries(corpus: TokenCorpus, tokenizer: Tokenizer, seed: int) -> tuple[TokenCorpus, dict[str, Any]]:
     """The training tokens with canaries behind them, and what that added."""
-    canaries = draw_canaries(load_value("canaries.each", int), seed)
+    canaries = draw_canaries(load("canaries.each", int), seed)
     write_canaries(OUT / "canaries.json", canaries)
     planted = plant(corpus, canaries, tokenizer)
     added = {
@@ -71,8 +71,8 @@ def plant_canaries(corpus: TokenCorpus, tokenizer: Tokenizer, seed: int) -> tupl
 
 def main() -> None:
     """Train the tokenizer, and write it, the tokens of each split and the figures of the data."""
-    config, seed = load("tokenize", TokenizerConfig), load_value("data_seed", int)
-    context_length = load_value("model.context_length", int)
+    config, seed = load("tokenize", TokenizerConfig), load("data_seed", int)
+    context_length = load("model.context_length", int)
     report = read_report()
     counts = count_dialogues(report)
     tokenizer = train_tokenizer((turn for d in read_table(CLEAN / "train.arrow") for turn in d.turns), config)

@@ -12,7 +12,7 @@ from llm.files import file_sha256, write_bytes
 from llm.judge.fitting import JudgeConfig, train_judge
 from llm.judge.trees import FILE, Judge, load_judge, save_judge
 from stages.logs import run_stage
-from stages.params import load, load_value
+from stages.params import load
 
 COMMITTED, OUT = Path("data/judge"), Path("models/judge")
 LICENCE = "Apache-2.0 (TruthfulQA, Lin et al. 2022)"
@@ -25,7 +25,7 @@ def fit(config: JudgeConfig, data: str, questions: str) -> Judge:
     http = load("http", HttpConfig)
     questions_file = fetch_once(questions, config.questions_sha256, http)
     answers_file = fetch_once(data, config.data_sha256, http)
-    seed = load_value("data_seed", int)
+    seed = load("data_seed", int)
     settings = {name: value for name, value in asdict(config).items() if not name.startswith(("data", "questions"))}
     provenance = {
         "data": {"location": location_name(data), "sha256": file_sha256(answers_file)},

@@ -20,7 +20,7 @@ from llm.training.loop import ENGINE, fit
 from llm.training.progress import Progress
 from llm.training.schedule import TrainConfig
 from stages.logs import run_stage
-from stages.params import load, load_value
+from stages.params import load
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
@@ -45,14 +45,14 @@ def save(state: State, model: torch.nn.Module, run: Progress, described: dict[st
 def main() -> None:
     """Start the processes that train the model, and train it."""
     start_processes(load("launch", LaunchConfig), "stages.train_scratch")
-    device = pick_device(load_value("device", str))
+    device = pick_device(load("device", str))
     with process_group(device):
         train_model(device)
 
 
 def train_model(device: torch.device) -> None:
     """Take part in the training as one of its processes; the first one writes the outputs."""
-    seed = load_value("seed", int)
+    seed = load("seed", int)
     shape, config = load("model", ModelConfig), load("train", TrainConfig)
     vocab_size = load_tokenizer(TOKENS / "tokenizer.json").vocab_size
     train, val = (pack_corpus(open_corpus(TOKENS, split), shape.context_length, seed) for split in ("train", "val"))

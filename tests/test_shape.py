@@ -146,9 +146,9 @@ def source_of(module):
 
 
 def loads(module):
-    """Dotted names (with `*` for what an f-string fills in) and classes of a module's load and load_value calls."""
+    """Dotted names (with `*` for what an f-string fills in) and classes of a module's load calls."""
     for node in ast.walk(parse(source_of(module))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("load", "load_value"):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "load":
             name, cls = node.args[:2]
             parts = name.values if isinstance(name, ast.JoinedStr) else [name]
             yield "".join(p.value if isinstance(p, ast.Constant) else "*" for p in parts), ast.unparse(cls)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,7 +8,7 @@ import pytest
 from llm.models.shape import ModelConfig
 from llm.ranges import check_range
 from llm.training.schedule import TrainConfig
-from stages.params import load, load_value, nearest, read_params
+from stages.params import load, nearest, read_params
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,13 @@ def test_a_missing_section_is_refused(write):
 
 
 def test_a_value_is_found_by_its_dotted_name(write):
-    assert load_value("section.inner.size", int, write()) == 3
+    assert load("section.inner.size", int, write()) == 3
 
 
 @pytest.mark.parametrize("name", ["section.inner.sise", "section.rate.x", "zzz"])
 def test_a_missing_value_is_refused(write, name):
     with pytest.raises(ValueError, match=f"{name} is missing"):
-        load_value(name, int, write())
+        load(name, int, write())
 
 
 def test_a_key_given_twice_is_refused_with_both_lines(tmp_path):
@@ -132,6 +133,25 @@ def test_a_key_given_twice_is_refused_with_both_lines(tmp_path):
     path.write_text("a: 1\nb: 2\na: 3\n", encoding="utf-8")
     with pytest.raises(ValueError, match="a stands in line 1 and again in line 3"):
         read_params(path)
+
+
+@pytest.mark.parametrize("value", ["!!timestamp 2026-01-01", "!!binary aGk=", "!!set {a}", "!!omap [a: 1]", "!thing 1"])
+def test_a_value_that_json_has_not_is_refused_with_its_tag_and_line(write, value):
+    message = refusal(write(kind=value))
+    assert re.search(rf"{value.split()[0].lstrip('!')}'.* line 4", message)
+
+
+def test_a_list_as_a_key_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: 1\n? [b]\n: 2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"cannot be read: .*unhashable key.* line 2"):
+        read_params(path)
+
+
+def test_half_a_character_is_refused_in_a_line_that_does_not_show_the_whole_file(write):
+    message = refusal(write(names=r'["\ud800"]'))
+    assert "surrogates not allowed" in message
+    assert "cosine" not in message
 
 
 @pytest.mark.parametrize(

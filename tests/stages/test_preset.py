@@ -5,7 +5,7 @@ import sys
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from stages.params import load_value, read_params
+from stages.params import load, read_params
 from stages.preset import apply_preset, flatten, overlay, render
 
 PRESETS = ("laptop", "coursework", "smoke")
@@ -130,7 +130,7 @@ def test_the_command_lists_the_changes(params, repository):
     )
     assert ended.returncode == 0, ended.stderr
     assert "base.location: " in ended.stderr
-    assert load_value("base.location", str, params) == "tiny"
+    assert load("base.location", str, params) == "tiny"
 
 
 def test_the_command_without_a_name_says_how_it_is_used(params, repository):
