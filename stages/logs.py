@@ -1,6 +1,5 @@
 """Logging of a stage, and how it ends: exit code 0, 1 for a refusal in one line, 130 for an interruption."""
 
-import fcntl
 import logging
 import os
 import signal
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 LOGS = Path("logs")
@@ -48,11 +48,11 @@ def stage_lock(name: str, folder: Path = LOGS) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    with (folder / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError("another process runs this stage here: wait for it or end it, then run again") from None
+    try:
+        held = FileLock(folder / f"{name}.lock", fallback_to_soft=False).acquire(blocking=False)
+    except Timeout:
+        raise OSError("another process runs this stage here: wait for it or end it, then run again") from None
+    with held:
         yield
 
 
