@@ -2,7 +2,8 @@
 
 They are made for CPUs (`llm.machine.own_kernels`; torch has fused ones for CUDA), and torch.compile cannot look into
 them. llm/models/layers.py and attention.py choose between them and torch's own; the values are the same. Times are
-those of 2 cores of a Zen 5 (AVX-512). "oneDNN" pays on AMD's processors with AVX-512 alone, the rest on every CPU.
+those of 2 cores of a Zen 5, of a torch.autograd.Function forward and backward; "AVX2" is the same processor held to
+AVX2. oneDNN's products, and attention without dropout, pay on AMD's processors with AVX-512 alone.
 """
 
 import math
@@ -39,7 +40,8 @@ class Dropout(torch.autograd.Function):
     """Masks that cost a fifth of torch's, which draws a 32-bit number for every element, in one thread.
 
     Here an element takes 16 bits of torch's own generator, so that its saved state still continues a run bit for bit,
-    and no mask depends on the number of threads. The mask is kept for the backward pass, a byte an element.
+    and no mask depends on the number of threads. The mask is kept for the backward pass, a byte an element. 2.1 million
+    elements: 3.8 for 10.5 ms (AVX2: 4.2 for 10.6).
     """
 
     @staticmethod
@@ -113,7 +115,8 @@ class LinearFunction(torch.autograd.Function):
 class GeluLinear(torch.autograd.Function):
     """gelu(x) W^T + b without keeping gelu(x): computed again in the backward pass, it costs less than its memory.
 
-    By the sigmoid that it equals, 0.5 (1 + tanh(z)) = sigmoid(2 z): half of the time of torch's kernels.
+    By the sigmoid that it equals, 0.5 (1 + tanh(z)) = sigmoid(2 z), in torch's time (8,192 rows, 1,024 to 256 values:
+    43.6 for 43.4 ms; AVX2: 83 for 88). What it saves is memory.
     """
 
     @staticmethod
@@ -151,7 +154,10 @@ def _sigmoid(x: Tensor, square: Tensor, out: Tensor) -> Tensor:
 
 
 class Rotation(torch.autograd.Function):
-    """Written where it belongs in four passes over half of the values; the plain formula takes ten over all of them."""
+    """Written where it belongs in four passes over half of the values; the plain formula takes ten over all of them.
+
+    2.1 million values: 2.8 for 5.0 ms (AVX2: 3.1 for 5.6).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -172,7 +178,10 @@ class Rotation(torch.autograd.Function):
 
 
 class ScaledNorm(torch.autograd.Function):
-    """In a third of the passes over memory that torch takes on a CPU, where it has no kernel of its own."""
+    """In a third of the passes over memory that torch takes on a CPU, where it has no kernel of its own.
+
+    2.1 million values: 3.3 for 5.4 ms (AVX2: 4.2 for 6.7).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -235,7 +244,11 @@ def _like(t: Tensor) -> Tensor:
 
 
 class PiecewiseAttention(torch.autograd.Function):
-    """Exact attention without ever holding all scores; of dropout a byte a weight is kept."""
+    """Exact attention without ever holding all scores; of dropout a byte a weight is kept.
+
+    32 rows of 256, 8 heads of 32, packed: 44 for torch's 86 ms, with dropout 61 for 136. AVX2: 59 for 54, 78 for 161:
+    without dropout it does not pay there (16 rows of 128, 6 heads of 32: 7 for 6 ms).
+    """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float) -> Tensor:
