@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bench.rounds import Run
+from llm.evaluation.result_table import put_into_page
 from llm.files import write_bytes, write_json
 
 RESULTS, README, SPEED = Path("bench/results.json"), Path("README.md"), Path("docs/speed.md")
@@ -191,8 +192,8 @@ def write_tables(readme: Path = README, speed: Path = SPEED, results: Path = RES
 
 def write_between_marks(page: Path, table: str) -> None:
     """Put the table between the page's marks; ValueError when there are none."""
-    before, start, rest = page.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"{page} has no lines {START.strip()} and {END}: the table goes between them")
-    write_bytes(page, f"{before}{START}{table}{END}{after}".encode())
+    try:
+        text = put_into_page(page.read_text(encoding="utf-8"), table, START, END)
+    except ValueError as error:
+        raise ValueError(f"{page}: {error}") from None
+    write_bytes(page, text.encode())

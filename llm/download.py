@@ -80,17 +80,27 @@ def location_name(location: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def find_local(location: str, sha256: str | None) -> Path | None:
+    """The file that a location names on this machine, checked with `sha256`; None for a URL of the web.
+
+    Raises DownloadError when it is not there, or another one.
+    """
+    local = local_path(location)
+    if local is None:
+        return None
+    if not local.is_file():
+        raise DownloadError(f"there is no file {local}; correct the path, or give the URL instead")
+    _check_sha256(local, sha256, f"{local} is another file or damaged")
+    return local
+
+
 def fetch(location: str, target: Path, sha256: str | None, config: HttpConfig) -> Path:
     """A local file with the location's bytes: the named file itself when it is local, else `target`, downloaded.
 
     A broken download goes on where it stopped, also in a later run; `target` appears only when whole and, with
     `sha256`, checked. A `target` that is already there is trusted only with a matching `sha256`.
     """
-    local = local_path(location)
-    if local is not None:
-        if not local.is_file():
-            raise DownloadError(f"there is no file {local}; correct the path, or give the URL instead")
-        _check_sha256(local, sha256, f"{local} is another file or damaged")
+    if local := find_local(location, sha256):
         return local
     if sha256 and target.is_file() and file_sha256(target) == sha256:
         logger.info("%s is already there and has the expected sha256", target)

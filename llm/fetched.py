@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from llm.download import HttpConfig, fetch, local_path, location_name
-from llm.files import file_sha256, lasting_folder, write_json
+from llm.download import HttpConfig, fetch, find_local, location_name
+from llm.files import file_lock, file_sha256, folder_sha256, lasting_folder, write_json
 
 RECORD = "fetched.json"
 
@@ -72,7 +72,7 @@ def keep(request: Mapping[str, object], make: Callable[[Path], Mapping[str, Any]
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.mkdir(exist_ok=True)
         facts = make(unfinished)
-        hashes = {path.name: file_sha256(path) for path in sorted(unfinished.iterdir())}
+        hashes = folder_sha256(unfinished)
         _record(unfinished, hashes, facts, request)
         unfinished.rename(folder)
         return Kept(folder, hashes, facts)
@@ -83,8 +83,8 @@ def fetch_once(location: str, sha256: str | None, config: HttpConfig) -> Path:
 
     Raises DownloadError as `fetch` does.
     """
-    if local_path(location) is not None:
-        return fetch(location, Path(), sha256, config)
+    if local := find_local(location, sha256):
+        return local
     name = Path(urlsplit(location).path).name or "file"
 
     def make(folder: Path) -> Mapping[str, Any]:
@@ -97,16 +97,14 @@ def fetch_once(location: str, sha256: str | None, config: HttpConfig) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock meanwhile; another process that fetches the same is waited for."""
-    lock = FileLock(path, fallback_to_soft=False)  # a mere marker file would outlive a killed process
+    lock = file_lock(path)
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         logger.info("another process fetches the same: waiting for it (%s)", path)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _record(folder: Path, hashes: Mapping[str, str], facts: Mapping[str, Any], request: Mapping[str, object]) -> None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock
+
 CHUNK_BYTES = 2**24  # held in memory while a file is copied
 
 
@@ -102,6 +104,16 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path) -> dict[str, str]:
+    """Hexadecimal SHA-256 of each file of a folder, by name."""
+    return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+
+
+def file_lock(path: Path) -> FileLock:
+    """A lock that the system releases however its holder ends; never a mere marker file, which would outlive it."""
+    return FileLock(path, fallback_to_soft=False)
 
 
 def code_hash(modules: Sequence[str]) -> str:

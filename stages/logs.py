@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm.contrib.logging import logging_redirect_tqdm
+
+from llm.files import file_lock
 
 LOGS = Path("logs")
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
@@ -49,7 +51,7 @@ def stage_lock(name: str, folder: Path = LOGS) -> Iterator[None]:
         yield
         return
     try:
-        held = FileLock(folder / f"{name}.lock", fallback_to_soft=False).acquire(blocking=False)
+        held = file_lock(folder / f"{name}.lock").acquire(blocking=False)
     except Timeout:
         raise OSError("another process runs this stage here: wait for it or end it, then run again") from None
     with held:

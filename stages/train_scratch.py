@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from llm.files import copy_file, file_sha256, write_json
+from llm.files import copy_file, folder_sha256, write_json
 from llm.machine import pick_device
 from llm.models.registry import build_model, describe_model, n_parameters
 from llm.models.shape import ModelConfig
@@ -58,7 +58,7 @@ def train_model(device: torch.device) -> None:
     train, val = (pack_corpus(open_corpus(TOKENS, split), shape.context_length, seed) for split in ("train", "val"))
     model = build_model(shape, vocab_size, torch.Generator().manual_seed(seed))
     logger.info("%s of %s parameters, %s rows, %s", shape.architecture, f"{n_parameters(model):,}", len(train), device)
-    inputs = {path.name: file_sha256(path) for path in sorted(TOKENS.iterdir())}
+    inputs = folder_sha256(TOKENS)
     key = run_key({"seed": seed, "model": asdict(shape), "train": config.trajectory(), "inputs": inputs}, TRAJECTORY)
     torch.manual_seed(seed)
     with open_state(state_root(), "scratch", key) as state:

@@ -8,6 +8,7 @@ import re
 import grimp
 import yaml
 
+from llm.evaluation.result_table import put_into_page
 from tests.test_shape import CHECKED, NO_OUTPUT, ROOT, STAGES, module_of, paths
 
 PAGE = ROOT / "docs" / "reruns.md"
@@ -104,8 +105,7 @@ def table(page):
 
 
 def with_table(page):
-    before, _, rest = page.partition(START)
-    return f"{before}{START}{table(page)}{END}{rest.partition(END)[2]}"
+    return put_into_page(page, table(page), START, END)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 import llm.fetched
+import llm.files
 from llm.download import HttpConfig
 from llm.fetched import fetch_once, keep
 from tests.test_download import CONTENT, SHA256, server  # noqa: F401  a fixture
@@ -35,7 +36,8 @@ def make():
 def hashed(monkeypatch):
     """Names of the files that were read for their hash."""
     names, real = [], llm.fetched.file_sha256
-    monkeypatch.setattr(llm.fetched, "file_sha256", lambda path: names.append(path.name) or real(path))
+    for module in (llm.fetched, llm.files):
+        monkeypatch.setattr(module, "file_sha256", lambda path: names.append(path.name) or real(path))
     return names
 
 

@@ -73,10 +73,15 @@ class EvalItems:
         return {section: questions for section, questions in sections.items() if questions}
 
 
+def dialogues_of(examples: Iterable[Example]) -> set[tuple[str, str]]:
+    """Source and id of each dialogue that the examples are replies of."""
+    return {(example.source, example.id.rpartition("/")[0]) for example in examples}
+
+
 def count_items(items: EvalItems) -> dict[str, int]:
     """Number of items of each kind, and of the dialogues that the scored replies come from."""
     return {
-        "dialogues": len({(example.source, example.id.rpartition("/")[0]) for example in items.examples}),
+        "dialogues": len(dialogues_of(items.examples)),
         "replies": len(items.examples),
         "prompts": len(items.prompts),
         "quiz": len(items.quiz),

@@ -1,11 +1,13 @@
 """Perplexity and bits per byte of scored replies: in all, per source, and the mean over sources."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from llm.dialogue import Example
+from llm.evaluation.items import dialogues_of
 from llm.evaluation.scoring import Score
 from llm.stats.bootstrap import Estimate, Floats, Resampling, draw_groups, mean_of, ratio, transform
 
@@ -17,10 +19,7 @@ def resample_examples(examples: Sequence[Example], n_resamples: int, seed: int) 
 
 def small_sources(examples: Sequence[Example], min_dialogues: int) -> list[str]:
     """Sources with fewer scored dialogues than that: too few for a confidence interval."""
-    dialogues = {(example.source, example.id.rpartition("/")[0]) for example in examples}
-    counts: dict[str, int] = {}
-    for source, _ in dialogues:
-        counts[source] = counts.get(source, 0) + 1
+    counts = Counter(source for source, _ in dialogues_of(examples))
     return sorted(source for source, count in counts.items() if count < min_dialogues)
 
 

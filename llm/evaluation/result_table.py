@@ -66,13 +66,13 @@ def result_table(details: Details, compared: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into_page(page: str, table: str) -> str:
+def put_into_page(page: str, table: str, start: str = START, end: str = END) -> str:
     """The page with the table between its marks, in place of what stood there.
 
     Raises ValueError for a page without the marks.
     """
-    before, start, rest = page.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"the page has no {START.strip()} followed by {END}: put both where the table is to stand")
+    before, opening, rest = page.partition(start)
+    _, closing, after = rest.partition(end)
+    if not opening or not closing:
+        raise ValueError(f"the page has no lines {start.strip()} and {end}: put both where the table is to stand")
     return f"{before}{start}{table}{end}{after}"

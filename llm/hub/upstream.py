@@ -19,7 +19,7 @@ from typing import Any
 
 from llm.download import DownloadError, local_path
 from llm.fetched import Kept, keep, link_or_copy, size_and_time
-from llm.files import code_hash, file_sha256
+from llm.files import code_hash, file_sha256, folder_sha256
 from llm.hub import smollm2, tiny
 from llm.hub.info import Origin
 
@@ -57,7 +57,7 @@ class BaseConfig:
 def fetch_base(config: BaseConfig, folder: Path) -> Origin:
     """Put the model into the folder, in Hugging Face form, safetensors only; its origin.
 
-    Raises OSError or ValueError saying what to do; no file from a hub or folder is executed or unpickled.
+    Raises OSError or ValueError saying what to do. No file from a hub or folder is executed or unpickled.
     """
     kept = _keep(config)
     kept.link_into(folder)
@@ -67,7 +67,7 @@ def fetch_base(config: BaseConfig, folder: Path) -> Origin:
 def describe_tiny(folder: Path) -> Origin:
     """Write a generated model into the folder; its origin."""
     tiny.generate_tiny(folder)
-    return _describe(folder, {path.name: file_sha256(path) for path in sorted(folder.iterdir())}, _tiny_facts())
+    return _describe(folder, folder_sha256(folder), _tiny_facts())
 
 
 def count_parameters(folder: Path) -> int:

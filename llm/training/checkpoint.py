@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from llm.files import code_hash, file_sha256, lasting_folder, write_bytes, write_json
+from llm.files import code_hash, file_lock, file_sha256, folder_sha256, lasting_folder, write_bytes, write_json
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
 
@@ -55,7 +55,7 @@ def _needed(manifest: Path) -> int | None:
 
 def _read_shards(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and values of a state that several processes wrote; ValueError when a file of theirs is damaged."""
-    if {path.name: file_sha256(path) for path in folder.iterdir()} != entry["sha256"]:
+    if folder_sha256(folder) != entry["sha256"]:
         raise ValueError("the files of its processes are not those that were written")
     return load_shards(folder), json.loads(entry["values"])
 
@@ -128,8 +128,7 @@ class State:
         if is_first():
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
-            hashes = {path.name: file_sha256(path) for path in folder.iterdir()}
-            write_json(folder.with_suffix(".json"), {**entry, "sha256": hashes})
+            write_json(folder.with_suffix(".json"), {**entry, "sha256": folder_sha256(folder)})
 
     def _path(self, step: int) -> Path:
         """Where the tensors of the state of that step stand."""
@@ -152,7 +151,7 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
         yield State(folder)
         return
     try:  # the system releases the lock however its holder ends
-        held = FileLock(folder / "lock", fallback_to_soft=False).acquire(blocking=False)  # no marker that outlives us
+        held = file_lock(folder / "lock").acquire(blocking=False)
     except Timeout as error:
         raise OSError(
             f"another process is training this very run ({folder}): wait for it or end it, then run again"
