@@ -15,15 +15,17 @@ BENCHMARKS = {
     "tokenising": "encoding 20 MB of text against datasets.map",
     "lora": "fine-tuning against transformers.Trainer with peft",
     "evaluate": "scoring replies against one at a time",
+    "kernels": "each kernel against torch's own, and the row of the table that chooses between them",
     "time_to_loss": "time to the loss that a plain AdamW loop reaches in 5 minutes (about 15 minutes)",
 }
 ROOMS = {  # of the library that each is about
     **dict.fromkeys(("step", "lora", "time_to_loss"), "training"),
     **dict.fromkeys(("packing", "tokenising"), "tokens"),
     "generation": "inference",
+    "kernels": "models",
     "evaluate": "evaluation",
 }
-LONG = ("time_to_loss",)  # not in a run without --full unless named
+LONG = ("kernels", "time_to_loss")  # not in a run without --full unless named
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

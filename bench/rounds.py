@@ -18,7 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from llm.machine import fast_products, keep_freed_memory
+from llm.machine import keep_freed_memory, this_cpu
+from llm.models.kernel_choice import choose_kernels, use_kernels
 
 PRELOAD = ["torch"]  # imported once, in the server that all contenders are forked from
 MAX_WARM_UP, MAX_WARM_UP_S = 8, 60.0  # turns, seconds
@@ -97,7 +98,7 @@ def _work(pipe: Connection, contender: Contender) -> None:
         if contender.keeps_memory:
             keep_freed_memory()
         if contender.multiplies_fast:
-            fast_products()
+            use_kernels(choose_kernels(this_cpu()))
         contender.run(Lap(pipe), **contender.arguments)
     except Finished:
         pass

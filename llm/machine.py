@@ -1,16 +1,15 @@
-"""The machine at hand: which device computes, and an allocator that keeps what it has."""
+"""The machine at hand: which device computes, what its processor is, and an allocator that keeps what it has."""
 
 import ctypes
-import functools
 import gc
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +19,31 @@ TOP_PAD_BYTES = 64 * 1024 * 1024
 PAD_BYTES = 128 * 1024  # glibc's default
 
 
-def tune_cpu() -> None:
-    """Let this process allocate and multiply as fast as its processor allows, with the same results."""
-    keep_freed_memory()
-    if fast_products():
-        logger.info("matrix products by oneDNN: on this processor MKL takes twice as long")
+@dataclass(frozen=True)
+class Cpu:
+    """What decides which kernels a processor runs fast."""
+
+    vendor: str  # as it names itself, AuthenticAMD or GenuineIntel; empty where the system does not tell
+    capability: str  # of which torch makes use: AVX512, AVX2, DEFAULT, ...
+
+
+def this_cpu() -> Cpu:
+    """The processor at hand."""
+    return Cpu(_cpu_line("vendor_id"), torch.backends.cpu.get_cpu_capability())
+
+
+def has_amx() -> bool:
+    """Whether the processor has Intel's matrix registers, in which oneDNN computes in bf16 where it may."""
+    return "amx_bf16" in _cpu_line("flags").split()
+
+
+def _cpu_line(key: str) -> str:
+    """What the kernel says of the first processor; empty where there is no such file or line."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
 
 
 def keep_freed_memory() -> bool:
@@ -34,11 +53,6 @@ def keep_freed_memory() -> bool:
     time on a CPU. Nothing happens where the C library is another one.
     """
     return _set_malloc((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD_BYTES))
-
-
-def own_kernels(x: Tensor) -> bool:
-    """Whether our own kernels take x: they are made for a CPU, and torch.compile cannot look into them."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def stop_padding() -> bool:
@@ -58,25 +72,14 @@ def _set_malloc(*settings: tuple[int, int]) -> bool:
     return all(mallopt(key, value) == 1 for key, value in settings)
 
 
-@functools.cache
-def onednn_is_faster() -> bool:
-    """Whether oneDNN multiplies faster than MKL, which would not use what this processor can do.
+def permit_onednn(permitted: bool) -> None:
+    """Hand matrix products in fp32 to oneDNN, or leave them to torch's own choice.
 
     On AMD's processors MKL takes its AVX2 kernels: 99 GFLOP/s a core in fp32 on a Zen 5, where oneDNN's AVX-512 ones
-    reach 225 with the same rounding.
+    reach 225 with the same rounding. The setting *permits* bf16 inside a product; oneDNN makes use of that only with
+    AMX, which no AMD processor has.
     """
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and _vendor() == "AuthenticAMD"
-
-
-def fast_products() -> bool:
-    """Hand matrix products to oneDNN where it is faster; whether it is here.
-
-    The setting *permits* bf16 inside a product; oneDNN makes use of that only with AMX, which no AMD processor has.
-    """
-    if not onednn_is_faster():
-        return False
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
-    return True
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16" if permitted else "none"  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -88,15 +91,6 @@ def plain_products() -> Iterator[None]:
         yield
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before  # type: ignore[attr-defined]
-
-
-def _vendor() -> str:
-    """The processor's maker as it names itself; empty where the kernel does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 def give_back_memory() -> None:

@@ -39,7 +39,8 @@ from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
 from llm.judge.surface import surface_report
 from llm.judge.trees import Judge, load_judge
-from llm.machine import pick_device, tune_cpu
+from llm.machine import pick_device
+from llm.models.kernel_choice import tune_cpu
 from llm.runs.audit import audit_table
 from llm.runs.compare import CompareConfig, compare_pairs, in_short
 from llm.runs.output_rows import generation_rows, jsonl_bytes, score_rows

@@ -1,6 +1,7 @@
 """Fixtures that more than one test module needs."""
 
 import os
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import llm  # noqa: F401  before a test imports torch: it says how threads wait
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests.machines.doubles import MACHINES, Machine, pretended
 
 NUMBERS = count()
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -24,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def nothing_fetched_before(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What a test fetches, it fetches itself, and keeps where no other test looks."""
     monkeypatch.setenv("TANDEM_FETCHED", str(tmp_path_factory.getbasetemp() / f"fetched{next(NUMBERS)}"))
+
+
+@pytest.fixture(params=MACHINES, ids=str)
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """Each row of the table of kernels, machines that are not in it, and another device."""
+    with pretended(request.param) as machine:
+        yield machine
 
 
 @pytest.fixture

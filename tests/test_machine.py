@@ -2,11 +2,12 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from llm.machine import fast_products, keep_freed_memory, pick_device, plain_products
+from llm.machine import has_amx, keep_freed_memory, pick_device, plain_products, this_cpu
 
 
 def test_auto_takes_the_cpu_where_there_is_nothing_else():
@@ -49,29 +50,29 @@ def test_the_setting_says_whether_it_took(monkeypatch):
     assert not keep_freed_memory()
 
 
-def test_fast_products_are_as_exact_as_before():
-    """192 terms of size 1: fp32 errs by about 1e-5, bf16 would by 1e-2."""
-    draw = torch.Generator().manual_seed(1)
-    a, b = torch.randn(256, 192, generator=draw), torch.randn(192, 320, generator=draw)
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    try:
-        if not fast_products():
-            pytest.skip("not an AMD processor with AVX-512: MKL keeps the products")
-        assert (a @ b - a.double() @ b.double()).abs().max() < 1e-4
-    finally:
-        torch.backends.mkldnn.matmul.fp32_precision = before
+def test_amx_is_seen_by_the_processors_flags(monkeypatch):
+    for flags, there in (("fpu avx512f amx_bf16 amx_tile", True), ("fpu avx512_bf16", False)):
+        monkeypatch.setattr(Path, "read_text", lambda *_, flags=flags, **__: f"processor\t: 0\nflags\t\t: {flags}\n")
+        assert has_amx() is there
+
+
+def test_where_the_system_tells_nothing_the_processor_has_no_maker(monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError("/proc/cpuinfo")
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert this_cpu().vendor == "" and not has_amx()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the maker stands in /proc/cpuinfo")
 def test_the_double_of_another_maker_reaches_processes_of_their_own(repository):
     """CI runs the DAG with it."""
-    code = "from llm.machine import _vendor, onednn_is_faster; print(_vendor(), onednn_is_faster())"
+    code = "from llm.machine import this_cpu; print(this_cpu().vendor)"
     double = {"PYTHONPATH": str(repository / "tests/machines/other_vendor")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=repository, env=os.environ | double, capture_output=True, text=True
     )
-    *maker, faster = done.stdout.split()  # none on a processor that names no maker
-    assert maker != ["AuthenticAMD"] and faster == "False", done.stderr
+    assert done.stdout.strip() == this_cpu().vendor.replace("AuthenticAMD", "GenuineIntel"), done.stderr
 
 
 def test_plain_products_give_the_setting_back_also_after_an_error():

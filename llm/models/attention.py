@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm.machine import own_kernels
+from llm.models.kernel_choice import own_kernels
 from llm.models.kernels import PiecewiseAttention
 from llm.models.shape import ModelConfig
 
@@ -67,10 +67,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float 
     The mask is additive, (B or 1, 1, T, S), and no query sees a key further right than a later query does. A single
     query without a mask sees everything. On a CPU the scores of a few rows at a time stay in the cache and are computed
     again in the backward pass (Dao et al. 2022, section 3.1): torch's own kernel does the same with many small
-    products, which cost twice as much where `fast_products` applies.
+    products, which cost twice as much where oneDNN is the faster one.
     """
     T, S = q.size(2), k.size(2)
-    if not own_kernels(q):
+    own = own_kernels(q)
+    if not (own.attention_dropout if dropout else own.attention):
         mask = None if mask is None else mask.to(q.dtype)  # torch misreads fp32 for fp64 queries
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and T > 1)
     if T <= FEW and (mask is not None or T == 1) and not torch.is_grad_enabled():

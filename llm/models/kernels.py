@@ -1,9 +1,8 @@
 """The hand-made kernels: what a network computes, in fewer passes over memory or by faster products.
 
-They are made for CPUs (`llm.machine.own_kernels`; torch has fused ones for CUDA), and torch.compile cannot look into
-them. llm/models/layers.py and attention.py choose between them and torch's own; the values are the same. Times are
-those of 2 cores of a Zen 5, of a torch.autograd.Function forward and backward; "AVX2" is the same processor held to
-AVX2. oneDNN's products, and attention without dropout, pay on AMD's processors with AVX-512 alone.
+They are made for CPUs, and torch.compile cannot look into them. kernel_choice.py says which of them a processor uses,
+layers.py and attention.py call them or torch's own; the values are the same. Times are those of 2 cores of a Zen 5,
+forward and backward; "AVX2" is the same processor held to AVX2. What pays where stands in kernel_choice.py's table.
 """
 
 import math
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm.machine import onednn_is_faster, own_kernels
+from llm.models.kernel_choice import own_kernels
 
 LEVELS = 1 << 16  # dropout: p is rounded to a multiple of 1 / LEVELS: 0.1 to 0.100006
 REORDERED_FOR = 32  # rows of a product whose weight is reordered
@@ -72,7 +71,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _by_onednn(x: Tensor) -> bool:
-    return own_kernels(x) and x.dtype == torch.float32 and onednn_is_faster()
+    return own_kernels(x).products and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def reorder(weight: Tensor) -> Tensor:

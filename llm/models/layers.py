@@ -1,4 +1,4 @@
-"""The parts that both networks are built of. On a CPU they use the kernels of kernels.py, elsewhere torch's own."""
+"""The parts that both networks are built of. Where it pays they use the kernels of kernels.py, else torch's own."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llm.machine import own_kernels
+from llm.models.kernel_choice import own_kernels
 from llm.models.kernels import Dropout, GeluLinear, LinearFunction, Rotation, ScaledNorm, project, reorder
 
 ROPE_BASE = 10_000.0  # Su et al. 2021, section 3.3
@@ -25,8 +25,8 @@ class Linear(nn.Linear):
         """(..., out) from (..., in)."""
         if not torch.is_grad_enabled():
             return project(x, self.weight if self.reordered is None else self.reordered, self.bias)
-        if not own_kernels(x):
-            return project(x, self.weight, self.bias)
+        if not own_kernels(x).linear:
+            return F.linear(x, self.weight, self.bias)
         y: Tensor = LinearFunction.apply(x.flatten(0, -2), self.weight, self.bias)  # type: ignore[no-untyped-call]
         return y.view(*x.shape[:-1], -1)
 
@@ -51,14 +51,14 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """
     if not training or p == 0.0:
         return x
-    if not own_kernels(x):
+    if not own_kernels(x).dropout:
         return F.dropout(x, p)
     return Dropout.apply(x, p)  # type: ignore[no-untyped-call]
 
 
 def gelu_linear(x: Tensor, linear: Linear) -> Tensor:
     """The layer applied to GELU(x), tanh form (Hendrycks & Gimpel 2016): (B, T, out) from (B, T, in)."""
-    if not own_kernels(x) or not torch.is_grad_enabled():
+    if not own_kernels(x).gelu_linear or not torch.is_grad_enabled():
         return linear(F.gelu(x, approximate="tanh"))
     y: Tensor = GeluLinear.apply(x.flatten(0, 1), linear.weight, linear.bias)  # type: ignore[no-untyped-call]
     return y.view(*x.shape[:2], -1)
@@ -73,7 +73,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) from (B, T, C)."""
-        if not own_kernels(x):
+        if not own_kernels(x).norm:
             return F.rms_norm(x, (x.size(-1),), self.weight, NORM_EPS)
         return ScaledNorm.apply(x, self.weight, NORM_EPS)  # type: ignore[no-untyped-call]
 
@@ -92,7 +92,7 @@ def rotation_table(length: int, head_dim: int) -> Tensor:
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Queries or keys (B, n_head, T, head_dim), each pair of components turned by its position's angle."""
-    if own_kernels(x):
+    if own_kernels(x).rotation:
         return Rotation.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from llm.machine import tune_cpu
+from llm.models.kernel_choice import tune_cpu
 from llm.tokens.packing import Packed
 from llm.training.checkpoint import State
 from llm.training.distributed import draw_apart, is_first, of_first, totals
@@ -22,7 +22,8 @@ from llm.training.trainer import Trainer
 
 # The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
 ENGINE = (
-    *("llm.machine", "llm.tokens.packing", "llm.models.attention", "llm.models.kernels", "llm.models.loss"),
+    *("llm.machine", "llm.tokens.packing", "llm.models.attention", "llm.models.kernel_choice"),
+    *("llm.models.kernels", "llm.models.loss"),
     *("llm.training.average", "llm.training.clock", "llm.training.compilation", "llm.training.distributed"),
     *("llm.training.loop", "llm.training.micro_batch", "llm.training.optim", "llm.training.progress"),
     *("llm.training.recovery", "llm.training.resume", "llm.training.schedule", "llm.training.step"),

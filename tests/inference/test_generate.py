@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-import llm.models.kernels
+from llm.hub.export import to_hugging_face
 from llm.inference.decoding import Decoding
 from llm.inference.generate import generate, prompt_room
 from llm.models.registry import build_model
@@ -40,6 +40,14 @@ def generate_slowly(model, prompt, max_new_tokens, stop):
     return ids[len(prompt) :]
 
 
+def reply_of_transformers(model, prompt):
+    """Greedy, by transformers' own `generate`."""
+    ids, theirs = torch.tensor([prompt]), to_hugging_face(model, list(STOP)).eval()
+    said = theirs.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0)
+    reply = said[0, len(prompt) :].tolist()
+    return reply[:-1] if reply[-1] in STOP else reply
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 200, 10_000])
 def test_greedy_replies_are_those_of_the_uncached_model(model, batch_tokens):
     prompts = draw_prompts(20)
@@ -48,14 +56,12 @@ def test_greedy_replies_are_those_of_the_uncached_model(model, batch_tokens):
     assert generate(model, prompts, torch.zeros(20, 12), GREEDY, STOP, batch_tokens) == expected
 
 
-@pytest.mark.parametrize("served", [True, False])  # False: Intel, ARM, Apple, AMD without AVX-512
-def test_greedy_replies_are_the_same_whether_or_not_onednn_serves_the_machine(monkeypatch, model, served):
-    if served and not torch.backends.mkldnn.is_available():
-        pytest.skip("this build of torch has no oneDNN")
-    prompts = draw_prompts(20)
-    expected = [generate_slowly(model, prompt, 12, STOP) for prompt in prompts]
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: served)
-    assert generate(model, prompts, torch.zeros(20, 12), GREEDY, STOP, 200) == expected
+@pytest.mark.parametrize("batch_tokens", [1, 200])
+def test_replies_are_those_of_transformers_on_every_machine(machine, model, batch_tokens):
+    prompts, model = draw_prompts(20), model.to(machine.dtype)
+    expected = [reply_of_transformers(model, prompt) for prompt in prompts]
+    assert len({len(reply) for reply in expected}) > 2  # some end early
+    assert generate(model, prompts, torch.zeros(20, 12), GREEDY, STOP, batch_tokens) == expected
 
 
 def test_samples_do_not_depend_on_the_batch(model):

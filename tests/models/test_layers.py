@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import llm.models.kernels
-import llm.models.layers
+from llm.models.kernel_choice import TORCHS_OWN, Kernels
 from llm.models.kernels import project
 from llm.models.layers import NORM_EPS, Linear, RMSNorm, mlp_width, reordered_weights, rotate, rotation_table
+from tests.machines.doubles import using
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -34,14 +34,23 @@ def test_a_layer_has_the_values_and_gradients_of_torchs(n_in, n_out, bias):
     torch.testing.assert_close(torch.autograd.grad(ours(x), inputs, upstream), expected, rtol=1e-11, atol=1e-11)
 
 
+SERVED = Kernels(products=True, linear=True)
+
+
+@pytest.fixture
+def served():
+    """A processor whose products oneDNN takes."""
+    with using(SERVED):
+        yield
+
+
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
 
 
 @needs_onednn
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 1), (32, 1), (3, 50)])  # one next token, many, rows of training
-def test_onednns_layer_gives_the_values_of_torchs(monkeypatch, shape, bias):
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: True)
+def test_onednns_layer_gives_the_values_of_torchs(served, shape, bias):
     made, x = layer(64, 96, bias, torch.float32), draw(*shape, 64, dtype=torch.float32)
     exact = F.linear(x.double(), made.weight.double(), made.bias.double() if bias else None)
     for found in (project(x, made.weight, made.bias), made(x)):
@@ -49,8 +58,7 @@ def test_onednns_layer_gives_the_values_of_torchs(monkeypatch, shape, bias):
         assert found.shape == exact.shape
 
 
-def test_what_onednns_layer_does_not_take_goes_to_torch(monkeypatch):
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: True)
+def test_what_onednns_layer_does_not_take_goes_to_torch(served):
     x, weight = draw(3, 4), draw(5, 4)
     torch.testing.assert_close(project(x, weight, None), x @ weight.T)
 
@@ -69,8 +77,7 @@ class Calls(TorchDispatchMode):
 
 @needs_onednn
 @pytest.mark.parametrize(("device", "ours"), [("cpu", True), ("meta", False)])  # meta: as a GPU in such a machine
-def test_onednns_layer_is_for_the_cpu_only(monkeypatch, device, ours):
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: True)
+def test_onednns_layer_is_for_the_cpu_only(served, device, ours):
     with Calls() as calls:
         project(torch.ones(3, 4, device=device), torch.ones(5, 4, device=device), None)
     assert ("mkldnn._linear_pointwise.default" in calls.names) == ours
@@ -79,8 +86,7 @@ def test_onednns_layer_is_for_the_cpu_only(monkeypatch, device, ours):
 @needs_onednn
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 32, 300])
-def test_reordered_weights_give_the_same_values(monkeypatch, rows, bias):
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: True)
+def test_reordered_weights_give_the_same_values(served, rows, bias):
     model, x = torch.nn.Sequential(layer(64, 96, bias, torch.float32)), draw(rows, 64, dtype=torch.float32)
     with torch.inference_mode():
         expected = model(x)
@@ -90,8 +96,7 @@ def test_reordered_weights_give_the_same_values(monkeypatch, rows, bias):
 
 
 @needs_onednn
-def test_reordered_weights_are_gone_afterwards_also_after_an_error(monkeypatch):
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: True)
+def test_reordered_weights_are_gone_afterwards_also_after_an_error(served):
     model, x = torch.nn.Sequential(layer(4, 6, True, torch.float32)), draw(2, 4, dtype=torch.float32)
     with pytest.raises(KeyboardInterrupt), reordered_weights(model):
         raise KeyboardInterrupt
@@ -100,24 +105,18 @@ def test_reordered_weights_are_gone_afterwards_also_after_an_error(monkeypatch):
         assert torch.equal(model(x), model[0].bias.expand(2, 6))
 
 
-@pytest.mark.parametrize("served", [pytest.param(True, marks=needs_onednn), False])
-@pytest.mark.parametrize("ours", [True, False])  # False: another device
-def test_with_gradients_the_weights_themselves_are_used(monkeypatch, served, ours):
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: served)
-    for module in (llm.models.kernels, llm.models.layers):
-        monkeypatch.setattr(module, "own_kernels", lambda x: ours)
-    made, x = layer(4, 6, True, torch.float32), draw(2, 4, dtype=torch.float32)
+def test_with_gradients_the_weights_themselves_are_used(machine):
+    made, x = layer(4, 6, True, machine.dtype), draw(2, 4, dtype=machine.dtype)
     with reordered_weights(made):
         made(x).sum().backward()
     torch.testing.assert_close(made.weight.grad, x.sum(0).expand(6, 4))
 
 
-@pytest.mark.parametrize(("served", "dtype"), [(True, torch.float64), (False, torch.float32)])
-def test_what_onednn_does_not_take_is_used_as_it_is(monkeypatch, served, dtype):
-    monkeypatch.setattr(llm.models.kernels, "onednn_is_faster", lambda: served)
+@pytest.mark.parametrize(("kernels", "dtype"), [(SERVED, torch.float64), (TORCHS_OWN, torch.float32)])
+def test_what_onednn_does_not_take_is_used_as_it_is(kernels, dtype):
     made, x = layer(4, 6, True, dtype), draw(2, 4, dtype=dtype)
     expected = made(x).detach()
-    with reordered_weights(made), torch.no_grad():
+    with using(kernels), reordered_weights(made), torch.no_grad():
         assert made.reordered.data_ptr() == made.weight.data_ptr()
         assert torch.equal(made(x), expected)
 

@@ -1,0 +1,109 @@
+"""Which kernels of our own a processor uses instead of torch's: read from a table, never found by timing.
+
+So a run's numbers depend on the machine's make, not on what else it was doing when the run began. `python -m bench
+kernels` measures the row of the machine at hand.
+"""
+
+import logging
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from llm.machine import Cpu, has_amx, keep_freed_memory, permit_onednn, this_cpu
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What is computed by our own kernel (llm/models/kernels.py) or by oneDNN; by torch's own where it is False."""
+
+    products: bool = False  # linear layers and matrix products in fp32 by oneDNN instead of MKL
+    linear: bool = False  # a weight's gradient by the taller of two products
+    attention: bool = False  # piecewise, without dropout
+    attention_dropout: bool = False  # piecewise, with dropout
+    gelu_linear: bool = False  # GELU and the layer behind it, without keeping GELU's result
+    rotation: bool = False
+    norm: bool = False  # RMSNorm
+    dropout: bool = False
+
+
+NAMES = {  # in the log
+    "products": "oneDNN's products",
+    "linear": "our linear layers",
+    "attention": "our attention",
+    "attention_dropout": "our attention with dropout",
+    "gelu_linear": "our GELU",
+    "rotation": "our rotation",
+    "norm": "our RMSNorm",
+    "dropout": "our dropout",
+}
+TORCHS_OWN = Kernels()
+TABLE = {  # by maker and by what torch.backends.cpu.get_cpu_capability() says
+    ("AuthenticAMD", "AVX512"): Kernels(*8 * [True]),
+    ("AuthenticAMD", "AVX2"): Kernels(attention_dropout=True, rotation=True, norm=True, dropout=True),
+}
+
+_in_use: Kernels | None = None
+
+
+def choose_kernels(cpu: Cpu) -> Kernels:
+    """The table's row for this processor; torch's own for one that is not in the table."""
+    return TABLE.get((cpu.vendor, cpu.capability), TORCHS_OWN)
+
+
+def use_kernels(kernels: Kernels) -> None:
+    """Use these from now on, in the whole process.
+
+    Where the processor has AMX, oneDNN would round the factors of a product to bf16: there torch keeps the products.
+    """
+    global _in_use
+    _in_use = kernels
+    permit_onednn(kernels.products and not has_amx())
+
+
+def kernels_in_use() -> Kernels:
+    """Those that were last set; before, those of the processor's row."""
+    global _in_use
+    if _in_use is None:
+        _in_use = choose_kernels(this_cpu())
+    return _in_use
+
+
+def on_cpu(x: Tensor) -> bool:
+    """Whether x is computed on by the processor: there nothing waits for a device, and memory is the bottleneck."""
+    return x.device.type == "cpu"
+
+
+def own_kernels(x: Tensor) -> Kernels:
+    """What is used on x. Ours are made for a CPU (CUDA has fused ones), and torch.compile cannot look into them."""
+    if torch.compiler.is_compiling() or not on_cpu(x):
+        return TORCHS_OWN
+    return kernels_in_use()
+
+
+def tune_cpu() -> None:
+    """Let this process allocate and multiply as fast as its processor allows, and say how."""
+    keep_freed_memory()
+    use_kernels(choose_kernels(this_cpu()))
+    logger.info("%s", describe_choice(this_cpu()))
+
+
+def describe_choice(cpu: Cpu) -> str:
+    """What is used on this processor and why.
+
+    >>> describe_choice(Cpu("AuthenticAMD", "AVX2"))
+    'AuthenticAMD, AVX2: our attention with dropout, our rotation, our RMSNorm, our dropout; from the table'
+    >>> describe_choice(Cpu("GenuineIntel", "AVX512"))
+    "GenuineIntel, AVX512: not in the table of kernels: torch's own"
+    """
+    name = f"{cpu.vendor or 'a processor that names no maker'}, {cpu.capability}"
+    if (cpu.vendor, cpu.capability) not in TABLE:
+        return f"{name}: not in the table of kernels: torch's own"
+    return f"{name}: {name_kernels(choose_kernels(cpu))}; from the table"
+
+
+def name_kernels(kernels: Kernels) -> str:
+    """Those that are not torch's own, for people."""
+    return ", ".join(NAMES[f.name] for f in fields(kernels) if getattr(kernels, f.name)) or "torch's own"
