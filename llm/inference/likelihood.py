@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llm.models.loss import CHUNK_LOGITS
+from llm.models.loss import chunk_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -137,7 +137,8 @@ def _batch_logprobs(forward: Forward, head: Tensor, rows: Sequence[Sequence[Wind
     hidden = forward(torch.from_numpy(layout.ids).to(device), positions, mask)
     predictors = torch.from_numpy(np.concatenate(layout.predictors)).to(device)
     targets = torch.tensor([token for row in rows for window in row for token in window.targets], device=device)
-    logprobs = _target_logprobs(hidden.flatten(0, 1)[predictors], head, targets).double().cpu().numpy()
+    found = _target_logprobs(hidden.flatten(0, 1)[predictors], head, targets)
+    logprobs = found.cpu().numpy().astype(np.float64)  # here, since not every device has fp64
     return np.split(logprobs, np.cumsum([len(predictor) for predictor in layout.predictors])[:-1])
 
 
@@ -152,7 +153,7 @@ def _branch_mask(branches: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _target_logprobs(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     """Log-softmax in fp32 of hidden (N, C) @ head.T, at the targets (N,)."""
-    n_rows = max(64, CHUNK_LOGITS // len(head))
+    n_rows = chunk_rows(head)
     parts = []
     for start in range(0, len(targets), n_rows):
         part = slice(start, start + n_rows)

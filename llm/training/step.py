@@ -33,19 +33,23 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     return muon(model, config.lr, config.beta1, betas, config.weight_decay)
 
 
-def hidden_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
-    """Last hidden states (B, T, C) of one micro-batch.
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """A block whose products are in bf16 on CUDA, in fp32 elsewhere (bf16 is slower on a CPU)."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
-    bf16 inside on CUDA, fp32 elsewhere (bf16 is slower on a CPU).
-    """
+
+def hidden_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
+    """Last hidden states (B, T, C) of one micro-batch."""
     ids, positions, documents = (_on(device, t) for t in (batch.ids, batch.positions, batch.documents))
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with mixed_precision(device):
         return model.hidden(ids, positions=positions, documents=documents)
 
 
 def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
     """Summed loss of one micro-batch."""
-    return summed_loss(hidden_states(model, batch, device), model.head, _on(device, batch.targets))
+    states = hidden_states(model, batch, device)
+    with mixed_precision(device):
+        return summed_loss(states, model.head, _on(device, batch.targets))
 
 
 def _on(device: torch.device, t: Tensor) -> Tensor:
