@@ -22,6 +22,8 @@ class Progress:
     closing_s: float = 0.0  # the longest that a validation with its files has taken
     micro_batch: int = 0  # rows a forward pass
     compiled: bool = False  # whether the model runs through torch.compile
+    kernels: dict[str, bool] = field(default_factory=dict)  # llm/models/kernel_choice.py
+    threads: int = 0  # among which a product is shared out: its sums are rounded in another order by more or fewer
     skipped_steps: int = 0  # whose loss or gradient was not finite
     skipped_in_a_row: int = 0
     rollbacks: int = 0  # returns to the weights of `good_step`

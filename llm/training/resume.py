@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
+from llm.models.kernel_choice import Kernels, kernels_in_use, name_kernels, use_kernels
 from llm.training.distributed import placed_like, random_states, restore_random_states, same_everywhere
 from llm.training.optim import load_optimizers, optimizer_tensors
 from llm.training.progress import Progress
@@ -19,6 +21,7 @@ def save_state(trainer: Trainer) -> None:
     progress, clock = trainer.progress, trainer.clock
     progress.seconds, progress.step_s, progress.closing_s = clock.seconds, clock.step_s, clock.closing_s
     progress.micro_batch = trainer.micro_batch.rows
+    progress.kernels, progress.threads = asdict(kernels_in_use()), torch.get_num_threads()
     tensors = {f"model.{name}": p for name, p in trainer.trained.items()}
     tensors |= {f"average.{name}": mean for name, mean in trainer.average.mean.items()}
     tensors |= optimizer_tensors(trainer.optimizers) | random_states(trainer.device)
@@ -33,6 +36,20 @@ def load_weights(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
         for name, mean in trainer.average.mean.items():
             mean.copy_(placed_like(tensors[f"average.{name}"], mean))
     load_optimizers(trainer.optimizers, tensors)
+
+
+def compute_as(progress: Progress) -> None:
+    """Use the kernels and the number of threads that the saved state was computed with, whatever would be chosen now.
+
+    Other ones round in another order, so that the run would end with other weights.
+    """
+    kernels = Kernels(**progress.kernels)
+    if kernels == kernels_in_use() and progress.threads == torch.get_num_threads():
+        return
+    told = (name_kernels(kernels), progress.threads, name_kernels(kernels_in_use()), torch.get_num_threads())
+    logger.info("going on with the kernels and threads of the saved state (%s; %d) instead of (%s; %d)", *told)
+    use_kernels(kernels)
+    torch.set_num_threads(progress.threads)
 
 
 def resume(trainer: Trainer) -> bool:
@@ -50,6 +67,7 @@ def resume(trainer: Trainer) -> bool:
     load_weights(trainer, tensors)
     restore_random_states(tensors, trainer.device)
     trainer.progress = progress = Progress(**values)
+    compute_as(progress)
     trainer.clock.resume(progress.seconds, progress.step_s, progress.closing_s)
     trainer.micro_batch.rows = progress.micro_batch
     trainer.files.saved_step = progress.step

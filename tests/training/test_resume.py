@@ -3,11 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from llm.models.kernel_choice import TABLE, kernels_in_use
 from llm.models.registry import build_model
 from llm.training.checkpoint import State
 from llm.training.loop import fit, training_steps
 from llm.training.resume import resume, save_state
 from llm.training.trainer import Trainer
+from tests.machines.doubles import Machine, pretended
 from tests.tiny_runs import CPU, SHAPE, content, counting_rows, model, take_steps, train, weights
 from tests.training.test_schedule import CONFIG
 
@@ -55,3 +57,38 @@ def test_without_a_saved_state_nothing_is_resumed(packed, tmp_path):
     before = weights(run.model)
     assert not resume(run) and run.progress.step == 0
     assert all(torch.equal(before[name], value) for name, value in weights(run.model).items())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_resumed_run_goes_on_with_the_kernels_and_threads_of_its_state(packed, tmp_path, caplog, threads):
+    """On another processor other kernels would be chosen, and the weights would differ in the last bits."""
+    config, before = replace(CONFIG, max_steps=8, eval_every=3), torch.get_num_threads()
+    shape = replace(SHAPE, attn_dropout=0.1)  # of dropout our masks are others than torch's
+    try:
+        torch.set_num_threads(threads)
+        with pretended(Machine("AuthenticAMD", "AVX2")):
+            straight, run = train(packed, tmp_path / "straight", config, shape)
+            first = Trainer(model(shape), packed, packed, config, 1, CPU, State(tmp_path / "stopped"))
+            take_steps(training_steps(first), 4)
+            save_state(first)
+        torch.set_num_threads(3 - threads)
+        with pretended(Machine("GenuineIntel", "AVX2")), caplog.at_level("INFO"):
+            resumed, run_resumed = train(packed, tmp_path / "stopped", config, shape)
+            assert torch.get_num_threads() == threads
+            assert kernels_in_use() == TABLE["AuthenticAMD", "AVX2"]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(straight[name], value) for name, value in resumed.items())
+    assert run_resumed.history == run.history
+    kernels = "our attention with dropout, our rotation, our RMSNorm, our dropout"
+    assert (
+        f"going on with the kernels and threads of the saved state ({kernels}; {threads}) "
+        f"instead of (torch's own; {3 - threads})" in caplog.messages
+    )
+
+
+def test_a_state_of_the_same_machine_changes_nothing_and_says_nothing(packed, tmp_path, caplog):
+    train(packed, tmp_path, CONFIG)
+    with caplog.at_level("INFO"):
+        train(packed, tmp_path, CONFIG)
+    assert not any("instead of" in message for message in caplog.messages)
