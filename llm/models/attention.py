@@ -1,7 +1,10 @@
 """Attention, the mask of packed dialogues, and the cache of generation."""
 
+import functools
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Union
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +14,14 @@ from llm.models.kernel_choice import own_kernels
 from llm.models.kernels import PiecewiseAttention
 from llm.models.shape import ModelConfig
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+Mask = Union[Tensor, "BlockMask"]  # an additive one, or one of FlexAttention
+
+logger = logging.getLogger(__name__)
+
+FLEX_TOLERANCE = 2e-2  # of mixed values about 1 in bf16, whose steps are 8e-3
 FEW = 8  # queries up to which torch's own kernel is the faster one in `plain_products`: generation has one a row
 
 
@@ -61,14 +72,91 @@ def document_mask(documents: Tensor) -> Tensor:
     return torch.zeros_like(same, dtype=torch.float32).masked_fill(~(same & causal), -math.inf)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
+def packed_mask(documents: Tensor, head_dim: int, dropout: float) -> Mask:
+    """The mask of document numbers (B, T) that `attend` is fastest with on their device.
+
+    On CUDA an additive mask keeps attention off the flash kernel. FlexAttention (Dong et al. 2024) computes the mask
+    inside its kernel, and skips blocks of 128 by 128 that show nothing; it has no dropout.
+    """
+    if dropout == 0.0 and flex_serves(documents.device, head_dim):
+        return block_mask(documents)
+    return document_mask(documents)
+
+
+def block_mask(documents: Tensor) -> "BlockMask":
+    """FlexAttention's mask from document numbers (B, T), the same for all heads and layers."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def seen(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (documents[b, query] == documents[b, key]) & (key <= query)
+
+    B, T = documents.shape
+    return create_block_mask(seen, B, None, T, T, device=documents.device)
+
+
+@functools.cache
+def flex_serves(device: torch.device, head_dim: int) -> bool:
+    """Whether FlexAttention works on the device, forward and backward: tried once, on CUDA only.
+
+    It needs a GPU and an installation that Triton can compile for. Of this path the mask, the values and the gradients
+    are tested against the additive mask on a CPU, in FlexAttention's uncompiled form; the compiled kernel has never
+    been run. Therefore the trial compares it with torch's attention before a run relies on it.
+    """
+    if device.type != "cuda":
+        return False
+    why = try_flex(device, head_dim, torch.bfloat16)
+    if why is not None:
+        logger.warning("FlexAttention does not work here, packed rows are computed with a mask in memory: %s", why)
+    return why is None
+
+
+@torch.enable_grad()
+def try_flex(device: torch.device, head_dim: int, dtype: torch.dtype) -> str | None:
+    """Why FlexAttention does not do, or None."""
+    draw = torch.Generator().manual_seed(1)  # of the CPU: the device's own numbers are those of the run
+    q, k, v, upstream = (torch.randn(2, 2, 128, head_dim, generator=draw).to(device, dtype) for _ in range(4))
+    inputs = [t.requires_grad_() for t in (q, k, v)]
+    documents = (torch.arange(256, device=device) // 48).view(2, 128)
+    expected = attend(q, k, v, document_mask(documents))
+    try:
+        found = attend(q, k, v, block_mask(documents))
+        gradients = torch.autograd.grad(found, inputs, upstream)
+    except (RuntimeError, ValueError, OSError, ImportError) as error:  # what is missing differs between machines
+        return str(error).split("\n")[0]
+    made, due = (found, *gradients), (expected, *torch.autograd.grad(expected, inputs, upstream))
+    difference = max(float((a - b).detach().norm() / b.detach().norm()) for a, b in zip(made, due, strict=True))
+    if not difference <= FLEX_TOLERANCE:  # a NaN is wrong too
+        return f"its values or gradients differ by a relative {difference:.2g}"
+    return None
+
+
+@functools.cache
+def _compiled_flex() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
+
+
+def _flex_attention(q: Tensor, k: Tensor, v: Tensor, mask: "BlockMask") -> Tensor:
+    """Compiled, unless what it is called from is being compiled or there is no kernel to compile it to."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    attention: Callable[..., Any] = flex_attention
+    if q.device.type == "cuda" and not torch.compiler.is_compiling():
+        attention = _compiled_flex()
+    return attention(q, k, v, block_mask=mask)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, dropout: float = 0.0) -> Tensor:
     """Mixed values (B, H, T, D) of queries (B, H, T, D), keys and values (B, H, S, D); causal where there is no mask.
 
-    The mask is additive, (B or 1, 1, T, S), and no query sees a key further right than a later query does. A single
-    query without a mask sees everything. On a CPU the scores of a few rows at a time stay in the cache and are computed
-    again in the backward pass (Dao et al. 2022, section 3.1): torch's own kernel does the same with many small
-    products, which cost twice as much where oneDNN is the faster one.
+    The mask is additive, (B or 1, 1, T, S), and no query sees a key further right than a later query does; or it is one
+    of FlexAttention, without dropout. A single query without a mask sees everything. On a CPU the scores of a few rows
+    at a time stay in the cache and are computed again in the backward pass (Dao et al. 2022, section 3.1): torch's own
+    kernel does the same with many small products, which cost twice as much where oneDNN is the faster one.
     """
+    if mask is not None and not isinstance(mask, Tensor):
+        return _flex_attention(q, k, v, mask)
     T, S = q.size(2), k.size(2)
     own = own_kernels(q)
     if not (own.attention_dropout if dropout else own.attention):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from llm.models.attention import Cache, attend, document_mask, join_heads, split_heads
+from llm.models.attention import Cache, Mask, attend, join_heads, packed_mask, split_heads
 from llm.models.layers import Linear, dropout, gelu_linear, init_weights
 from llm.models.shape import ModelConfig
 
@@ -20,7 +20,7 @@ class Attention(nn.Module):
         self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
         self.proj = Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask | None, cache: Cache | None) -> Tensor:
         """Mixed values (B, T, C)."""
         q, k, v = (split_heads(t, self.config.n_head) for t in self.qkv(x).chunk(3, dim=2))  # (B, n_head, T, head_dim)
         if cache is not None:
@@ -53,7 +53,7 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask | None, cache: Cache | None) -> Tensor:
         """The residual stream (B, T, C) behind this block."""
         x = x + self.attn(self.ln_1(x), mask, cache)
         return x + self.mlp(self.ln_2(x))
@@ -86,7 +86,7 @@ class GPT(nn.Module):
         ids: Tensor,
         positions: Tensor | None = None,
         documents: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Mask | None = None,
         caches: Sequence[Cache] | None = None,
     ) -> Tensor:
         """Last hidden states (B, T, n_embd) of ids (B, T).
@@ -97,7 +97,8 @@ class GPT(nn.Module):
         if positions is None:
             positions = torch.arange(ids.size(1), device=ids.device)
         if documents is not None:
-            mask = document_mask(documents)
+            attn_dropout = self.config.attn_dropout if self.training else 0.0
+            mask = packed_mask(documents, self.config.n_embd // self.config.n_head, attn_dropout)
         x = dropout(self.tokens(ids) + self.positions(positions), self.config.dropout, self.training)  # (B, T, n_embd)
         for i, block in enumerate(self.blocks):
             x = block(x, mask, caches[i] if caches else None)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llm.models.attention import Cache, attend, document_mask, join_heads, split_heads
+from llm.models.attention import Cache, Mask, attend, join_heads, packed_mask, split_heads
 from llm.models.layers import Linear, RMSNorm, dropout, init_weights, mlp_width, rotate, rotation_table
 from llm.models.shape import ModelConfig
 
@@ -26,7 +26,7 @@ class Attention(nn.Module):
         self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
         self.proj = Linear(config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation, mask: Mask | None, cache: Cache | None) -> Tensor:
         """Mixed values (B, T, C)."""
         q, k, v = (split_heads(t, self.config.n_head) for t in self.qkv(x).chunk(3, dim=2))  # (B, n_head, T, head_dim)
         q, k = rotate(q, *rotation), rotate(k, *rotation)
@@ -59,7 +59,7 @@ class Block(nn.Module):
         self.norm_1, self.attn = RMSNorm(config.n_embd), Attention(config)
         self.norm_2, self.mlp = RMSNorm(config.n_embd), MLP(config)
 
-    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation, mask: Mask | None, cache: Cache | None) -> Tensor:
         """The residual stream (B, T, C) behind this block."""
         x = x + self.attn(self.norm_1(x), rotation, mask, cache)
         return x + self.mlp(self.norm_2(x))
@@ -90,14 +90,15 @@ class Llama(nn.Module):
         ids: Tensor,
         positions: Tensor | None = None,
         documents: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Mask | None = None,
         caches: Sequence[Cache] | None = None,
     ) -> Tensor:
         """Last hidden states (B, T, n_embd) of ids (B, T); the arguments are those of `GPT.hidden`."""
         if positions is None:
             positions = torch.arange(ids.size(1), device=ids.device)[None]
         if documents is not None:
-            mask = document_mask(documents)
+            attn_dropout = self.config.attn_dropout if self.training else 0.0
+            mask = packed_mask(documents, self.config.n_embd // self.config.n_head, attn_dropout)
         x = dropout(self.tokens(ids), self.config.dropout, self.training)  # (B, T, n_embd)
         cos, sin = self.rotation[:, positions, :].to(x.dtype)[:, :, None]  # (B, 1, T, head_dim / 2) each
         for i, block in enumerate(self.blocks):

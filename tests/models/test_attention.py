@@ -4,9 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import llm.models.attention
 import llm.models.kernels
-from llm.models.attention import attend, document_mask
+from llm.models.attention import attend, block_mask, document_mask, flex_serves, packed_mask, try_flex
 from llm.models.kernels import keep_mask, keep_share
+from llm.models.registry import build_model
+from llm.models.shape import ModelConfig
+from tests.machines.devices import Recorder
 
 
 def draw(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -105,3 +109,82 @@ def test_a_step_of_generation_equals_the_attention_that_trains(queries):
     trained = attend(q, k, v, mask)
     with torch.no_grad():
         torch.testing.assert_close(attend(q, k, v, mask), trained, rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture
+def flex_on_a_cpu(monkeypatch):
+    """FlexAttention's uncompiled form, which has gradients on every device; its check speaks of the compiled one."""
+    module = pytest.importorskip("torch.nn.attention.flex_attention")
+    monkeypatch.setattr(module, "_validate_device", lambda *_: None)
+
+
+def unfused(test):
+    """Without torch's warnings that this form is slow, and of its compiler about gradients inside a network."""
+    for told in ("flex_attention called without torch.compile", "The .grad attribute of a Tensor that is not a leaf"):
+        test = pytest.mark.filterwarnings(f"ignore:{told}")(test)
+    return test
+
+
+@unfused
+@pytest.mark.parametrize("length", [10, 130])  # within a block of 128 and over its edge
+def test_flex_attention_gives_the_values_and_gradients_of_the_additive_mask(flex_on_a_cpu, length):
+    q, k, v = (draw(3, 2, length, 8, seed=i) for i in range(3))
+    documents = torch.arange(3 * length).view(3, length) // 7
+    expected = attend(q, k, v, document_mask(documents).double())
+    assert_equal(attend(q, k, v, block_mask(documents)), expected, (q, k, v))
+
+
+@unfused
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_model_on_flex_attention_learns_the_same(monkeypatch, flex_on_a_cpu, name):
+    """Documents are told apart inside the kernel, for all layers by one mask."""
+    shape = ModelConfig(name, 2, 2, 16, 24, dropout=0.0, attn_dropout=0.0)
+    model = build_model(shape, 12, torch.Generator().manual_seed(1)).double()
+    ids, documents = torch.arange(72).view(3, 24) % 12, torch.arange(72).view(3, 24) // 11
+    masks = []
+    monkeypatch.setattr(llm.models.attention, "block_mask", lambda d: masks.append(block_mask(d)) or masks[-1])
+    results = []
+    for serves in (False, True):
+        monkeypatch.setattr(llm.models.attention, "flex_serves", lambda device, head_dim, serves=serves: serves)
+        hidden = model.hidden(ids, documents=documents)
+        results.append((hidden, torch.autograd.grad(hidden.square().sum(), list(model.parameters()))))
+    assert len(masks) == 1
+    torch.testing.assert_close(results[1], results[0], rtol=1e-6, atol=1e-6)  # cosines and masks are made in fp32
+
+
+@unfused
+def test_the_trial_finds_flex_attention_right_and_says_what_is_wrong(monkeypatch, flex_on_a_cpu):
+    cpu = torch.device("cpu")
+    with torch.no_grad():  # a validation may come first
+        assert try_flex(cpu, 16, torch.float32) is None
+    monkeypatch.setattr(llm.models.attention, "_flex_attention", lambda q, k, v, mask: 2 * attend(q, k, v, None))
+    assert "differ by a relative" in try_flex(cpu, 16, torch.float32)
+
+
+def test_where_flex_attention_cannot_run_the_trial_says_why():
+    assert "does not support backward on CPU" in try_flex(torch.device("cpu"), 16, torch.float32)
+
+
+def test_flex_attention_is_for_cuda_and_for_models_without_attention_dropout(monkeypatch, caplog):
+    documents = torch.zeros(1, 8, dtype=torch.long)
+    assert isinstance(packed_mask(documents, 16, 0.0), torch.Tensor)
+    assert not flex_serves(torch.device("mps"), 16)
+    monkeypatch.setattr(llm.models.attention, "flex_serves", lambda device, head_dim: True)
+    assert not isinstance(packed_mask(documents, 16, 0.0), torch.Tensor)
+    assert isinstance(packed_mask(documents, 16, 0.1), torch.Tensor)
+
+
+def test_a_gpu_on_which_flex_attention_fails_keeps_the_additive_mask_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(llm.models.attention, "try_flex", lambda device, head_dim, dtype: "no Triton")
+    flex_serves.cache_clear()
+    assert not flex_serves(torch.device("cuda", 7), 16)
+    assert caplog.messages == [
+        "FlexAttention does not work here, packed rows are computed with a mask in memory: no Triton"
+    ]
+    flex_serves.cache_clear()
+
+
+def test_the_block_mask_is_made_without_waiting_for_the_device():
+    with Recorder() as seen:
+        block_mask(torch.arange(256).view(1, 256) // 60)
+    assert seen.waits == []
