@@ -69,6 +69,7 @@ def set_up_logging(name: str, folder: Path = LOGS) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[console, file], force=True)
     for ours in OURS:
         logging.getLogger(ours).setLevel(logging.DEBUG)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it advises at length where HOME cannot be written
     with suppress(OSError):  # the file's first line tells
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -145,3 +145,9 @@ def test_make_goes_on_only_with_an_environment(project):
     assert [line for line in done.stderr.splitlines() if "make" not in line.split("[")[0]] == []
     assert sum("python3-venv" in line for line in done.stderr.splitlines()) == 1
     assert "pip install" not in done.stdout
+
+
+def test_the_backend_that_a_notebook_names_hinders_no_picture(repository):
+    draw = "import stages; from llm.evaluation.plots import draw_losses; print(draw_losses({'a': []})[:5])"
+    done = run(repository, sys.executable, "-c", draw, MPLBACKEND="module://no_such_module.backend")
+    assert (done.returncode, done.stdout) == (0, "b'<?xml'\n"), done.stderr
