@@ -1,4 +1,7 @@
-"""The real DAG on the preset `smoke`, in a clone of its own: built, rebuilt, interrupted, compared."""
+"""The real DAG on the preset `smoke`, in a clone of its own: built, rebuilt, interrupted, compared.
+
+It runs in hostile surroundings: see SURROUNDINGS and the clone's folder.
+"""
 
 import hashlib
 import json
@@ -20,6 +23,14 @@ from tests.staleness import stale_by_code, stale_by_parameter
 
 ROOT = Path(__file__).parent.parent
 TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "metrics/train_scratch.json"]
+FOLDER = "a cloné, 复制"
+SURROUNDINGS = {
+    "LANG": "C",
+    "LC_ALL": "C",  # in whose characters no text of the data can be written
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # of a notebook, and not installed here
+    "HOME": "/proc/home",  # where nobody, root neither, can make a folder
+}
+UNSET = ("PYTHONUTF8", "PYTHONIOENCODING", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "MPLCONFIGDIR", "TERM")
 
 
 class Clone:
@@ -39,14 +50,15 @@ class Clone:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The caller's, with this interpreter first on PATH and no state of another run in sight.
+        """The caller's in SURROUNDINGS, with this interpreter first on PATH and no state of another run in sight.
 
         DVC starts stages by SHELL. bash becomes the stage; a dash would wait for it and end by Ctrl-C itself.
         """
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         author = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in UNSET},
+            **SURROUNDINGS,
             **author,
             "PATH": path,
             "SHELL": "/bin/bash",
@@ -57,8 +69,9 @@ class Clone:
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True, timeout=900
-        )
+            command, cwd=cwd or self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            encoding="utf-8", timeout=900,
+        )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
@@ -75,6 +88,14 @@ class Clone:
     def restore_params(self) -> None:
         """Put the committed params.yaml back; git overlooks an edit of the same size within a second."""
         (self.folder / "params.yaml").write_text(self.run("git", "show", "HEAD:params.yaml").stdout, encoding="utf-8")
+
+    @contextmanager
+    def renamed(self, name: str) -> Iterator[None]:
+        """The folder has that name meanwhile."""
+        before = self.folder
+        self.folder = before.rename(before.with_name(name))
+        yield
+        self.folder = self.folder.rename(before)
 
     @contextmanager
     def comment_in(self, name: str) -> Iterator[None]:
@@ -111,7 +132,9 @@ def stages_run(output: str) -> list[str]:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """The clone after its first `dvc repro`."""
-    clone = Clone(tmp_path_factory.mktemp("clone"))
+    folder = tmp_path_factory.mktemp("clone") / FOLDER
+    folder.mkdir()
+    clone = Clone(folder)
     clone.first = clone.dvc("repro")
     return clone
 
@@ -131,6 +154,18 @@ def test_one_command_leaves_every_metric(clone):
 
 def test_a_second_repro_runs_nothing(clone):
     assert stages_run(clone.dvc("repro").stdout) == []
+
+
+def test_in_a_renamed_folder_nothing_runs_again(clone):
+    with clone.renamed("renamed"):
+        done = clone.dvc("repro")
+    assert stages_run(done.stdout) == []
+
+
+def test_the_first_run_says_nothing_of_its_surroundings(clone):
+    """No traceback, and no library's complaint about folders, languages or screens."""
+    said = clone.first.stdout + clone.first.stderr
+    assert not re.search("traceback|warning|home|writable|locale|backend|Permission", said, re.IGNORECASE), said
 
 
 def test_the_scratch_model_beats_the_untrained_one(clone):
@@ -235,18 +270,19 @@ def test_dvc_finds_stale_what_the_imports_and_parameters_foretell(clone):
 
 
 def test_a_queued_experiment_runs_in_a_copy(clone):
-    """As `--temp` runs one, whose copy DVC makes by the same means."""
-    clone.dvc("exp", "run", "--queue", "-S", "train.lr=3e-4")
-    clone.dvc("queue", "start")
-    for _ in range(300):
-        status = clone.dvc("queue", "status").stdout
-        if "Success" in status or "Failed" in status:
-            break
-        time.sleep(1)
-    assert "Success" in status
-    rows = json.loads(clone.dvc("exp", "show", "--json").stdout)
-    assert f'"lr": {3e-4}' in json.dumps(rows)
-    assert any((clone.folder / ".train_state").iterdir())
+    """As `--temp` runs one, whose copy DVC makes by the same means, and itself only where the path is ASCII."""
+    with clone.renamed("ascii"):
+        clone.dvc("exp", "run", "--queue", "-S", "train.lr=3e-4")
+        clone.dvc("queue", "start")
+        for _ in range(300):
+            status = clone.dvc("queue", "status").stdout
+            if "Success" in status or "Failed" in status:
+                break
+            time.sleep(1)
+        assert "Success" in status
+        rows = json.loads(clone.dvc("exp", "show", "--json").stdout)
+        assert f'"lr": {3e-4}' in json.dumps(rows)
+        assert any((clone.folder / ".train_state").iterdir())
 
 
 def end_when(clone: Clone, ready: Callable[[], bool], number: int, *arguments: str) -> tuple[int, str]:
