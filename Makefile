@@ -13,6 +13,7 @@ PIP_INSTALL = .venv/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-
 .DELETE_ON_ERROR:
 
 all: install
+	-@python -m stages.plan
 	dvc repro
 
 install: .venv/installed
