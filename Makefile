@@ -6,20 +6,29 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 
 # DVC starts `python` from PATH: it must be the one of the environment.
+SYSTEM_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# What a user has set for pip outside environments has no place in one; where packages come from stays as it is set.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 PIP_INSTALL = .venv/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: all install test lint bench bench-full
+.PHONY: all install test-install test lint bench bench-full
 .DELETE_ON_ERROR:
 
 all: install
 	-@python -m stages.plan
-	dvc repro
+	python -m dvc repro
 
-install: .venv/installed
+# Environments that are half made or have moved are mended first, so that the stamps below are those of a whole one.
+install:
+	PATH='$(SYSTEM_PATH)' $(PYTHON) environment.py
+	$(MAKE) --no-print-directory .venv/installed
+
+test-install: install
+	$(MAKE) --no-print-directory .venv/test-installed
 
 .venv/installed: requirements.lock pyproject.toml
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	$(PIP_INSTALL) -r requirements.lock
 	$(PIP_INSTALL) --no-deps -e .
 	touch $@
@@ -31,19 +40,19 @@ install: .venv/installed
 # A worker that crashes ends the run; started anew, it would wait for ever.
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-test: .venv/test-installed
-	pytest $(WORKERS) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+test: test-install
+	python -m pytest $(WORKERS) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
-lint: .venv/test-installed
-	ruff check .
-	ruff format --check .
-	mypy
+lint: test-install
+	python -m ruff check .
+	python -m ruff format --check .
+	python -m mypy
 	lint-imports
 
-bench: .venv/installed
+bench: install
 	python -m bench
 	python -m bench --readme
 
-bench-full: .venv/installed
+bench-full: install
 	python -m bench --full
 	python -m bench --readme

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from filelock import Timeout
 
 from llm.download import HttpConfig, fetch, find_local, location_name
-from llm.files import file_lock, file_sha256, folder_sha256, lasting_folder, write_json
+from llm.files import file_sha256, folder_sha256, hold_lock, lasting_folder, write_json
 
 RECORD = "fetched.json"
 
@@ -97,12 +97,11 @@ def fetch_once(location: str, sha256: str | None, config: HttpConfig) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock meanwhile; another process that fetches the same is waited for."""
-    lock = file_lock(path)
     try:
-        held = lock.acquire(blocking=False)
+        held = hold_lock(path)
     except Timeout:
         logger.info("another process fetches the same: waiting for it (%s)", path)
-        held = lock.acquire()
+        held = hold_lock(path, wait=True)
     with held:
         yield
 

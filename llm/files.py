@@ -1,19 +1,24 @@
 """Files that are whole or not there at all, what they and the code hash to, and folders that outlive a run."""
 
 import ast
+import errno
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock
 
 CHUNK_BYTES = 2**24  # held in memory while a file is copied
+NOT_HERE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # a file system's answers to what it lacks
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -83,11 +88,19 @@ def _write_beside(path: Path, n_bytes: int | None) -> Iterator[BinaryIO]:
 
 
 def _sync_folders(paths: Iterable[Path]) -> None:
-    """Put the names in the files' folders safely on the disk, so that a power failure keeps their order."""
+    """Put the names in the files' folders safely on the disk, so that a power failure keeps their order.
+
+    Some file systems (SMB, FUSE) do that for files only.
+    """
     for folder in {path.parent for path in paths}:
         descriptor = os.open(folder, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in NOT_HERE:
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def json_bytes(value: object) -> bytes:
@@ -111,9 +124,19 @@ def folder_sha256(folder: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
 
 
-def file_lock(path: Path) -> FileLock:
-    """A lock that the system releases however its holder ends; never a mere marker file, which would outlive it."""
-    return FileLock(path, fallback_to_soft=False)
+def hold_lock(path: Path, wait: bool = False) -> AbstractContextManager[object]:
+    """The lock of that path, held until its block ends; the system releases it however its holder ends.
+
+    Raises filelock.Timeout when another process holds it, unless told to wait. Where the file system has no locks
+    (Lustre, NFS), nothing is held: a mere marker file would outlive its holder.
+    """
+    try:
+        return FileLock(path, fallback_to_soft=False).acquire(blocking=wait)
+    except OSError as error:
+        if error.errno not in NOT_HERE | {errno.ENOLCK}:
+            raise
+        logger.warning("%s: no locks here (%s): two runs at once are not noticed", path, error.strerror)
+        return nullcontext()
 
 
 def code_hash(modules: Sequence[str]) -> str:

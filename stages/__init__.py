@@ -1,14 +1,23 @@
 """One module per stage of the DAG in dvc.yaml; stages meet only through files."""
 
+import os
 import re
 import sys
+import traceback
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 
 import llm  # noqa: F401  before a stage imports torch: it says how threads wait
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 HEAVY = ("torch", "transformers")  # what another environment lacks, or has in a version that computes other numbers
+LOGS = Path("logs")
+SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of all others the type is told as well
+MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
+
+# A stage draws into files. The backend that a notebook names for its own processes may not even be installed here.
+os.environ["MPLBACKEND"] = "agg"
 
 
 def check_interpreter(lock: Path = LOCK) -> None:
@@ -29,4 +38,38 @@ def check_interpreter(lock: Path = LOCK) -> None:
             )
 
 
+def describe_error(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SAYS_ENOUGH) and text:
+        return text
+    short = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
+    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+
+
+def end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say how the stage ended where `run_stage` does not: a library that does not load, or Ctrl-C while one does."""
+    name = started_stage() or "the stage"
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{name} interrupted: run the same command again", file=sys.stderr)
+        return
+    path = LOGS / f"{name}.log"
+    try:
+        LOGS.mkdir(exist_ok=True)
+        with path.open("a", encoding="utf-8") as log:
+            traceback.print_exception(kind, error, trace, file=log)
+        place = f"; the traceback is in {path}"
+    except OSError:
+        place = ""
+    print(f"{name} failed: {describe_error(error)}{place}", file=sys.stderr)
+
+
+def started_stage() -> str | None:
+    """The stage that this process is: `clean` of `python -m stages.clean`; None in a program that imports one."""
+    started = re.search(r"\0-m\0stages\.(\w+)", "\0".join(sys.orig_argv))
+    return started[1] if started else None
+
+
+if started_stage():
+    sys.excepthook = end_in_one_line
 check_interpreter()

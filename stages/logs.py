@@ -1,43 +1,76 @@
-"""Logging of a stage, and how it ends: exit code 0, 1 for a refusal in one line, 130 for an interruption."""
+"""Logging of a stage, and how it ends: exit code 0, 1 for a failure in one line, 130 for an interruption."""
 
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import Timeout
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from llm.files import file_lock
+from llm.files import hold_lock
+from stages import LOGS, describe_error
 
-LOGS = Path("logs")
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
 INTERRUPTED = 130  # 128 + SIGINT: DVC must not take a half-made output for a finished one
+UNNOTICED = "two runs of this stage at once are not noticed here"
 
 logger = logging.getLogger(__name__)
+
+
+class LogFile(logging.FileHandler):
+    """The end of a log file. Where it cannot be written, or not any more, the run goes on without it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self.path, self.lost = path, False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, unless one before it could not be written."""
+        if self.lost:
+            return
+        try:
+            super().emit(record)
+        except OSError:  # of opening; what writing raises comes to handleError by itself
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say so once on the console; logging itself would print a traceback for every line."""
+        if not isinstance(error := sys.exc_info()[1], OSError):
+            super().handleError(record)
+            return
+        self.lost = True
+        with suppress(OSError):
+            self.close()
+        logger.warning("%s cannot be written (%s): the log is on the console only", self.path, error.strerror)
 
 
 def set_up_logging(name: str, folder: Path = LOGS) -> None:
     """Log short lines to the console, and lines with dates to the end of `<folder>/<name>.log`.
 
-    Of several processes that torchrun started, the first logs; the others log errors only.
+    Of several processes that torchrun started, the first logs; the others log errors only, with their tracebacks in
+    files of their own.
     """
     rank = os.environ.get("RANK", "0")
-    if rank != "0":
-        logging.basicConfig(level=logging.ERROR, format=f"process {rank}: %(message)s", force=True)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(folder / f"{name}.log", encoding="utf-8")
+    console, file = logging.StreamHandler(sys.stderr), LogFile(folder / f"{name}.log")
     console.setLevel(logging.INFO)
     console.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    if rank != "0":
+        file = LogFile(folder / f"{name}.process{rank}.log")
+        file.addFilter(lambda record: record.exc_info is not None)
+        console.setLevel(logging.ERROR)
+        console.setFormatter(logging.Formatter(f"process {rank}: %(message)s"))
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[console, file], force=True)
     for ours in OURS:
         logging.getLogger(ours).setLevel(logging.DEBUG)
+    with suppress(OSError):  # the file's first line tells
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -50,10 +83,14 @@ def stage_lock(name: str, folder: Path = LOGS) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":
         yield
         return
+    path = folder / f"{name}.lock"
     try:
-        held = file_lock(folder / f"{name}.lock").acquire(blocking=False)
+        held = hold_lock(path)
     except Timeout:
         raise OSError("another process runs this stage here: wait for it or end it, then run again") from None
+    except PermissionError as error:  # the folder is another user's
+        logger.warning("%s cannot be locked (%s): %s", path, error.strerror, UNNOTICED)
+        held = nullcontext()
     with held:
         yield
 
@@ -68,10 +105,27 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def run_stage(name: str, main: Callable[[], None]) -> None:
-    """Run a stage; raise SystemExit 1 after a line saying what to do when it fails, 130 when it is interrupted.
+def metrics_to_restore() -> str:
+    """How to get tracked metrics back, which DVC deletes before it runs a stage; "" where none is missing."""
+    command = ["git", "ls-files", "--deleted", "--", "metrics"]
+    try:
+        missing = subprocess.run(command, capture_output=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):  # no git here
+        missing = b""
+    return "; `dvc repro` writes the missing metrics, `git checkout metrics` restores the old ones" if missing else ""
 
-    An error that no user can mend keeps its traceback; that of the others stands in the log file only.
+
+def place_of_traceback() -> str:
+    """Where the traceback stands that was logged last; "" where there is no log file."""
+    handlers = logging.getLogger().handlers
+    places = [handler.path for handler in handlers if isinstance(handler, LogFile) and not handler.lost]
+    return "".join(f"; the traceback is in {path}" for path in places)
+
+
+def run_stage(name: str, main: Callable[[], None]) -> None:
+    """Run a stage; raise SystemExit 1 after one line saying what to do when it fails, 130 when it is interrupted.
+
+    The traceback stands in the log file only.
     """
     set_up_logging(name)
     started = time.monotonic()
@@ -79,10 +133,12 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
         with stage_lock(name), sigterm_interrupts(), logging_redirect_tqdm():
             main()
     except KeyboardInterrupt as interruption:
-        logger.warning("%s interrupted: %s", name, str(interruption) or "run the same command again")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds the process ending already
+        told = str(interruption) or "run the same command again"
+        logger.warning("%s interrupted: %s%s", name, told, metrics_to_restore())
         raise SystemExit(INTERRUPTED) from None
-    except (ValueError, OSError) as error:
+    except Exception as error:
         logger.debug("where it happened", exc_info=True)
-        logger.error("%s failed: %s", name, " ".join(str(error).split()))
+        logger.error("%s failed: %s%s%s", name, describe_error(error), place_of_traceback(), metrics_to_restore())
         raise SystemExit(1) from None
     logger.info("%s done in %.1f s", name, time.monotonic() - started)

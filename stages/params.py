@@ -1,9 +1,10 @@
 """Typed access to params.yaml, the only place of defaults: one section becomes one frozen dataclass."""
 
+import copy
 import difflib
 import json
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,7 +14,8 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-PARAMS = Path("params.yaml")
+PARAMS, EXAMPLE = Path("params.yaml"), "presets/laptop.yaml"
+UNKNOWN = "unexpected_keyword_argument"  # pydantic's name of the error
 KIND_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
 
 T = TypeVar("T")
@@ -109,7 +111,7 @@ def _problem(name: str, hint: Any, error: ErrorDetails) -> str:
         hint = get_type_hints(hint).get(str(key)) if known else get_args(hint)[0]
         name = _dotted(name, str(key)) if known else f"{name}[{key}]"
     kind, value = error["type"], error["input"]
-    if kind == "unexpected_keyword_argument":
+    if kind == UNKNOWN:
         return f"{name} (now {show(value)}) is not a parameter, {nearest(name, known)}"
     if kind == "missing":
         return f"{name} is missing, allowed: {describe(hint)}"
@@ -129,6 +131,58 @@ def _find(params: dict[str, Any], name: str) -> Any:
     return value
 
 
+def _correct(value: Any, example: Any, errors: Sequence[ErrorDetails]) -> tuple[Any, set[str]]:
+    """The value with those of the example where the errors are, and the keys of these; unknown keys are left out."""
+    corrected, replaced = copy.deepcopy(value), set[str]()
+    for error in errors:
+        keys = [key for key in error["loc"] if isinstance(key, str)]  # a list is corrected as a whole
+        if error["type"] == "value_error" or not keys:
+            continue
+        section, good = corrected, example
+        for key in keys[:-1]:
+            section, good = section[key], good[key]
+        section.pop(keys[-1], None)
+        if keys[-1] in good:
+            section[keys[-1]] = good[keys[-1]]
+        replaced.add(keys[-1])
+    return corrected, replaced
+
+
+def _errors(value: Any, kind: type) -> list[ErrorDetails]:
+    """What pydantic finds wrong with the value of that type."""
+    try:
+        _validate(value, kind)
+    except ValidationError as error:
+        return error.errors()
+    return []
+
+
+def _problems(name: str, value: Any, kind: type, path: Path) -> list[str]:
+    """What is wrong with the value at a dotted name, unknown keys first.
+
+    pydantic does not run a dataclass's own checks while a value of it has the wrong type. So they run once more with
+    a preset's values in place of those; what they say of such a value is left out, for it is not in the file.
+    """
+    errors = _errors(value, kind)
+    problems = [_problem(name, kind, error) for error in sorted(errors, key=lambda one: one["type"] != UNKNOWN)]
+    try:
+        corrected, replaced = _correct(value, _find(read_params(path.parent / EXAMPLE), name), errors)
+    except (KeyError, TypeError, OSError, ValueError):  # the preset is not like it
+        return problems
+    for error in _errors(corrected, kind):
+        problem = _problem(name, kind, error)
+        if problem not in problems and not replaced & set(re.findall(r"\w+", problem)):
+            problems.append(problem)
+    return problems
+
+
+def _validate(value: Any, kind: type[T]) -> T:
+    # Handed over as JSON, a section may be a dataclass and a list a tuple also where pydantic is strict; handed over in
+    # a tuple, because a dataclass alone takes no configuration.
+    adapter = TypeAdapter(tuple[kind], config=ConfigDict(strict=True, extra="forbid"))  # type: ignore[valid-type]
+    return adapter.validate_json(json.dumps([value], ensure_ascii=False).encode())[0]
+
+
 def load(name: str, kind: type[T], path: Path = PARAMS) -> T:
     """The section or the single value at a dotted name, `train` or `model.context_length`; for "" the whole file.
 
@@ -136,14 +190,11 @@ def load(name: str, kind: type[T], path: Path = PARAMS) -> T:
     allowed.
     """
     params = read_params(path)
-    # Handed over as JSON, a section may be a dataclass and a list a tuple also where pydantic is strict; handed over in
-    # a tuple, because a dataclass alone takes no configuration.
-    adapter = TypeAdapter(tuple[kind], config=ConfigDict(strict=True, extra="forbid"))  # type: ignore[valid-type]
     try:
-        return adapter.validate_json(json.dumps([_find(params, name)], ensure_ascii=False).encode())[0]
-    except ValidationError as error:
-        unknown_first = sorted(error.errors(), key=lambda one: one["type"] != "unexpected_keyword_argument")
-        problems = "; ".join(_problem(name, kind, one) for one in unknown_first)
+        value = _find(params, name)
+        return _validate(value, kind)
+    except ValidationError:
+        problems = "; ".join(_problems(name, value, kind, path))
     except ValueError as error:
         problems = str(error)
     raise ValueError(f"{problems}; {path} still holds this: correct it there")

@@ -1,10 +1,13 @@
 import errno
+import fcntl
 import os
+import stat
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
-from llm.files import code_hash, copy_file, lasting_folder, write_bytes, write_together, write_whole
+from llm.files import code_hash, copy_file, hold_lock, lasting_folder, write_bytes, write_together, write_whole
 
 
 @pytest.fixture
@@ -103,3 +106,54 @@ def test_a_lasting_folder_of_a_dvc_experiment_is_the_repository_s_own(tmp_path, 
         assert lasting_folder(".train_state", "TANDEM_STATE") == tmp_path / ".train_state"
     monkeypatch.setenv("TANDEM_STATE", str(tmp_path / "elsewhere"))
     assert lasting_folder(".train_state", "TANDEM_STATE") == tmp_path / "elsewhere"
+
+
+def fail(reason):
+    raise OSError(reason, os.strerror(reason))
+
+
+def fail_to_sync_folders(monkeypatch, reason):
+    sync = os.fsync
+
+    def sync_files_only(number):
+        fail(reason) if stat.S_ISDIR(os.fstat(number).st_mode) else sync(number)
+
+    monkeypatch.setattr(os, "fsync", sync_files_only)
+
+
+@pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_that_syncs_no_folders_ends_no_run(old, tmp_path, monkeypatch, reason):
+    """As SMB and some of FUSE."""
+    fail_to_sync_folders(monkeypatch, reason)
+    write_together(dict.fromkeys(old, b"new"), old[2])
+    assert contents(tmp_path) == dict.fromkeys(("a.json", "b.json", "seal.json"), b"new")
+
+
+def test_a_folder_that_cannot_be_synced_for_another_reason_is_an_error(old, monkeypatch):
+    fail_to_sync_folders(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_together(dict.fromkeys(old, b"new"), old[2])
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_file_system_without_locks_is_told_in_a_line_and_ends_no_run(tmp_path, monkeypatch, caplog, reason, wait):
+    """As Lustre without its option flock, and NFS without lockd."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: fail(reason))
+    with hold_lock(tmp_path / "lock", wait), hold_lock(tmp_path / "lock", wait):
+        pass
+    (first, _) = caplog.messages
+    assert first == f"{tmp_path}/lock: no locks here ({os.strerror(reason)}): two runs at once are not noticed"
+
+
+def test_a_lock_that_cannot_be_taken_for_another_reason_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", lambda *_: fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        hold_lock(tmp_path / "lock")
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    with hold_lock(tmp_path / "lock"), pytest.raises(Timeout):
+        hold_lock(tmp_path / "lock")
+    with hold_lock(tmp_path / "lock"):
+        pass

@@ -1,5 +1,6 @@
 """The command line `python -m llm`; what its commands compute is tested where a run exists."""
 
+import os
 import subprocess
 import sys
 
@@ -25,27 +26,93 @@ def test_help_says_what_a_command_does(words, shown, capsys):
     assert [text for text in shown if text not in page] == []
 
 
+def run_elsewhere(repository, folder, *arguments):
+    """Python in the folder, with nothing but the library."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(repository)},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("command", [["compare", "scratch", "mistral"], ["rescore"]])
 def test_a_refusal_is_one_line_and_exit_code_1(command, tmp_path, repository):
-    done = subprocess.run(
-        [sys.executable, "-m", "llm", *command],
-        cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(repository)},
-    )  # fmt: skip
+    (tmp_path / "params.yaml").touch()
+    done = run_elsewhere(repository, tmp_path, "-m", "llm", *command)
     assert done.returncode == 1
     assert done.stderr == "metrics/detail/settings.json is missing: run `dvc repro evaluate`\n"
+
+
+@pytest.mark.parametrize("command", [["compare", "scratch", "mistral"], ["export", "mistral", "x"]])
+def test_another_folder_than_the_project_s_is_named(command, tmp_path, repository):
+    done = run_elsewhere(repository, tmp_path, "-m", "llm", *command)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"run this in the project's folder: {tmp_path} has no params.yaml (")
+
+
+def test_an_interpreter_without_the_environment_is_named_with_what_to_do(tmp_path, repository):
+    done = run_elsewhere(repository, tmp_path, "-S", "-m", "llm", "compare", "a", "b")  # -S: no installed packages
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == f"{sys.executable} has no torch: run `make install`, then `. .venv/bin/activate`"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (RuntimeError("a\ndefect"), 1, "RuntimeError: a defect; the traceback is in logs/llm.log\n"),
+        (OSError("a\nb"), 1, "a b\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_every_end_is_one_line(tmp_path, monkeypatch, capsys, error, code, told):
+    def fail(words):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("llm.commands.run_command", fail)
+    assert main(["results"]) == code
+    assert capsys.readouterr().err == told
+    assert (tmp_path / "logs/llm.log").is_file() == isinstance(error, RuntimeError)
+
+
+PRINTS = """
+import sys
+from types import SimpleNamespace
+
+sys.modules["llm.commands"] = SimpleNamespace(run_command=lambda _: print("x"))
+from llm.__main__ import main
+
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("buffered", ["", "1"], ids=["at the end", "at a line"])
+def test_a_reader_that_has_enough_ends_the_command_silently(repository, buffered):
+    """As `| head` does."""
+    environment = os.environ | {"PYTHONUNBUFFERED": buffered}
+    command = subprocess.Popen(
+        [sys.executable, "-c", PRINTS],
+        cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    command.stdout.close()
+    assert command.stderr.read() == ""
+    command.stderr.close()
+    assert command.wait(60) == 141
 
 
 def test_the_readme_receives_the_table_of_the_last_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "README.md").write_text(f"before\n{START}old\n{END}\n", encoding="utf-8")
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/results.md").write_text("new\n", encoding="utf-8")
-    monkeypatch.setattr("llm.__main__.HERE", tmp_path)
+    monkeypatch.setattr("llm.commands.HERE", tmp_path)
     assert main(["results"]) == 0
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == f"before\n{START}new\n{END}\n"
 
 
 def test_without_a_run_there_is_no_table(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("llm.__main__.HERE", tmp_path)
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.setattr("llm.commands.HERE", tmp_path)
     assert main(["results"]) == 1
     assert capsys.readouterr().err == "metrics/results.md is missing: run `dvc repro` first\n"
 

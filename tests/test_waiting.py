@@ -35,7 +35,7 @@ def environment_at_torch(repository, module, **chosen):
     return {name: found[name] for name in WAITING if name in found}
 
 
-@pytest.mark.parametrize("module", [*(f"stages.{name}" for name in STARTED), "llm.__main__", "bench.__main__"])
+@pytest.mark.parametrize("module", [*(f"stages.{name}" for name in STARTED), "llm.commands", "bench.__main__"])
 def test_threads_sleep_soon_in_every_stage_and_command(repository, module):
     assert environment_at_torch(repository, module) == WAITING
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from llm.files import code_hash, file_lock, file_sha256, folder_sha256, lasting_folder, write_bytes, write_json
+from llm.files import code_hash, file_sha256, folder_sha256, hold_lock, lasting_folder, write_bytes, write_json
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
 
@@ -150,8 +150,8 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
     if not is_first():
         yield State(folder)
         return
-    try:  # the system releases the lock however its holder ends
-        held = file_lock(folder / "lock").acquire(blocking=False)
+    try:
+        held = hold_lock(folder / "lock")
     except Timeout as error:
         raise OSError(
             f"another process is training this very run ({folder}): wait for it or end it, then run again"

@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from llm.__main__ import main, split_run
+from llm.__main__ import main
+from llm.commands import split_run
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import Dialogue, write_table
 from llm.evaluation.items import EvaluateConfig

@@ -71,7 +71,7 @@ def test_a_refusal_is_one_line_and_writes_no_marker(params, repository, tmp_path
     assert checked.returncode == 1
     (line,) = checked.stderr.splitlines()
     assert "check_params failed: train.lr is 'abc', a text, allowed: a number;" in line
-    assert line.endswith("params.yaml still holds this: correct it there")
+    assert "; params.yaml still holds this: correct it there; the traceback is in logs/check_params.log" in line
     assert not (tmp_path / "data/params_checked").exists()
 
 

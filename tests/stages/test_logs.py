@@ -1,8 +1,11 @@
+import errno
+import fcntl
 import logging
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +19,9 @@ def in_empty_folder(tmp_path, monkeypatch):
     """Each test in its own folder, with the loggers put back as they were."""
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
-    before = root.handlers[:]
+    before, ctrl_c = root.handlers[:], signal.getsignal(signal.SIGINT)
     yield
+    signal.signal(signal.SIGINT, ctrl_c)
     for handler in [handler for handler in root.handlers if handler not in before]:
         handler.close()
     root.handlers[:] = before
@@ -38,14 +42,148 @@ def test_a_stage_that_succeeds_logs_its_lines_and_the_time_taken(tmp_path, capsy
         assert "clean done in 0.0 s" in text
 
 
-@pytest.mark.parametrize("error", [ValueError("a\n  b"), FileNotFoundError("a b")])
-def test_a_refusal_is_one_line_on_stderr_and_exit_code_1(tmp_path, capsys, error):
+class OddError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("a\n  b"), "a b"),
+        (FileNotFoundError("a b"), "a b"),
+        (ValueError(), "ValueError"),
+        (RuntimeError("a\ndefect"), "RuntimeError: a defect"),
+        (OddError("x" * 9999), f"OddError: {'x' * 500} ..."),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_every_failure_is_one_line_on_stderr_and_exit_code_1(tmp_path, capsys, error, told):
     with pytest.raises(SystemExit) as ended:
         run_stage("clean", lambda: fail(error))
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("clean failed: a b")
-    assert "Traceback" in log_text(tmp_path)
+    assert line[9:] == f"clean failed: {told}; the traceback is in logs/clean.log"
+    assert "Traceback" in log_text(tmp_path) and "in fail" in log_text(tmp_path)
+
+
+def test_a_disk_too_full_for_the_log_is_told_once_and_ends_no_stage(tmp_path, capsys):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/clean.log").symlink_to("/dev/full")
+    run_stage("clean", lambda: logger.info("3 dialogues dropped"))
+    assert sorted(line[9:] for line in capsys.readouterr().err.splitlines()) == [
+        "3 dialogues dropped",
+        "clean done in 0.0 s",
+        "logs/clean.log cannot be written (No space left on device): the log is on the console only",
+    ]
+
+
+def test_a_failure_on_a_disk_too_full_for_the_log_is_one_line_more(tmp_path, capsys):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/clean.log").symlink_to("/dev/full")
+    with pytest.raises(SystemExit) as ended:
+        run_stage("clean", lambda: fail(OSError(errno.ENOSPC, "No space left on device")))
+    assert ended.value.code == 1
+    lost, failed = capsys.readouterr().err.splitlines()
+    assert "logs/clean.log cannot be written" in lost
+    assert failed.endswith("clean failed: [Errno 28] No space left on device")
+
+
+AS_NOBODY = """
+import logging, os, sys
+from stages.logs import run_stage
+os.setgid(65534)
+os.setuid(65534)
+run_stage("clean", lambda: logging.getLogger("llm").info("3 dialogues dropped"))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can make files of another user")
+@pytest.mark.parametrize("ran_before", [True, False])
+def test_logs_of_another_user_leave_the_console(tmp_path, repository, ran_before):
+    """The files are there, with their lock, or only their folder is."""
+    (tmp_path / "logs").mkdir(mode=0o755)
+    if ran_before:
+        run_stage("clean", lambda: None)
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    for folder in [tmp_path, *tmp_path.parents[:-2]]:  # pytest's own are closed to others
+        folder.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(line[9:] for line in done.stderr.splitlines())[-3:] == [
+        "clean done in 0.0 s",
+        "logs/clean.lock cannot be locked (Permission denied): two runs of this stage at once are not noticed here",
+        "logs/clean.log cannot be written (Permission denied): the log is on the console only",
+    ]
+    assert "3 dialogues dropped" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told_and_ends_no_stage(capsys, monkeypatch, reason):
+    monkeypatch.setattr(fcntl, "flock", lambda *_: fail(OSError(reason, os.strerror(reason))))
+    run_stage("clean", lambda: None)
+    told, done = capsys.readouterr().err.splitlines()
+    assert f"logs/clean.lock: no locks here ({os.strerror(reason)}): two runs at once are not noticed" in told
+    assert "clean done" in done
+
+
+@pytest.fixture
+def deleted_metrics(tmp_path):
+    """A repository with a committed metric that DVC has deleted."""
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/scratch.json").write_text("{}", encoding="utf-8")
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@t")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a run"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "metrics/scratch.json").unlink()
+
+
+BACK = "; `dvc repro` writes the missing metrics, `git checkout metrics` restores the old ones\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyboardInterrupt("stopped at step 3"), "interrupted: stopped at step 3"),
+        (ValueError("a b"), "failed: a b; the traceback is in logs/clean.log"),
+    ],
+)
+def test_a_stage_that_does_not_end_says_how_deleted_metrics_come_back(deleted_metrics, capsys, error, told):
+    with pytest.raises(SystemExit):
+        run_stage("clean", lambda: fail(error))
+    assert capsys.readouterr().err.endswith(f"clean {told}{BACK}")
+    subprocess.run(["git", "checkout", "-q", "metrics"], check=True)
+    assert Path("metrics/scratch.json").is_file()
+    with pytest.raises(SystemExit):
+        run_stage("clean", lambda: fail(error))
+    assert capsys.readouterr().err.endswith(f"clean {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        ("MemoryError('no room')", 1, "broken failed: MemoryError: no room; the traceback is in logs/broken.log"),
+        ("KeyboardInterrupt", -signal.SIGINT, "broken interrupted: run the same command again"),
+    ],
+)
+def test_what_ends_a_stage_while_it_is_imported_is_one_line(tmp_path, repository, error, code, told):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/__init__.py").write_bytes((repository / "stages/__init__.py").read_bytes())
+    (tmp_path / "requirements.lock").write_bytes((repository / "requirements.lock").read_bytes())
+    (tmp_path / "stages/broken.py").write_text(f"raise {error}\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "stages.broken"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, f"{told}\n")
+
+
+def test_a_process_that_torchrun_started_keeps_its_traceback_in_a_file_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit):
+        run_stage("clean", lambda: fail(RuntimeError("a defect")))
+    told = "process 1: clean failed: RuntimeError: a defect; the traceback is in logs/clean.process1.log\n"
+    assert capsys.readouterr().err == told
+    assert "Traceback" in (tmp_path / "logs/clean.process1.log").read_text(encoding="utf-8")
+    assert not (tmp_path / "logs/clean.log").exists()
 
 
 def test_an_interruption_is_exit_code_130(capsys):
@@ -76,11 +214,6 @@ def test_a_stage_that_runs_already_is_not_started_again(tmp_path, capsys):
     assert ended.value.code == 1
     assert "clean failed: another process runs this stage here" in capsys.readouterr().err
     run_stage("clean", lambda: None)
-
-
-def test_another_error_keeps_its_traceback():
-    with pytest.raises(RuntimeError, match="a defect"):
-        run_stage("clean", lambda: fail(RuntimeError("a defect")))
 
 
 def test_the_log_file_is_appended_to(tmp_path):

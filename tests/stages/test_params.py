@@ -8,6 +8,7 @@ import pytest
 from llm.models.shape import ModelConfig
 from llm.ranges import check_range
 from llm.training.schedule import TrainConfig
+from stages.check_params import Params
 from stages.params import load, nearest, read_params
 
 
@@ -106,6 +107,58 @@ def test_all_problems_of_a_section_are_named_at_once(write):
     message = refusal(write(rate="abc", inner="{size: 10}"))
     assert "section.rate is 'abc'" in message
     assert "section.inner.size is 10" in message
+
+
+@pytest.fixture
+def example(tmp_path):
+    """The committed preset, whose values stand in for those of a wrong type."""
+    (tmp_path / "presets").mkdir()
+    lines = "".join(f"  {key}: {value}\n" for key, value in {**VALID, "low": 4, "high": 6}.items())
+    (tmp_path / "presets/laptop.yaml").write_text(f"section:\n{lines}", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Ranges:
+    rate: float
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        check_range("rate", self.rate, 0, 1)
+        check_range("low", self.low, 1, 9)
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+
+
+NARROW = dict.fromkeys(("steps", "kind", "names", "on", "inner"), "absent")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"rate": "abc", "low": "99", "high": "100"}, ["section.rate is 'abc'", "section.low is 99, allowed: 1 to 9"]),
+        ({"high": "abc", "low": "99"}, ["section.high is 'abc'", "section.low is 99, allowed: 1 to 9"]),
+        ({"rate": "absent", "low": "99", "high": "100"}, ["section.rate is missing", "section.low is 99"]),
+        ({"rate": "7", "low": "2", "high": "3", "more": "1"}, ["section.more (now 1", "section.rate is 7.0, allowed"]),
+        ({"low": "abc", "high": "1"}, ["section.low is 'abc'"]),  # that 4 is above 1 is of no value in the file
+    ],
+)
+def test_a_type_error_hides_no_range_error_of_its_section(write, example, changes, told):
+    *problems, _ = refusal(write(**NARROW, **changes), cls=Ranges).split("; ")
+    problems = [problem for problem in problems if not problem.startswith("did you")]
+    assert [problem[: len(start)] for problem, start in zip(problems, told, strict=True)] == told
+
+
+def test_a_type_error_of_one_section_hides_no_range_error_of_another(tmp_path, repository):
+    (tmp_path / "presets").mkdir()
+    laptop = (repository / "presets/laptop.yaml").read_text(encoding="utf-8")
+    (tmp_path / "presets/laptop.yaml").write_text(laptop, encoding="utf-8")
+    changed = laptop.replace("\nseed: 1 ", "\nseed: -1 ").replace("  n_head: ", "  n_head: abc # ", 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(changed, encoding="utf-8")
+    message = refusal(path, "", Params)
+    assert "n_head is 'abc'" in message
+    assert "seed is -1, allowed: 0 to" in message
 
 
 def test_a_replaced_section_is_refused(tmp_path):
