@@ -17,6 +17,7 @@ PIP_INSTALL = .venv/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-
 .DELETE_ON_ERROR:
 
 all: install
+	-@python -m stages.plan
 	python -m dvc repro
 
 # Environments that are half made or have moved are mended first, so that the stamps below are those of a whole one.

@@ -16,10 +16,11 @@ BENCHMARKS = {
     "lora": "fine-tuning against transformers.Trainer with peft",
     "evaluate": "scoring replies against one at a time",
     "kernels": "each kernel against torch's own, and the row of the table that chooses between them",
+    "beside": "a training step beside one and two busy programs, and two trainings at once",
     "time_to_loss": "time to the loss that a plain AdamW loop reaches in 5 minutes (about 15 minutes)",
 }
 ROOMS = {  # of the library that each is about
-    **dict.fromkeys(("step", "lora", "time_to_loss"), "training"),
+    **dict.fromkeys(("step", "lora", "beside", "time_to_loss"), "training"),
     **dict.fromkeys(("packing", "tokenising"), "tokens"),
     "generation": "inference",
     "kernels": "models",

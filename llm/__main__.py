@@ -5,6 +5,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from llm.command_line import make_parser
+
 LOG = Path("logs/llm.log")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal that ends other tools
 SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend
@@ -13,9 +15,10 @@ SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend
 def main(words: list[str] | None = None) -> int:
     """Run the command; its exit code, or 1 after a line that says what is wrong."""
     try:
+        arguments = make_parser().parse_args(words)
         from llm.commands import run_command  # here: it imports packages that another environment has not
 
-        code = run_command(words)
+        code = run_command(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # of `| head`, which has read enough

@@ -1,4 +1,4 @@
-"""The commands of `python -m llm`: what a person asks of finished runs. Only this module and __main__ print."""
+"""What each command of `python -m llm` does. Only this module and __main__ print."""
 
 import argparse
 import json
@@ -30,16 +30,6 @@ from llm.runs.run_files import (
 
 HERE = Path()
 logger = logging.getLogger(__name__)
-COMPARE = """\
-examples:
-  python -m llm compare scratch mistral                    two models of the last run
-  python -m llm compare main:scratch exp-lr:scratch        one model of two revisions or experiments
-  python -m llm compare main workspace --model scratch     the same, the model named once
-  python -m llm compare a1,a2,a3 b1,b2,b3 --model scratch  three training seeds a side (-S seed=...)
-
-A side is a list of runs with commas between them, each [REVISION:]MODEL. A revision is what git or
-`dvc exp show` calls it; without one, or as `workspace`, it is the working tree. With fewer than three
-seeds a side the verdict is about these runs on these items at most, not about configurations."""
 
 
 def split_run(text: str, model: str | None) -> tuple[str, str]:
@@ -136,45 +126,23 @@ def run_results(_: argparse.Namespace) -> int:
     return 0
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m llm", description="What to ask of finished runs.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    raw = argparse.RawDescriptionHelpFormatter
-    about = "which of two models, revisions or experiments is better, and how sure that is"
-    one = commands.add_parser("compare", help=about, description=about, epilog=COMPARE, formatter_class=raw)
-    one.add_argument("a", metavar="A", help="a run or several with commas: [REVISION:]MODEL,...")
-    one.add_argument("b", metavar="B", help="what A is compared with")
-    one.add_argument("--model", help="the model of every run; A and B then name revisions only")
-    one.set_defaults(command=run_compare)
-    about = "compute every figure of the last run again, from metrics/*.jsonl and data/, without a model"
-    two = commands.add_parser("rescore", help=about, description=about)
-    two.add_argument("--out", type=Path, metavar="FOLDER", help="also write the figures there, one file a model")
-    two.set_defaults(command=run_rescore)
-    about = "save a trained model in Hugging Face form, with tokenizer and chat template; LoRA weights merged"
-    three = commands.add_parser("export", help=about, description=about)
-    three.add_argument("model", choices=("scratch", "mistral"))
-    three.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
-    three.set_defaults(command=run_export)
-    about = "what a person's judgements of answers say of the judge: a filled-in copy of metrics/judge_audit.csv"
-    four = commands.add_parser("judge-audit", help=about, description=about)
-    four.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
-    four.set_defaults(command=run_audit)
-    about = "write the table of the last run, metrics/results.md, into README.md"
-    five = commands.add_parser("results", help=about, description=about)
-    five.set_defaults(command=run_results)
-    return parser
+COMMANDS = {
+    "compare": run_compare,
+    "rescore": run_rescore,
+    "export": run_export,
+    "judge-audit": run_audit,
+    "results": run_results,
+}
 
 
-def run_command(words: list[str] | None = None) -> int:
-    """Run the command of the words, or of the command line; its exit code.
+def run_command(arguments: argparse.Namespace) -> int:
+    """Run the command that the command line names; its exit code.
 
     Raises ValueError or OSError, with a line that says what to do.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    arguments = make_parser().parse_args(words)
     try:
-        return arguments.command(arguments)
+        return COMMANDS[arguments.command](arguments)
     except FileNotFoundError as error:
         if (HERE / "params.yaml").is_file():
             raise

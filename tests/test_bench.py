@@ -38,7 +38,7 @@ from bench.table import (
 )
 from bench.tokens import packing, tokenising
 from bench.tokens.exchanges import draw_lengths
-from bench.training import lora, step, time_to_loss
+from bench.training import beside, lora, step, time_to_loss
 from llm.tokens.packing import TokenCorpus, pack_corpus, write_corpus
 from llm.training.schedule import TrainConfig
 from stages.params import load
@@ -188,6 +188,14 @@ def test_a_step_of_all_peers_runs_from_the_same_weights_to_the_same_loss():
         *(f"{peer} / ours" for peer in peers | {step.PLAIN + step.MULTIPLIED}),
     }
     assert all(len(found["values"]) == 2 for found in section["contenders"].values())
+
+
+def test_steps_beside_other_programs_and_of_two_trainings_at_once():
+    section = beside.compare(TINY, steps=2, rounds=1)
+    assert list(section["contenders"]) == [
+        *(beside.ALONE, "beside 1 busy program", "beside 2 busy programs", beside.TWICE),
+    ]
+    assert "two trainings at once / one after the other" in section["ratios"]
 
 
 def test_packing_runs_and_knows_what_share_of_the_inputs_is_useful(monkeypatch):

@@ -83,7 +83,7 @@ from types import SimpleNamespace
 sys.modules["llm.commands"] = SimpleNamespace(run_command=lambda _: print("x"))
 from llm.__main__ import main
 
-sys.exit(main())
+sys.exit(main(["results"]))
 """
 
 

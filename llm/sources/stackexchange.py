@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from urllib.parse import urlsplit
 
+from tqdm import tqdm
+
 from llm.dialogue import Dialogue
 from llm.download import location_name
 from llm.sources import Corpus
@@ -24,7 +26,8 @@ def read_stackexchange(location: str, revision: str, sites: Sequence[str], limit
     else:
         rows = chain.from_iterable(hub_rows(location, COLUMNS, revision, folder=f"data/{host}") for host in hosts)
     row_hash, counts = RowHash(), Counter[str]()
-    dialogues = list(islice(_dialogues(row_hash.watch(rows, COLUMNS), hosts, counts), limit))
+    usable = islice(_dialogues(row_hash.watch(rows, COLUMNS), hosts, counts), limit)
+    dialogues = list(tqdm(usable, total=limit, unit="question", desc="stackexchange", mininterval=1.0))
     name, pinned = (location_name(location), None) if files else (location, revision)
     return Corpus(dialogues, name, LICENCE, row_hash.hexdigest(), pinned, dict(counts))
 

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from llm.files import write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ints = NDArray[np.int64]
 
@@ -45,10 +47,10 @@ class Rows:
 class Batch:
     """Packed rows, int64 (B, T) each."""
 
-    ids: Tensor
-    targets: Tensor  # the next token; -1 where nothing is learned
-    positions: Tensor  # 0, 1, 2, ... in each segment
-    documents: Tensor  # number of the segment in its row; padding has its own
+    ids: "Tensor"
+    targets: "Tensor"  # the next token; -1 where nothing is learned
+    positions: "Tensor"  # 0, 1, 2, ... in each segment
+    documents: "Tensor"  # number of the segment in its row; padding has its own
 
 
 def write_corpus(folder: Path, split: str, corpus: TokenCorpus) -> None:
@@ -129,6 +131,8 @@ class Packed:
 
     def batch(self, row_numbers: Sequence[int]) -> Batch:
         """The named rows, in that order."""
+        import torch  # takes 1 s, and the stage that only packs needs none
+
         shape = (len(row_numbers), self.context_length)
         ids, targets = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
         positions, documents = np.zeros(shape, np.int64), np.full(shape, PADDING, np.int64)

