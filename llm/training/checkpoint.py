@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from typing import Any
 import torch
 from filelock import Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from llm.files import code_hash, file_lock, file_sha256, folder_sha256, lasting_folder, write_bytes, write_json
+from llm.files import code_hash, file_lock, file_sha256, folder_sha256, lasting_folder, write_json, write_whole
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
 
@@ -25,11 +26,40 @@ logger = logging.getLogger(__name__)
 STATES_KEPT = 2
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)  # what reading a damaged state raises
 SHARDS = ".shards"  # folder of a state that several processes wrote
+# What safetensors calls the types of numbers, in the order in which their tensors stand in a file.
+DTYPES = {
+    torch.uint64: "U64", torch.int64: "I64", torch.float64: "F64", torch.complex64: "C64",
+    torch.float32: "F32", torch.uint32: "U32", torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16",
+    torch.uint16: "U16", torch.int16: "I16", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, equal bytes for equal tensors."""
-    write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+def _layout(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> tuple[list[str], bytes, int]:
+    """Names in the order of their bytes in a safetensors file, all that stands before those, and how many they are."""
+    rank = list(DTYPES).index
+    names = sorted(tensors, key=lambda name: (rank(tensors[name].dtype), name))
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
+    end = 0
+    for name in names:
+        t = tensors[name]
+        start, end = end, end + t.numel() * t.element_size()
+        header[name] = {"dtype": DTYPES[t.dtype], "shape": list(t.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return names, struct.pack("<Q", len(text)) + text, end
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, equal bytes for equal tensors, those of safetensors.torch.save.
+
+    That holds the whole file in memory beside the tensors; this holds no more than a copy of the largest one.
+    """
+    names, head, n_bytes = _layout(tensors, metadata)
+    with write_whole(path, len(head) + n_bytes) as file:
+        file.write(head)
+        for name in names:
+            file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:

@@ -1,11 +1,15 @@
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from llm.files import write_bytes, write_json
-from llm.training.checkpoint import State, open_state, run_key, save_tensors
+from llm.training.checkpoint import DTYPES, State, open_state, run_key, save_tensors
+from llm.training.free_memory import peak_growth
 
 
 def test_a_state_comes_back_as_it_was_saved(tmp_path):
@@ -134,6 +138,37 @@ def test_equal_tensors_give_equal_bytes(tmp_path):
     save_tensors(tmp_path / "one", tensors)
     save_tensors(tmp_path / "two", dict(reversed(tensors.items())))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"values": '{"ä": "\\n\x01\x7f\u2028/"}'}])
+def test_a_file_is_that_of_safetensors(tmp_path, metadata):
+    numbers = torch.randint(0, 2, (3, 5), generator=torch.Generator().manual_seed(1))
+    tensors = {f"{i % 3}.{dtype}": numbers.to(dtype) for i, dtype in enumerate(reversed(DTYPES))}
+    tensors |= {"scalar": torch.tensor(2.5), "none": torch.empty(0, 4), "ü": torch.nn.Parameter(torch.ones(1))}
+    save_tensors(tmp_path / "file", {**tensors, "turned": numbers.T}, metadata)
+    assert (tmp_path / "file").read_bytes() == save({**tensors, "turned": numbers.T.contiguous()}, metadata)
+    assert torch.equal(load_file(tmp_path / "file")["turned"], numbers.T)
+
+
+SAVING = """
+import sys
+from pathlib import Path
+import torch
+from llm.training.checkpoint import save_tensors
+from llm.training.free_memory import peak_growth
+tensors = {str(i): torch.ones(1_000, 4_000).T for i in range(12)}  # 16 MB each, not contiguous: each has to be copied
+for _ in range(2):  # the heap of a new process grows by more the first time
+    growth = peak_growth(lambda: save_tensors(Path(sys.argv[1]), tensors))
+print(growth)
+"""
+
+
+@pytest.mark.skipif(peak_growth(lambda: None) is None, reason="needs Linux's /proc")
+def test_saving_takes_the_memory_of_a_tensor_not_of_the_file(tmp_path):
+    command = [sys.executable, "-c", SAVING, str(tmp_path / "file")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert (tmp_path / "file").stat().st_size > 192e6
+    assert int(told) < 96e6  # 16 MB, and what the heap keeps of the tensors before; with the whole file: 576 MB
 
 
 def test_json_refuses_nan(tmp_path):
