@@ -59,7 +59,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     with write_whole(path, len(head) + n_bytes) as file:
         file.write(head)
         for name in names:
-            file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
@@ -73,6 +73,18 @@ def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
 def state_root() -> Path:
     """Folder of all training states: `.train_state`, or what TANDEM_STATE names."""
     return lasting_folder(".train_state", "TANDEM_STATE")
+
+
+def step_of(path: Path) -> int:
+    """Step in the name of a state, of best weights or of a checkpoint.  step_of(Path("best_00000012.json")) == 12"""
+    return int(path.stem.rpartition("_")[2])
+
+
+def _delete(manifest: Path) -> None:
+    """Delete a state, its manifest first: without that nothing of it is read."""
+    manifest.unlink()
+    manifest.with_suffix(".safetensors").unlink(missing_ok=True)
+    shutil.rmtree(manifest.with_suffix(SHARDS), ignore_errors=True)
 
 
 def _needed(manifest: Path) -> int | None:
@@ -118,6 +130,13 @@ class State:
                 logger.warning("state %s is damaged (%s): going back to the one before it", path, error)
         return None
 
+    def drop_beyond(self, last: int) -> int | None:
+        """Delete the states of steps behind `last`; the newest step that had one, None where there was none."""
+        dropped = [path for path in self._manifests() if step_of(path) > last]
+        for manifest in dropped:
+            _delete(manifest)
+        return max(map(step_of, dropped), default=None)
+
     def load_step(self, step: int) -> dict[str, Tensor]:
         """Tensors of the state of that step; OSError when it is damaged."""
         path = self._path(step)
@@ -143,9 +162,7 @@ class State:
         needed = [self._path(step).with_suffix(".json") for step in map(_needed, newest) if step is not None]
         for old in self._manifests():
             if old not in (*newest, *needed):
-                old.unlink()
-                old.with_suffix(".safetensors").unlink(missing_ok=True)
-                shutil.rmtree(old.with_suffix(SHARDS), ignore_errors=True)
+                _delete(old)
 
     def _save_shards(self, step: int, tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> None:
         """Write what each process holds, into a folder that appears whole or not at all."""

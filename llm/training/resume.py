@@ -38,9 +38,12 @@ def load_weights(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
 def resume(trainer: Trainer) -> bool:
     """Whether a saved state was found; the run then stands where it stood when that was saved.
 
-    Raises ValueError when the processes do not find the same one.
+    A longer run's states behind this run's end are not taken: its weights are not those that this one ends with.
+    Raises ValueError when the processes do not find the same state.
     """
     state = trainer.files.state
+    if trainer.plan.steps is not None:
+        trainer.files.drop_beyond(trainer.plan.steps)
     found = state.load()
     if not same_everywhere(found[1]["step"] if found else -1):
         raise ValueError(f"the processes find different states in {state.folder}: it must be one shared folder")
