@@ -14,6 +14,7 @@ from torch import Tensor
 from llm.hub.info import read_info
 from llm.hub.smollm2 import without_default_system
 from llm.models.attention import attend
+from llm.precision import products_type
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -152,8 +153,8 @@ def quiet_bars() -> Iterator[None]:
 
 
 def weights_dtype(device: torch.device) -> torch.dtype:
-    """The type of the base model's weights: bf16 on CUDA, fp32 elsewhere (on a CPU bf16 is slower)."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    """The type of the base model's weights: that of the device's products."""
+    return products_type(device)
 
 
 def _attention(device: torch.device) -> str:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from llm.files import code_hash, file_lock, file_sha256, folder_sha256, lasting_folder, write_json, write_whole
+from llm.precision import name_of, products_type
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
 
@@ -62,10 +64,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
             file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
-def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
-    """Name of the one trajectory that these inputs and this code give; equal keys may resume each other."""
+def run_key(
+    parts: Mapping[str, object], modules: Sequence[str], device: torch.device, packages: Sequence[str] = ()
+) -> str:
+    """Name of the one trajectory that these inputs, this code and this device give; equal keys may resume each other.
+
+    `packages` are those beside torch whose code computes in it.
+    """
+    machine = {"device": device.type, "products": name_of(products_type(device)), "torch": torch.__version__}
+    versions = {name: version(name) for name in packages}
     described = json.dumps(
-        {**parts, "code": code_hash(modules), "torch": torch.__version__}, sort_keys=True, default=str
+        {**parts, **machine, "packages": versions, "code": code_hash(modules)}, sort_keys=True, default=str
     )
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 

@@ -18,7 +18,7 @@ def save_state(trainer: Trainer) -> None:
     """Save everything that is needed to go on from here bit for bit."""
     progress, clock = trainer.progress, trainer.clock
     progress.seconds, progress.step_s, progress.closing_s = clock.seconds, clock.step_s, clock.closing_s
-    progress.micro_batch = trainer.micro_batch.rows
+    progress.micro_batch, progress.scaler = trainer.micro_batch.rows, trainer.scaler.state_dict()
     tensors = {f"model.{name}": p for name, p in trainer.trained.items()}
     tensors |= {f"average.{name}": mean for name, mean in trainer.average.mean.items()}
     tensors |= optimizer_tensors(trainer.optimizers) | random_states(trainer.device)
@@ -55,6 +55,7 @@ def resume(trainer: Trainer) -> bool:
     trainer.progress = progress = Progress(**values)
     trainer.clock.resume(progress.seconds, progress.step_s, progress.closing_s)
     trainer.micro_batch.rows = progress.micro_batch
+    trainer.scaler.load_state_dict(progress.scaler)
     trainer.files.saved_step = progress.step
     if progress.compiled and not trainer.ended:
         trainer.compile_model()

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from llm.precision import products_type
 from llm.tokens.packing import Packed, batch_rows
 from llm.training.average import Average
 from llm.training.checkpoint import State
@@ -40,6 +41,8 @@ class Trainer:
         self.plan = make_plan(len(train_data), config)
         self.optimizers = make_optimizers(model, config)
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        half = products_type(device) is torch.float16  # whose small gradients would be 0
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         self.average = Average(self.trained, config.ema)
         self.micro_batch = MicroBatch(config.micro_batch, config.batch_size, list(self.trained.values()), device)
         self.progress = Progress()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+import llm.precision
 from llm.files import write_bytes, write_json
 from llm.training.checkpoint import DTYPES, State, open_state, run_key, save_tensors
 from llm.training.free_memory import peak_growth
@@ -129,9 +130,28 @@ def test_a_run_that_has_ended_can_be_opened_again_in_the_same_process(tmp_path):
 
 
 def test_the_key_depends_on_every_part():
-    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) == run_key({"lr": 1e-3}, ["llm.training.optim"])
-    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) != run_key({"lr": 2e-3}, ["llm.training.optim"])
-    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) != run_key({"lr": 1e-3}, ["llm.models.gpt"])
+    cpu, optim = torch.device("cpu"), ["llm.training.optim"]
+    key = run_key({"lr": 1e-3}, optim, cpu)
+    assert key == run_key({"lr": 1e-3}, optim, cpu)
+    others = [run_key({"lr": 2e-3}, optim, cpu), run_key({"lr": 1e-3}, ["llm.models.gpt"], cpu)]
+    others += [run_key({"lr": 1e-3}, optim, torch.device("mps")), run_key({"lr": 1e-3}, optim, cpu, ["peft"])]
+    assert len({key, *others}) == 5
+
+
+def test_the_key_depends_on_the_numbers_that_the_device_computes_in(monkeypatch):
+    keys = set()
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(llm.precision, "number_type", lambda *_, dtype=dtype: dtype)
+        keys.add(run_key({}, [], torch.device("cpu")))
+    assert len(keys) == 2
+
+
+def test_the_key_depends_on_a_packages_version(monkeypatch):
+    keys = set()
+    for number in ("5.23", "5.24"):
+        monkeypatch.setattr("llm.training.checkpoint.version", lambda name, number=number: number)
+        keys.add(run_key({}, [], torch.device("cpu"), ["transformers"]))
+    assert len(keys) == 2
 
 
 def test_equal_tensors_give_equal_bytes(tmp_path):

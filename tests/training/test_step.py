@@ -9,6 +9,7 @@ from llm.training.step import add_gradients, clip_gradients, optimizer_step, val
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.0, attn_dropout=0.0)
 CPU = torch.device("cpu")
+PLAIN = torch.amp.GradScaler("cpu", enabled=False)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_every_split_of_a_batch_gives_the_gradient_of_the_whole(packed, micro_ba
     results = []
     for size in (12, micro_batch):
         network = model().double()
-        losses = add_gradients(network, [packed.batch(rows[i : i + size]) for i in range(0, 12, size)], CPU)
+        losses = add_gradients(network, [packed.batch(rows[i : i + size]) for i in range(0, 12, size)], CPU, PLAIN)
         results.append((sum(map(float, losses.sums)), losses.n_tokens, [p.grad for p in network.parameters()]))
     (whole, n_whole, gradients), (split, n_split, split_gradients) = results
     assert n_whole == n_split
