@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from llm.limits import limit_threads
+
 logger = logging.getLogger(__name__)
 
 # glibc's malloc.h
@@ -23,6 +25,7 @@ PAD_BYTES = 128 * 1024  # glibc's default
 def tune_cpu() -> None:
     """Let this process allocate and multiply as fast as its processor allows, with the same results."""
     keep_freed_memory()
+    limit_threads()
     if fast_products():
         logger.info("matrix products by oneDNN: on this processor MKL takes twice as long")
 
