@@ -36,10 +36,15 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
 
 def hidden_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
     """Last hidden states (B, T, C) of one micro-batch, computed in the device's type of numbers."""
-    ids, positions, documents = (_on(device, t) for t in (batch.ids, batch.positions, batch.documents))
     dtype = products_type(device)
     with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
-        return model.hidden(ids, positions=positions, documents=documents)
+        return states_as_they_are(model, batch, device)
+
+
+def states_as_they_are(model: Any, batch: Batch, device: torch.device) -> Tensor:
+    """Last hidden states (B, T, C) of one micro-batch, computed in the types that the weights have."""
+    ids, positions, documents = (_on(device, t) for t in (batch.ids, batch.positions, batch.documents))
+    return model.hidden(ids, positions=positions, documents=documents)
 
 
 def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
