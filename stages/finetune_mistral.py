@@ -34,6 +34,7 @@ from stages.params import load
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
 METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
 TRAJECTORY = (*ENGINE, "llm.training.lora", "llm.hub.pretrained")  # code that a saved state depends on
+PACKAGES = ("transformers", "peft")  # whose code it depends on too
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +47,12 @@ def write_disabled() -> None:
     write_bytes(CURVE, b"step,val_loss\n")
 
 
-def run_name(seed: int, config: FinetuneConfig) -> str:
-    """Key of the trajectory: what is computed, from which data and weights, by which code."""
+def run_name(seed: int, config: FinetuneConfig, device: torch.device) -> str:
+    """Key of the trajectory: what is computed, from which data and weights, by which code on which device."""
     shape = {**asdict(config), "train": config.train.trajectory()}
     inputs = {path.name: file_sha256(path) for path in (CLEAN / "train.arrow", CLEAN / "val.arrow")}
     inputs |= {"base": read_info(BASE)["files"]}  # hashed once, when they were fetched
-    return run_key({"seed": seed, "finetune": shape, "inputs": inputs}, TRAJECTORY)
+    return run_key({"seed": seed, "finetune": shape, "inputs": inputs}, TRAJECTORY, device, PACKAGES)
 
 
 def summarise(base: dict[str, Any], model: PackedModel, train: Selection, packed: Packed) -> dict[str, object]:
@@ -102,7 +103,7 @@ def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Non
     if sharded:
         shard(model, device)
     logger.info("%s, %s tokens in %s rows, %s", base["name"], f"{len(train.corpus.ids):,}", len(packed), device)
-    with open_state(state_root(), "mistral", run_name(seed, config)) as state:
+    with open_state(state_root(), "mistral", run_name(seed, config, device)) as state:
         run = fit(
             model, packed, pack_corpus(val.corpus, config.context_length, seed), config.train, seed, device, state
         )

@@ -28,7 +28,7 @@ def measure_speed(limit_s: float = LIMIT_S) -> Speed:
     """The speed of the middle one of some small training steps, by the threads and kernels that the stages use."""
     import torch
 
-    from llm.machine import tune_cpu
+    from llm.models.kernel_choice import tune_cpu
     from llm.models.llama import Llama
     from llm.models.loss import summed_loss
     from llm.models.registry import n_parameters

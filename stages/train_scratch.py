@@ -59,9 +59,9 @@ def train_model(device: torch.device) -> None:
     model = build_model(shape, vocab_size, torch.Generator().manual_seed(seed))
     logger.info("%s of %s parameters, %s rows, %s", shape.architecture, f"{n_parameters(model):,}", len(train), device)
     inputs = folder_sha256(TOKENS)
-    key = run_key({"seed": seed, "model": asdict(shape), "train": config.trajectory(), "inputs": inputs}, TRAJECTORY)
+    parts = {"seed": seed, "model": asdict(shape), "train": config.trajectory(), "inputs": inputs}
     torch.manual_seed(seed)
-    with open_state(state_root(), "scratch", key) as state:
+    with open_state(state_root(), "scratch", run_key(parts, TRAJECTORY, device)) as state:
         run = fit(model, train, val, config, seed, device, state)
         if not is_first():
             return

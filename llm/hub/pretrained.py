@@ -14,6 +14,7 @@ from torch import Tensor
 from llm.hub.info import read_info
 from llm.hub.smollm2 import without_default_system
 from llm.models.attention import attend
+from llm.precision import products_type
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -152,8 +153,8 @@ def quiet_bars() -> Iterator[None]:
 
 
 def weights_dtype(device: torch.device) -> torch.dtype:
-    """The type of the base model's weights: bf16 on CUDA, fp32 elsewhere (on a CPU bf16 is slower)."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    """The type of the base model's weights: that of the device's products."""
+    return products_type(device)
 
 
 def _attention(device: torch.device) -> str:
@@ -195,8 +196,10 @@ def load_base(
 
     read_info(folder)
     loading: dict[str, Any] = {"dtype": dtype or weights_dtype(device)}
+    if device.type != "cpu":
+        loading |= {"device_map": {"": device}}  # tensor by tensor: memory need not hold the model
     if quantize == "nf4":
-        loading |= {"quantization_config": _nf4(device), "device_map": {"": device}}
+        loading |= {"quantization_config": _nf4(device)}
     attention = _attention(device)
     with quiet_bars():
         model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention, **loading)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from llm.limits import limit_threads
 from llm.machine import Cpu, has_amx, keep_freed_memory, permit_onednn, this_cpu
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def own_kernels(x: Tensor) -> Kernels:
 def tune_cpu() -> None:
     """Let this process allocate and multiply as fast as its processor allows, and say how."""
     keep_freed_memory()
+    limit_threads()
     use_kernels(choose_kernels(this_cpu()))
     logger.info("%s", describe_choice(this_cpu()))
 

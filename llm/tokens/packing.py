@@ -1,5 +1,6 @@
 """Token files and packing: dialogues laid end to end into full rows, none seeing another."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -165,6 +166,12 @@ def pack_efficiency(packed: Packed) -> float:
     return float(new) / max(1, len(packed) * packed.context_length)
 
 
+@functools.lru_cache(maxsize=2)  # a batch may reach into the next epoch; for a million rows one takes 70 ms and 8 MB
+def _epoch_order(n_rows: int, seed: int, epoch: int) -> Ints:
+    """Row numbers in the order of that epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(n_rows)
+
+
 def batch_rows(n_rows: int, batch_size: int, seed: int, step: int) -> list[int]:
     """Row numbers of the batch at 0-based `step`: each epoch a new permutation, batches run across their borders.
 
@@ -175,8 +182,7 @@ def batch_rows(n_rows: int, batch_size: int, seed: int, step: int) -> list[int]:
     position = step * batch_size
     while len(numbers) < batch_size:
         epoch, offset = divmod(position, n_rows)
-        permutation = np.random.default_rng((seed, epoch)).permutation(n_rows)
-        taken = permutation[offset : offset + batch_size - len(numbers)]
+        taken = _epoch_order(n_rows, seed, epoch)[offset : offset + batch_size - len(numbers)]
         numbers += taken.tolist()
         position += len(taken)
     return numbers

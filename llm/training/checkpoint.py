@@ -4,19 +4,22 @@ import hashlib
 import json
 import logging
 import shutil
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from llm.files import code_hash, file_sha256, folder_sha256, hold_lock, lasting_folder, write_bytes, write_json
+from llm.files import code_hash, file_sha256, folder_sha256, hold_lock, lasting_folder, write_json, write_whole
+from llm.precision import name_of, products_type
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
 
@@ -25,17 +28,53 @@ logger = logging.getLogger(__name__)
 STATES_KEPT = 2
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)  # what reading a damaged state raises
 SHARDS = ".shards"  # folder of a state that several processes wrote
+# What safetensors calls the types of numbers, in the order in which their tensors stand in a file.
+DTYPES = {
+    torch.uint64: "U64", torch.int64: "I64", torch.float64: "F64", torch.complex64: "C64",
+    torch.float32: "F32", torch.uint32: "U32", torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16",
+    torch.uint16: "U16", torch.int16: "I16", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, equal bytes for equal tensors."""
-    write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+def _layout(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> tuple[list[str], bytes, int]:
+    """Names in the order of their bytes in a safetensors file, all that stands before those, and how many they are."""
+    rank = list(DTYPES).index
+    names = sorted(tensors, key=lambda name: (rank(tensors[name].dtype), name))
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
+    end = 0
+    for name in names:
+        t = tensors[name]
+        start, end = end, end + t.numel() * t.element_size()
+        header[name] = {"dtype": DTYPES[t.dtype], "shape": list(t.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return names, struct.pack("<Q", len(text)) + text, end
 
 
-def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
-    """Name of the one trajectory that these inputs and this code give; equal keys may resume each other."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, equal bytes for equal tensors, those of safetensors.torch.save.
+
+    That holds the whole file in memory beside the tensors; this holds no more than a copy of the largest one.
+    """
+    names, head, n_bytes = _layout(tensors, metadata)
+    with write_whole(path, len(head) + n_bytes) as file:
+        file.write(head)
+        for name in names:
+            file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def run_key(
+    parts: Mapping[str, object], modules: Sequence[str], device: torch.device, packages: Sequence[str] = ()
+) -> str:
+    """Name of the one trajectory that these inputs, this code and this device give; equal keys may resume each other.
+
+    `packages` are those beside torch whose code computes in it.
+    """
+    machine = {"device": device.type, "products": name_of(products_type(device)), "torch": torch.__version__}
+    versions = {name: version(name) for name in packages}
     described = json.dumps(
-        {**parts, "code": code_hash(modules), "torch": torch.__version__}, sort_keys=True, default=str
+        {**parts, **machine, "packages": versions, "code": code_hash(modules)}, sort_keys=True, default=str
     )
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
@@ -43,6 +82,18 @@ def run_key(parts: Mapping[str, object], modules: Sequence[str]) -> str:
 def state_root() -> Path:
     """Folder of all training states: `.train_state`, or what TANDEM_STATE names."""
     return lasting_folder(".train_state", "TANDEM_STATE")
+
+
+def step_of(path: Path) -> int:
+    """Step in the name of a state, of best weights or of a checkpoint.  step_of(Path("best_00000012.json")) == 12"""
+    return int(path.stem.rpartition("_")[2])
+
+
+def _delete(manifest: Path) -> None:
+    """Delete a state, its manifest first: without that nothing of it is read."""
+    manifest.unlink()
+    manifest.with_suffix(".safetensors").unlink(missing_ok=True)
+    shutil.rmtree(manifest.with_suffix(SHARDS), ignore_errors=True)
 
 
 def _needed(manifest: Path) -> int | None:
@@ -88,6 +139,13 @@ class State:
                 logger.warning("state %s is damaged (%s): going back to the one before it", path, error)
         return None
 
+    def drop_beyond(self, last: int) -> int | None:
+        """Delete the states of steps behind `last`; the newest step that had one, None where there was none."""
+        dropped = [path for path in self._manifests() if step_of(path) > last]
+        for manifest in dropped:
+            _delete(manifest)
+        return max(map(step_of, dropped), default=None)
+
     def load_step(self, step: int) -> dict[str, Tensor]:
         """Tensors of the state of that step; OSError when it is damaged."""
         path = self._path(step)
@@ -113,9 +171,7 @@ class State:
         needed = [self._path(step).with_suffix(".json") for step in map(_needed, newest) if step is not None]
         for old in self._manifests():
             if old not in (*newest, *needed):
-                old.unlink()
-                old.with_suffix(".safetensors").unlink(missing_ok=True)
-                shutil.rmtree(old.with_suffix(SHARDS), ignore_errors=True)
+                _delete(old)
 
     def _save_shards(self, step: int, tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> None:
         """Write what each process holds, into a folder that appears whole or not at all."""

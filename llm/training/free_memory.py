@@ -1,18 +1,25 @@
 """How much memory is left, and how many rows of a batch fit into it."""
 
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import torch
 
+from llm.limits import cgroup_folders
 from llm.machine import TOP_PAD_BYTES, give_back_memory
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 USABLE = 0.8  # of the free memory: the heap is fragmented, and other programs grow too
 NO_LIMIT = 2**60  # bytes; cgroups of version 1 write a number of this size for "none"
-# In torch's RuntimeErrors of CUDA and MPS, of its own allocator on a CPU, of C++ and of oneDNN, which gives no reason.
-SIGNS = ("out of memory", "DefaultCPUAllocator", "bad_alloc", "could not create a primitive")
+# Of cgroups of versions 1 and 2: the limit, what is used of it, and which number of memory.stat says what is cached.
+FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+# In torch's RuntimeErrors of CUDA and MPS, of its libraries (cuBLAS, cuDNN, cuSOLVER, cuSPARSE: CUBLAS_STATUS_...), of
+# its own allocator on a CPU, of C++ and of oneDNN, which gives no reason.
+SIGNS = ("out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator", "bad_alloc", "could not create a primitive")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -40,34 +47,13 @@ def _number(path: Path) -> int:
     return int(text) if text.isdigit() else NO_LIMIT
 
 
-def _left_in_cgroup(folder: Path, limit: str, usage: str, cache: str) -> int:
+def _left_in_cgroup(version: int, folder: Path) -> int:
     """Bytes up to the limit of one cgroup; the files it caches can be dropped, so they do not count as used."""
+    limit, usage, cache = FILES[version]
     allowed = _number(folder / limit)
     if allowed >= NO_LIMIT:
         return NO_LIMIT
     return allowed - _number(folder / usage) + _numbers(folder / "memory.stat").get(cache, 0)
-
-
-def _cgroups(root: Path) -> Iterator[int]:
-    """Bytes left in this process's cgroup and in each above it, of versions 1 and 2."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, files = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            top = root / "sys/fs/cgroup/memory"
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        own = top / path.strip("/")  # in a container it may not be there: then its top is the container's own
-        for folder in (own, *own.parents):
-            yield _left_in_cgroup(folder, *files)
-            if folder == top:
-                break
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
@@ -79,10 +65,10 @@ def free_memory(root: Path = Path("/")) -> int | None:
     machine = _numbers(root / "proc/meminfo").get("MemAvailable")
     if machine is None or not status:
         return None
-    left = [machine * 1024, *_cgroups(root)]
-    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        allowed = resource.getrlimit(limit)[0]
-        if allowed != resource.RLIM_INFINITY:
+    left = [machine * 1024, *(_left_in_cgroup(*found) for found in cgroup_folders("memory", root))]
+    for limit, used in (("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")):  # psutil has them where /proc is
+        allowed = psutil.Process().rlimit(getattr(psutil, limit))[0]
+        if allowed != psutil.RLIM_INFINITY:
             left.append(allowed - status[used] * 1024 - TOP_PAD_BYTES)  # malloc asks for so much more each time
     return max(0, min(left))
 

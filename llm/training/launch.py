@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,8 +58,13 @@ def launch_command(config: LaunchConfig, module: str, environment: Mapping[str, 
 
 
 def start_processes(config: LaunchConfig, module: str) -> None:
-    """Put torchrun in this process's place, unless one process is enough or this is one that torchrun started."""
+    """Put torchrun in this process's place, unless one process is enough or this is one that torchrun started.
+
+    Raises SystemExit behind torchrun's end on Windows, where no process can take another's place.
+    """
     if LAUNCHED in os.environ or config.size == 1:
         return
     command = launch_command(config, module, os.environ)
-    os.execvp(command[0], command)
+    if sys.platform == "win32":
+        raise SystemExit(subprocess.run(command).returncode)
+    os.execvp(command[0], command)  # signals and the exit code are torchrun's own

@@ -9,11 +9,12 @@ import torch
 from tqdm import tqdm
 
 from llm.models.kernel_choice import tune_cpu
+from llm.precision import allow_tf32, name_of, products_type
 from llm.tokens.packing import Packed
 from llm.training.checkpoint import State
 from llm.training.distributed import draw_apart, is_first, of_first, totals
 from llm.training.progress import Progress
-from llm.training.recovery import is_finite, roll_back, skip_step
+from llm.training.recovery import is_finite, is_overflow, lower_scale, pass_over, roll_back, skip_step
 from llm.training.resume import resume, save_state
 from llm.training.schedule import TrainConfig
 from llm.training.signals import signals_wait
@@ -22,12 +23,12 @@ from llm.training.trainer import Trainer
 
 # The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
 ENGINE = (
-    *("llm.machine", "llm.tokens.packing", "llm.models.attention", "llm.models.kernel_choice"),
-    *("llm.models.kernels", "llm.models.loss"),
+    *("llm.machine", "llm.precision", "llm.tokens.packing", "llm.models.attention"),
+    *("llm.models.kernel_choice", "llm.models.kernels", "llm.models.loss"),
     *("llm.training.average", "llm.training.clock", "llm.training.compilation", "llm.training.distributed"),
     *("llm.training.loop", "llm.training.micro_batch", "llm.training.optim", "llm.training.progress"),
     *("llm.training.recovery", "llm.training.resume", "llm.training.schedule", "llm.training.step"),
-    "llm.training.trainer",
+    *("llm.training.feeding", "llm.training.trainer"),
 )
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,9 @@ logger = logging.getLogger(__name__)
 
 def micro_batch_gradients(trainer: Trainer, rows: Sequence[int], size: int) -> Losses:
     """Losses of the rows, `size` of them at a time; their gradients are added up in the parameters."""
-    batches = [trainer.train_data.batch(rows[i : i + size]) for i in range(0, len(rows), size)]
-    return add_gradients(trainer.network, batches, trainer.device)
+    batches = trainer.batches.take(rows, size)
+    trainer.batches.prepare(trainer.rows_of(trainer.progress.step + 1), size)
+    return add_gradients(trainer.network, batches, trainer.device, trainer.scaler)
 
 
 def batch_gradients(trainer: Trainer, rows: Sequence[int]) -> Losses:
@@ -102,6 +104,28 @@ def finish(trainer: Trainer) -> None:
     trainer.average.swap()
 
 
+def take_step(trainer: Trainer) -> None:
+    """Update the weights by the next batch, unless it has no supervised token or its numbers are not finite."""
+    progress = trainer.progress
+    losses = batch_gradients(trainer, trainer.next_rows)
+    for optimizer in trainer.optimizers:
+        trainer.scaler.unscale_(optimizer)
+    norm = clip_gradients(trainer.trained.values(), trainer.config.max_norm)
+    progress.lr = trainer.next_lr
+    progress.step += 1
+    if losses.n_tokens == 0:
+        pass_over(trainer)
+    elif is_finite(losses, norm):
+        optimizer_step(trainer.optimizers, progress.lr)
+        trainer.average.update(progress.step)
+        progress.add_step(losses)
+    elif is_overflow(trainer, losses):
+        lower_scale(trainer)
+    else:
+        skip_step(trainer, losses, norm)
+    trainer.scaler.update()
+
+
 def training_steps(trainer: Trainer) -> Iterator[None]:
     """Train to the end; pause before the first step and behind each, so that the caller sees the run go on.
 
@@ -116,16 +140,7 @@ def training_steps(trainer: Trainer) -> Iterator[None]:
         yield
         while not trainer.ended:
             with clock.step():
-                losses = batch_gradients(trainer, trainer.next_rows)
-                norm = clip_gradients(trainer.trained.values(), config.max_norm)
-                progress.lr = trainer.next_lr
-                progress.step += 1
-                if is_finite(losses, norm):
-                    optimizer_step(trainer.optimizers, progress.lr)
-                    trainer.average.update(progress.step)
-                    progress.add_step(losses)
-                else:
-                    skip_step(trainer, losses, norm)
+                take_step(trainer)
             stopping = totals(len(signals)) != [0.0]  # a signal to any process stops all
             with clock.closing():
                 if validated := progress.step % plan.eval_every == 0:
@@ -158,6 +173,8 @@ def fit(
     `best.safetensors` of its folder, periodic ones in `checkpoints`.
     """
     tune_cpu()
+    told = (name_of(products_type(device)), device.type, "tf32" if allow_tf32(device) else "fp32")
+    logger.info("products in %s on %s, those of fp32 numbers in %s", *told)
     trainer = Trainer(model, train_data, val_data, config, seed, device, state)
     steps = training_steps(trainer)
     next(steps)  # resumed or begun

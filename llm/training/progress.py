@@ -26,6 +26,9 @@ class Progress:
     threads: int = 0  # among which a product is shared out: its sums are rounded in another order by more or fewer
     skipped_steps: int = 0  # whose loss or gradient was not finite
     skipped_in_a_row: int = 0
+    empty_steps: int = 0  # whose batch had no supervised token: the weights stayed as they were
+    overflowed_steps: int = 0  # skipped while the loss scale of fp16 was still too high
+    scaler: dict[str, float] = field(default_factory=dict)  # state of that scale, empty where there is none
     rollbacks: int = 0  # returns to the weights of `good_step`
     good_step: int = 0  # of the last finite validation
     lr_scale: float = 1.0  # lowered by each rollback
@@ -65,5 +68,7 @@ class Progress:
             "best_val_loss": round(self.best_loss, 4),
             "best_val_ppl": round(math.exp(min(self.best_loss, 50.0)), 4),
             "skipped_steps": self.skipped_steps,
+            "empty_steps": self.empty_steps,
+            "overflowed_steps": self.overflowed_steps,
             "rollbacks": self.rollbacks,
         }

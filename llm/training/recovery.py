@@ -9,6 +9,7 @@ from llm.training.trainer import Trainer
 
 MAX_SKIPPED = 5  # steps in a row whose loss or gradient is not finite, before the run is rolled back
 MAX_ROLLBACKS = 3  # of a run; then its numbers are wrong, not the luck of a few batches
+SETTLED = 20  # steps after which the loss scale of fp16 is one that suits the run
 LR_CUT = 0.5  # of each rollback
 ADVICE = "lower lr or max_norm, raise warmup, or look at the data"
 
@@ -20,11 +21,41 @@ def is_finite(losses: Losses, norm: float) -> bool:
     return math.isfinite(losses.total + norm)
 
 
+def drop_gradients(trainer: Trainer) -> None:
+    """Leave weights and optimizers as they are."""
+    for optimizer in trainer.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+
+
+def pass_over(trainer: Trainer) -> None:
+    """Count a batch that has nothing to learn: no weight decays, no streak of skipped steps ends or begins."""
+    drop_gradients(trainer)
+    trainer.progress.empty_steps += 1
+    logger.info("step %d changes nothing: its batch has no supervised token", trainer.progress.step)
+
+
+def is_overflow(trainer: Trainer, losses: Losses) -> bool:
+    """Whether a gradient is not finite because the loss scale of fp16 begins too high.
+
+    Once SETTLED steps have been taken, or the scale is down to 1, it is a fault like any other.
+    """
+    scaler, progress = trainer.scaler, trainer.progress
+    taken = progress.step - progress.overflowed_steps - progress.skipped_steps - progress.empty_steps
+    begins = scaler.is_enabled() and taken <= SETTLED
+    return begins and math.isfinite(losses.total) and scaler.get_scale() > 1.0
+
+
+def lower_scale(trainer: Trainer) -> None:
+    """Count a step that is skipped until the scaler has found its scale."""
+    drop_gradients(trainer)
+    trainer.progress.overflowed_steps += 1
+    logger.info("step %d overflows: the loss scale is halved", trainer.progress.step)
+
+
 def skip_step(trainer: Trainer, losses: Losses, norm: float) -> None:
     """Drop the gradients, leaving weights and optimizers as they are; roll back after MAX_SKIPPED in a row."""
     progress = trainer.progress
-    for optimizer in trainer.optimizers:
-        optimizer.zero_grad(set_to_none=True)
+    drop_gradients(trainer)
     progress.skipped_steps += 1
     progress.skipped_in_a_row += 1
     why = f"loss {losses.total / losses.n_tokens:.4g}, gradient norm {norm:.4g}"

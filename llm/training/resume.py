@@ -20,7 +20,7 @@ def save_state(trainer: Trainer) -> None:
     """Save everything that is needed to go on from here bit for bit."""
     progress, clock = trainer.progress, trainer.clock
     progress.seconds, progress.step_s, progress.closing_s = clock.seconds, clock.step_s, clock.closing_s
-    progress.micro_batch = trainer.micro_batch.rows
+    progress.micro_batch, progress.scaler = trainer.micro_batch.rows, trainer.scaler.state_dict()
     progress.kernels, progress.threads = asdict(kernels_in_use()), torch.get_num_threads()
     tensors = {f"model.{name}": p for name, p in trainer.trained.items()}
     tensors |= {f"average.{name}": mean for name, mean in trainer.average.mean.items()}
@@ -55,9 +55,12 @@ def compute_as(progress: Progress) -> None:
 def resume(trainer: Trainer) -> bool:
     """Whether a saved state was found; the run then stands where it stood when that was saved.
 
-    Raises ValueError when the processes do not find the same one.
+    A longer run's states behind this run's end are not taken: its weights are not those that this one ends with.
+    Raises ValueError when the processes do not find the same state.
     """
     state = trainer.files.state
+    if trainer.plan.steps is not None:
+        trainer.files.drop_beyond(trainer.plan.steps)
     found = state.load()
     if not same_everywhere(found[1]["step"] if found else -1):
         raise ValueError(f"the processes find different states in {state.folder}: it must be one shared folder")
@@ -70,6 +73,7 @@ def resume(trainer: Trainer) -> bool:
     compute_as(progress)
     trainer.clock.resume(progress.seconds, progress.step_s, progress.closing_s)
     trainer.micro_batch.rows = progress.micro_batch
+    trainer.scaler.load_state_dict(progress.scaler)
     trainer.files.saved_step = progress.step
     if progress.compiled and not trainer.ended:
         trainer.compile_model()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llm.models.loss import summed_loss
+from llm.precision import products_type
 from llm.tokens.packing import Batch, Packed
 from llm.training.distributed import exchanging, is_shard, n_processes, rank, totals
 from llm.training.optim import adamw, muon
@@ -34,15 +35,21 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """A block whose products are in bf16 on CUDA, in fp32 elsewhere (bf16 is slower on a CPU)."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    """A block whose products are in the device's type of numbers."""
+    dtype = products_type(device)
+    return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
 
 
 def hidden_states(model: Any, batch: Batch, device: torch.device) -> Tensor:
-    """Last hidden states (B, T, C) of one micro-batch."""
-    ids, positions, documents = (_on(device, t) for t in (batch.ids, batch.positions, batch.documents))
+    """Last hidden states (B, T, C) of one micro-batch, computed in the device's type of numbers."""
     with mixed_precision(device):
-        return model.hidden(ids, positions=positions, documents=documents)
+        return states_as_they_are(model, batch, device)
+
+
+def states_as_they_are(model: Any, batch: Batch, device: torch.device) -> Tensor:
+    """Last hidden states (B, T, C) of one micro-batch, computed in the types that the weights have."""
+    ids, positions, documents = (_on(device, t) for t in (batch.ids, batch.positions, batch.documents))
+    return model.hidden(ids, positions=positions, documents=documents)
 
 
 def batch_loss(model: Any, batch: Batch, device: torch.device) -> Tensor:
@@ -70,20 +77,21 @@ class Losses:
         return sum(self.sums)
 
 
-def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device) -> Losses:
+def add_gradients(model: Any, batches: Sequence[Batch], device: torch.device, scaler: torch.amp.GradScaler) -> Losses:
     """The losses of the micro-batches; the gradient of their mean over all supervised tokens is in the parameters.
 
-    Several processes each bring their batches: losses, tokens and gradient are those of all of them.
+    Several processes each bring their batches: losses, tokens and gradient are those of all of them. The gradient is
+    times the scaler's scale, where it has one; without a supervised token it is 0.
     """
     n_tokens = int(totals(sum(int((batch.targets >= 0).sum()) for batch in batches))[0])
-    divisor = n_tokens / n_processes()  # gradients are averaged over the processes, losses are not
+    divisor = max(1, n_tokens) / n_processes()  # gradients are averaged over the processes, losses are not
     sums = []
     for i, batch in enumerate(batches):
         with exchanging(model, last=i == len(batches) - 1):
             loss = batch_loss(model, batch, device)
-            (loss / divisor).backward()  # type: ignore[no-untyped-call]
+            scaler.scale(loss / divisor).backward()  # type: ignore[no-untyped-call]
         sums.append(loss.detach())
-    return Losses(totals(*map(float, sums)), n_tokens)  # a GPU is waited for here, not at each micro-batch
+    return Losses(totals(*torch.stack(sums).tolist()), n_tokens)  # a GPU is waited for here, not at each micro-batch
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -105,15 +113,15 @@ def optimizer_step(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> No
 def validation_loss(model: Any, data: Packed, rows: int | None, micro_batch: int, device: torch.device) -> float:
     """Mean negative log-likelihood (nats per supervised token) of the first `rows` rows, shared by all processes."""
     model.eval()
-    total, n = 0.0, 0.0
+    sums, n = [], 0.0
     n_rows = min(len(data), rows or len(data))
     for start in range(0, n_rows, micro_batch * n_processes()):
         own = start + rank() * micro_batch
         batch = data.batch(list(range(own, min(own + micro_batch, n_rows))) or [0])
         if own >= n_rows:  # nothing is left, but a sharded model needs every process at every pass
             batch.targets.fill_(-1)
-        total += float(batch_loss(model, batch, device))
+        sums.append(batch_loss(model, batch, device))
         n += int((batch.targets >= 0).sum())
     model.train()
-    total, n = totals(total, n)
+    total, n = totals(sum(torch.stack(sums).tolist()), n)  # only here a GPU is waited for
     return total / max(1, n)

@@ -1,5 +1,6 @@
 """The files of one run: its saved states, its best weights, its periodic checkpoints."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import torch
 from torch import Tensor
 
 from llm.files import copy_file
-from llm.training.checkpoint import State, save_tensors
+from llm.training.checkpoint import State, save_tensors, step_of
 from llm.training.distributed import is_first, wait_for_all, whole
 from llm.training.optim import optimizer_tensors
 from llm.training.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 
 def save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -58,6 +61,17 @@ class TrainingFiles:
         save_whole(self.checkpoints / f"step_{step:08d}.optim", optimizer_tensors(optimizers))
         for old in sorted(self.checkpoints.glob("step_*"))[: -2 * keep or None] if is_first() else []:
             old.unlink()
+
+    def drop_beyond(self, last: int) -> None:
+        """Delete what a longer run of the same trajectory left behind the step `last`: it is not this run's."""
+        if is_first():
+            dropped = self.state.drop_beyond(last)
+            for path in [*self.state.folder.glob("best_*"), *self.checkpoints.glob("step_*")]:
+                if step_of(path) > last:
+                    path.unlink()
+            if dropped is not None:
+                logger.warning("a longer run's states, up to step %d, are deleted: this one ends at %d", dropped, last)
+        wait_for_all()
 
     def save_state(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         """Write what the run is resumed from; delete the best weights that neither of the last two states names."""

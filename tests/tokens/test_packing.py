@@ -265,6 +265,20 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert len(set(orders)) == 4
 
 
+def test_the_rows_are_put_in_order_once_an_epoch(monkeypatch):
+    draw, drawn = np.random.default_rng, []
+
+    def counted(seed):
+        drawn.append(seed)
+        return draw(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", counted)
+    stream = [row for step in range(33) for row in batch_rows(100, 7, 31, step)]  # 231 rows: two epochs and a third's
+    assert drawn == [(31, 0), (31, 1), (31, 2)]
+    expected = np.concatenate([draw((31, epoch)).permutation(100) for epoch in range(3)])
+    assert stream == expected[: len(stream)].tolist()
+
+
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=32, dropout=0.0, attn_dropout=0.0)
 V = 40
 

@@ -1,11 +1,17 @@
 import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
+import llm.precision
 from llm.files import write_bytes, write_json
-from llm.training.checkpoint import State, open_state, run_key, save_tensors
+from llm.training.checkpoint import DTYPES, State, open_state, run_key, save_tensors
+from llm.training.free_memory import peak_growth
 
 
 def test_a_state_comes_back_as_it_was_saved(tmp_path):
@@ -124,9 +130,28 @@ def test_a_run_that_has_ended_can_be_opened_again_in_the_same_process(tmp_path):
 
 
 def test_the_key_depends_on_every_part():
-    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) == run_key({"lr": 1e-3}, ["llm.training.optim"])
-    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) != run_key({"lr": 2e-3}, ["llm.training.optim"])
-    assert run_key({"lr": 1e-3}, ["llm.training.optim"]) != run_key({"lr": 1e-3}, ["llm.models.gpt"])
+    cpu, optim = torch.device("cpu"), ["llm.training.optim"]
+    key = run_key({"lr": 1e-3}, optim, cpu)
+    assert key == run_key({"lr": 1e-3}, optim, cpu)
+    others = [run_key({"lr": 2e-3}, optim, cpu), run_key({"lr": 1e-3}, ["llm.models.gpt"], cpu)]
+    others += [run_key({"lr": 1e-3}, optim, torch.device("mps")), run_key({"lr": 1e-3}, optim, cpu, ["peft"])]
+    assert len({key, *others}) == 5
+
+
+def test_the_key_depends_on_the_numbers_that_the_device_computes_in(monkeypatch):
+    keys = set()
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(llm.precision, "number_type", lambda *_, dtype=dtype: dtype)
+        keys.add(run_key({}, [], torch.device("cpu")))
+    assert len(keys) == 2
+
+
+def test_the_key_depends_on_a_packages_version(monkeypatch):
+    keys = set()
+    for number in ("5.23", "5.24"):
+        monkeypatch.setattr("llm.training.checkpoint.version", lambda name, number=number: number)
+        keys.add(run_key({}, [], torch.device("cpu"), ["transformers"]))
+    assert len(keys) == 2
 
 
 def test_equal_tensors_give_equal_bytes(tmp_path):
@@ -134,6 +159,36 @@ def test_equal_tensors_give_equal_bytes(tmp_path):
     save_tensors(tmp_path / "one", tensors)
     save_tensors(tmp_path / "two", dict(reversed(tensors.items())))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"values": '{"ä": "\\n\x01\x7f\u2028/"}'}])
+def test_a_file_is_that_of_safetensors(tmp_path, metadata):
+    numbers = torch.randint(0, 2, (3, 5), generator=torch.Generator().manual_seed(1))
+    tensors = {f"{i % 3}.{dtype}": numbers.to(dtype) for i, dtype in enumerate(reversed(DTYPES))}
+    tensors |= {"scalar": torch.tensor(2.5), "none": torch.empty(0, 4), "ü": torch.nn.Parameter(torch.ones(1))}
+    save_tensors(tmp_path / "file", {**tensors, "turned": numbers.T}, metadata)
+    assert (tmp_path / "file").read_bytes() == save({**tensors, "turned": numbers.T.contiguous()}, metadata)
+    assert torch.equal(load_file(tmp_path / "file")["turned"], numbers.T)
+
+
+SAVING = """
+import sys
+from pathlib import Path
+import torch
+from llm.training.checkpoint import save_tensors
+from llm.training.free_memory import peak_growth
+tensors = {str(i): torch.ones(1_000, 4_000).T for i in range(12)}  # 16 MB each, not contiguous: each has to be copied
+print(peak_growth(lambda: save_tensors(Path(sys.argv[1]), tensors)))
+"""
+
+
+@pytest.mark.skipif(peak_growth(lambda: None) is None, reason="needs Linux's /proc")
+def test_saving_takes_the_memory_of_a_tensor_not_of_the_file(tmp_path):
+    command = [sys.executable, "-c", SAVING, str(tmp_path / "file")]
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}  # what is freed is given back at once
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert (tmp_path / "file").stat().st_size > 192e6
+    assert int(told) < 40e6  # 17.6 MB; with the whole file at once 576
 
 
 def test_json_refuses_nan(tmp_path):

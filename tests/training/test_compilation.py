@@ -8,16 +8,19 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors import safe_open
+from torch import nn
 
+import llm.precision
 import llm.training.compilation
 from llm.files import write_json
 from llm.hub.pretrained import load_base
 from llm.hub.upstream import describe_tiny
 from llm.training.checkpoint import State
-from llm.training.compilation import compile_model
+from llm.training.compilation import _difference, _exact_states, _still_states, compile_model
 from llm.training.loop import training_steps
 from llm.training.lora import PackedModel, add_lora
 from llm.training.resume import save_state
+from llm.training.step import hidden_states
 from llm.training.trainer import Trainer
 from tests.tiny_runs import CPU, SHAPE, counting_rows, model, take_steps, train, weights
 from tests.training.test_lora import FINETUNE
@@ -123,7 +126,7 @@ def test_a_run_whose_trial_fails_is_the_plain_run(packed, tmp_path, monkeypatch)
 def test_without_a_compiler_training_goes_on_uncompiled(tmp_path):
     code = """if True:
         import logging, torch
-        from llm.training.compilation import compile_model
+        from llm.training.compilation import _difference, _exact_states, _still_states, compile_model
         from tests.tiny_runs import CPU, counting_rows, model
         logging.basicConfig(format="%(message)s")
         assert not compile_model(model(), "always", counting_rows().batch([0, 1]), CPU)
@@ -161,3 +164,90 @@ def test_the_files_of_a_compiled_run_have_the_names_of_a_plain_one(packed, tmp_p
         with safe_open(path, framework="pt") as file:
             assert sorted(file.keys()) == sorted(names)
     assert run.compiled
+
+
+def kept_bytes(work):
+    """Bytes that autograd keeps for a backward pass of the work; what is computed again is not among them."""
+    sizes = []
+
+    def keep(t):
+        sizes.append(t.numel() * t.element_size())
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        work()
+    return sum(sizes)
+
+
+def test_the_trial_keeps_no_more_than_a_training_step(packed, tmp_path):
+    write_json(tmp_path / "tandem.json", vars(describe_tiny(tmp_path)))
+    base, batch = load_base(tmp_path)[0], packed.batch([0, 1])
+    network = PackedModel(add_lora(base, replace(FINETUNE, gradient_checkpointing=True))).train()
+    step = kept_bytes(lambda: hidden_states(network, batch, CPU))
+    assert 0 < kept_bytes(lambda: _still_states(network, batch, CPU)) <= step
+    assert torch.equal(_still_states(network, batch, CPU), _still_states(network, batch, CPU))  # nothing is dropped
+    assert all(module.training for module in network.modules())
+
+
+class Deep(nn.Module):
+    """Forty residual blocks of torch's own parts, whose rounding in bf16 adds up."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.tokens = nn.Embedding(12, 64)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64)) for _ in range(40))
+
+    @property
+    def head(self):
+        return self.tokens.weight
+
+    def hidden(self, ids, positions=None, documents=None):
+        x = self.tokens(ids)
+        for block in self.blocks:
+            x = x + 4 * block(x)
+        return x
+
+
+def rounded(graph, inputs):
+    """Outputs of a backend whose numbers are bf16 as well, rounded at other places."""
+
+    def run(*values):
+        return tuple(t * (1 + 2**-7 * torch.rand_like(t).sub(0.5)) for t in graph(*values))  # by a bf16 step at most
+
+    return run
+
+
+def mistaken(graph, inputs):
+    """Outputs of a backend that computes something else, by more than bf16 rounds in forty blocks."""
+
+    def run(*values):
+        return tuple(t + 0.05 * t.flip(-1) for t in graph(*values))
+
+    return run
+
+
+@pytest.fixture
+def in_bf16(monkeypatch):
+    """This CPU computes in bf16."""
+    monkeypatch.setattr(llm.precision, "number_type", lambda device_type, bf16, capability: torch.bfloat16)
+
+
+@pytest.mark.parametrize(("backend", "taken"), [(rounded, True), (mistaken, False)])
+def test_what_rounds_as_the_uncompiled_model_does_is_taken(packed, monkeypatch, in_bf16, backend, taken):
+    network, batch = Deep(), packed.batch([0, 1])
+    exact = _exact_states(network, batch, CPU)
+    own = _difference(_still_states(network, batch, CPU), exact)
+    assert own > 2e-2
+    monkeypatch.setattr(llm.training.compilation, "BACKEND", backend)
+    assert compile_model(network, "always", batch, CPU) == taken
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_exact_states_of_16_bit_weights_are_those_of_the_same_weights_in_fp32(packed, tmp_path, dtype):
+    write_json(tmp_path / "tandem.json", vars(describe_tiny(tmp_path)))
+    batch = packed.batch([0, 1])
+    network = PackedModel(add_lora(load_base(tmp_path, dtype=dtype)[0], FINETUNE)).train()
+    exact = _exact_states(network, batch, CPU)
+    assert exact.dtype is torch.float32 and network.head.dtype is dtype
+    assert _difference(exact, _exact_states(network.float(), batch, CPU)) < 1e-6

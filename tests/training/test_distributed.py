@@ -5,13 +5,14 @@ import os
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import llm.training.loop
 from llm.hub.pretrained import load_base
 from llm.models.registry import build_model
-from llm.tokens.packing import pack_corpus
+from llm.tokens.packing import batch_rows, pack_corpus
 from llm.training.checkpoint import State
 from llm.training.distributed import is_first, n_processes, own_rows, rank, replicate, shard, totals
 from llm.training.loop import fit, training_steps, validate
@@ -20,7 +21,7 @@ from llm.training.resume import resume, save_state
 from llm.training.step import validation_loss
 from llm.training.trainer import Trainer
 from tests.processes import run_processes
-from tests.tiny_runs import CPU, SHAPE, counting_rows
+from tests.tiny_runs import CPU, SHAPE, counting_rows, take_steps
 from tests.training.test_lora import DIALOGUES, FINETUNE, TRAIN, base, network
 from tests.training.test_schedule import CONFIG
 
@@ -120,8 +121,21 @@ def resumed(run):
     return [*step_losses(run, steps, 6 - SWITCH), val_loss(run)]
 
 
+def without_tokens(folder):
+    """A run whose second batch has nothing to learn, and whose fourth has nothing in its first half."""
+    run = gpt_run(folder)
+    packed, rows = counting_rows(), [*batch_rows(63, 8, 1, 1), *batch_rows(63, 8, 1, 3)[:4]]
+    supervised = np.ones(len(packed.corpus.ids), bool)
+    for i in np.flatnonzero(np.isin(packed.rows.row, rows)):
+        supervised[packed.rows.start[i] + 1 : packed.rows.stop[i] + 1] = False
+    run.batches.data = replace(packed, corpus=replace(packed.corpus, supervised=supervised))
+    take_steps(training_steps(run), 6)
+    return [val_loss(run), run.progress.tokens, run.progress.empty_steps, run.progress.skipped_steps]
+
+
 def two(folder):
     """What two processes do for the tests below."""
+    tell(folder, "without_tokens", without_tokens(folder / "without2"))
     tell(folder, "gpt", losses(gpt_run(folder / "whole2")))
     tell(folder, "muon", losses(gpt_run(folder / "muon2", "llama", "muon")))
     tell(folder, "sharded_gpt", saved_halfway(gpt_run(folder / "gpt", sharded=True)))
@@ -167,6 +181,12 @@ def mistral(told):
 def test_several_processes_have_the_losses_of_one(told, gpt, n):
     assert gpt[5] < 0.95 * gpt[0]
     assert read(told, f"gpt{n}") == pytest.approx(gpt, abs=1e-6)
+
+
+def test_a_batch_without_a_token_to_learn_is_passed_over_by_all_processes(told):
+    expected = without_tokens(told / "without1")
+    assert expected[2:] == [1, 0]
+    assert read(told, "without_tokens2") == pytest.approx(expected, abs=1e-6)
 
 
 def test_muon_moves_all_processes_alike(told):

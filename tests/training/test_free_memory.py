@@ -1,5 +1,7 @@
-import resource
+import subprocess
+import sys
 
+import psutil
 import pytest
 import torch
 
@@ -61,10 +63,11 @@ def test_the_number_that_version_1_writes_for_no_limit_is_none(machine):
     assert free_memory(root) == 2**30
 
 
-@pytest.mark.parametrize(("limit", "used_kb"), [(resource.RLIMIT_AS, 400_000), (resource.RLIMIT_DATA, 300_000)])
+@pytest.mark.skipif(not hasattr(psutil, "RLIMIT_AS"), reason="needs Linux")
+@pytest.mark.parametrize(("limit", "used_kb"), [("RLIMIT_AS", 400_000), ("RLIMIT_DATA", 300_000)])
 def test_the_limits_of_the_process_count(machine, monkeypatch, limit, used_kb):
-    no = resource.RLIM_INFINITY
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (500_000 * 1024 if which == limit else no, no))
+    no, limited = psutil.RLIM_INFINITY, getattr(psutil, limit)
+    monkeypatch.setattr(psutil.Process, "rlimit", lambda _, which: (500_000 * 1024 if which == limited else no, no))
     assert free_memory(machine[0]) == (500_000 - used_kb) * 1024 - TOP_PAD_BYTES
 
 
@@ -95,5 +98,20 @@ def test_torch_tells_that_memory_ran_out():
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"))
+    for library in ("CUBLAS", "CUDNN", "CUSOLVER", "CUSPARSE"):
+        assert is_out_of_memory(RuntimeError(f"CUDA error: {library}_STATUS_ALLOC_FAILED when calling it"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasGemmEx`"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_training_is_imported_where_python_has_no_resource_module():
+    code = """if True:
+        import sys, types
+        sys.modules["resource"], sys.modules["psutil"] = None, types.ModuleType("psutil")  # Windows' has no limits
+        import llm.training.launch, llm.training.loop
+        from llm.training.free_memory import free_memory
+        from pathlib import Path
+        assert free_memory(Path("/no/such/root")) is None
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)

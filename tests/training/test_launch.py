@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -32,6 +33,16 @@ def test_one_process_starts_no_others():
 def test_a_process_that_torchrun_started_starts_no_others(monkeypatch):
     monkeypatch.setenv(LAUNCHED, "1")
     start_processes(FOUR, "stages.train_scratch")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_where_no_process_can_take_anothers_place_torchrun_is_waited_for(monkeypatch, code):
+    monkeypatch.delenv(LAUNCHED, raising=False)
+    monkeypatch.setattr(sys, "executable", shutil.which("true" if code == 0 else "false"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as ended:
+        start_processes(FOUR, "stages.train_scratch")
+    assert bool(ended.value.code) == bool(code)
 
 
 def test_several_processes_are_started_by_torchrun():

@@ -134,3 +134,34 @@ def test_a_run_that_rolls_back_resumes_bit_identical(packed, tmp_path, stop):
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
     assert run_resumed.summary() == run.summary()
     assert content(tmp_path / "cut/best.safetensors") == content(tmp_path / "straight/best.safetensors")
+
+
+def taught_by(row):
+    """Rows of random tokens of which this one has nothing to learn."""
+    ids = np.random.default_rng(1).integers(0, 12, 30 * 17).astype(np.uint16)
+    offsets = np.arange(0, len(ids) + 1, 17)
+    supervised = np.ones(len(ids), bool)
+    rows = pack_corpus(TokenCorpus(ids, offsets, offsets[:-1], supervised), 16, seed=1)
+    supervised[rows.rows.start[row] : rows.rows.stop[row] + 1] = False
+    return rows
+
+
+@pytest.mark.parametrize("streak", [False, True])
+def test_a_batch_without_a_supervised_token_changes_nothing_and_is_counted(tmp_path, streak):
+    (row,) = batch_rows(30, 1, 1, 3)
+    data = taught_by(row)
+    assert (data.batch([row]).targets < 0).all()
+    run = Trainer(model(), data, data, replace(STEPS, ema=0.9, val_rows=8), 1, CPU, State(tmp_path))
+    steps = training_steps(run)
+    take_steps(steps, 3)
+    before, tokens = weights(run.model), run.progress.tokens
+    run.progress.skipped_in_a_row = 2 * streak
+    next(steps)
+    assert all(torch.equal(before[name], value) for name, value in weights(run.model).items())
+    progress = run.progress
+    assert (progress.step, progress.empty_steps, progress.skipped_steps, progress.tokens) == (4, 1, 0, tokens)
+    assert progress.skipped_in_a_row == 2 * streak
+    for _ in steps:
+        pass
+    assert (progress.step, progress.summary()["empty_steps"]) == (24, 1)
+    assert math.isfinite(progress.history[-1]["train_loss"])

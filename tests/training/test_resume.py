@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 
 import pytest
@@ -50,6 +51,46 @@ def test_a_run_extended_from_30_to_40_epochs_equals_a_straight_one(packed, tmp_p
     assert run_extended.history == run.history
     for name in ("best.safetensors", "checkpoints"):
         assert content(tmp_path / "straight" / name) == content(tmp_path / "extended" / name)
+
+
+@pytest.mark.parametrize(("stop", "taken"), [(160, None), (100, 80), (79, 79)])
+def test_a_run_shortened_from_40_to_20_epochs_equals_a_straight_one(packed, tmp_path, caplog, stop, taken):
+    config = replace(CONFIG, batch_size=20, micro_batch=20, max_steps=None, epochs=40, schedule_epochs=40)
+    config = replace(config, eval_every=40, checkpoint_every=10, keep=2, state_every_s=1e4)
+    straight, run = train(packed, tmp_path / "straight", replace(config, epochs=20))
+    longer = Trainer(model(), packed, packed, config, 1, CPU, State(tmp_path / "cut"))
+    take_steps(training_steps(longer), stop)
+    save_state(longer)
+    assert (longer.plan.steps, longer.progress.step) == (160, stop)
+    with caplog.at_level(logging.INFO):
+        shorter, run_shorter = train(packed, tmp_path / "cut", replace(config, epochs=20))
+    assert all(torch.equal(straight[name], value) for name, value in shorter.items())
+    assert run_shorter.summary() == run.summary() and run_shorter.history == run.history
+    assert content(tmp_path / "straight/best.safetensors") == content(tmp_path / "cut/best.safetensors")
+    checkpoints = [content(tmp_path / name / "checkpoints") for name in ("straight", "cut")]
+    assert checkpoints[1] == ({} if stop == 100 else checkpoints[0])  # the longer run kept only those of 90 and 100
+    assert ("going on from step" in caplog.text) == (taken is not None)
+    assert taken is None or f"going on from step {taken}" in caplog.text
+    assert (f"up to step {stop}, are deleted: this one ends at 80" in caplog.text) == (stop > 80)
+
+
+@pytest.mark.parametrize("stops", [(1, 2), (2, 5, 7), (9, 17, 18), (3, 4, 11, 16)], ids=str)
+def test_a_run_stopped_again_and_again_is_bit_identical(packed, tmp_path, stops):
+    """Twice within an epoch of eight steps, and in several epochs."""
+    config = replace(CONFIG, optimizer="muon", batch_size=8, micro_batch=4, ema=0.9, eval_every=3, checkpoint_every=4)
+    straight, run = train(packed, tmp_path / "straight", config)
+    for stop in stops:
+        torch.manual_seed(999)
+        cut = Trainer(model(), packed, packed, config, 1, CPU, State(tmp_path / "cut"))
+        steps = training_steps(cut)
+        next(steps)
+        take_steps(steps, stop - cut.progress.step - 1)
+        assert cut.progress.step == stop
+    resumed, run_resumed = train(packed, tmp_path / "cut", config)
+    assert all(torch.equal(straight[name], value) for name, value in resumed.items())
+    assert run_resumed.summary() == run.summary() and run_resumed.history == run.history
+    for name in ("best.safetensors", "checkpoints"):
+        assert content(tmp_path / "straight" / name) == content(tmp_path / "cut" / name)
 
 
 def test_without_a_saved_state_nothing_is_resumed(packed, tmp_path):
