@@ -196,8 +196,10 @@ def load_base(
 
     read_info(folder)
     loading: dict[str, Any] = {"dtype": dtype or weights_dtype(device)}
+    if device.type != "cpu":
+        loading |= {"device_map": {"": device}}  # tensor by tensor: memory need not hold the model
     if quantize == "nf4":
-        loading |= {"quantization_config": _nf4(device), "device_map": {"": device}}
+        loading |= {"quantization_config": _nf4(device)}
     attention = _attention(device)
     with quiet_bars():
         model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention, **loading)

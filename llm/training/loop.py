@@ -28,7 +28,7 @@ ENGINE = (
     *("llm.training.average", "llm.training.clock", "llm.training.compilation", "llm.training.distributed"),
     *("llm.training.loop", "llm.training.micro_batch", "llm.training.optim", "llm.training.progress"),
     *("llm.training.recovery", "llm.training.resume", "llm.training.schedule", "llm.training.step"),
-    "llm.training.trainer",
+    *("llm.training.feeding", "llm.training.trainer"),
 )
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 def micro_batch_gradients(trainer: Trainer, rows: Sequence[int], size: int) -> Losses:
     """Losses of the rows, `size` of them at a time; their gradients are added up in the parameters."""
-    batches = [trainer.train_data.batch(rows[i : i + size]) for i in range(0, len(rows), size)]
+    batches = trainer.batches.take(rows, size)
+    trainer.batches.prepare(trainer.rows_of(trainer.progress.step + 1), size)
     return add_gradients(trainer.network, batches, trainer.device, trainer.scaler)
 
 

@@ -182,7 +182,7 @@ class PackedModel(nn.Module):
 
 def load_trained(model: nn.Module, path: Path) -> None:
     """Set the trained parameters to the values that the training loop saved at `path`."""
-    saved = load_file(path)
+    saved = load_file(path, device=str(next(model.parameters()).device))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from llm.precision import products_type
 from llm.training.distributed import placed_like
 
 # Quintic Newton-Schulz coefficients of Jordan et al. 2024, "Muon": steepest at 0 among those that converge to about 1.
@@ -36,12 +37,21 @@ def stable_factor(step: int, warmup: int, total: int, final: float, decay: int) 
     return final + (1 - final) * min(1.0, max(0, left) / max(1, decay))
 
 
+def newton_schulz_type(device: torch.device) -> torch.dtype:
+    """bf16 on a GPU that computes in it, which is exact enough (Jordan et al. 2024), else fp32: faster on a CPU."""
+    products = products_type(device)
+    return products if products is torch.bfloat16 else torch.float32
+
+
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Matrices (n, rows, columns) with their singular values moved to 0.7-1.2 (Jordan et al. 2024)."""
+    """Matrices (n, rows, columns) with their singular values moved to 0.7-1.2 (Jordan et al. 2024).
+
+    In the device's `newton_schulz_type`, whatever they came in.
+    """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(newton_schulz_type(x.device))
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
@@ -49,11 +59,11 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for the matrices inside the blocks (Jordan et al. 2024), in fp32.
+    """Momentum, orthogonalised, for the matrices inside the blocks (Jordan et al. 2024).
 
     A rate means the same as AdamW's: the update's root mean square is 0.2 (Liu et al. 2025, section 2.2). A parameter
     of several stacked matrices (query, key, value) is split by its attribute `n_stacked`. torch.optim.Muon does
-    neither and works in bf16, which is slower than fp32 on a CPU.
+    neither and works in bf16 everywhere.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:

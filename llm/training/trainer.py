@@ -13,6 +13,7 @@ from llm.training.checkpoint import State
 from llm.training.clock import Clock
 from llm.training.compilation import compile_model
 from llm.training.distributed import own_rows, replicate
+from llm.training.feeding import Batches
 from llm.training.micro_batch import MicroBatch
 from llm.training.progress import Progress
 from llm.training.schedule import TIMED_HORIZON, TrainConfig, lr_factor, make_plan
@@ -37,6 +38,7 @@ class Trainer:
         self.model = model.to(device).train()
         self.network = replicate(self.model)  # as the step uses it: the same weights, exchanged between processes
         self.train_data, self.val_data = train_data, val_data
+        self.batches = Batches(train_data, device)
         self.config, self.seed, self.device = config, seed, device
         self.plan = make_plan(len(train_data), config)
         self.optimizers = make_optimizers(model, config)
@@ -67,7 +69,11 @@ class Trainer:
     @property
     def next_rows(self) -> Sequence[int]:
         """Numbers of this process's rows of the next batch."""
-        return own_rows(batch_rows(len(self.train_data), self.config.batch_size, self.seed, self.progress.step))
+        return self.rows_of(self.progress.step)
+
+    def rows_of(self, step: int) -> Sequence[int]:
+        """Numbers of this process's rows of the batch at the 0-based step."""
+        return own_rows(batch_rows(len(self.train_data), self.config.batch_size, self.seed, step))
 
     @property
     def next_lr(self) -> float:

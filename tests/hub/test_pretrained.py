@@ -163,3 +163,19 @@ def test_a_fine_tune_that_was_switched_off_cannot_be_loaded(base, tmp_path):
     (tmp_path / "tandem.json").write_text('{"enabled": false}', encoding="utf-8")
     with pytest.raises(ValueError, match="holds no adapter"):
         load_finetuned(base, tmp_path)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", None), ("mps", {"": torch.device("mps")})])
+def test_weights_go_straight_to_the_device(base, monkeypatch, device, expected):
+    from transformers import AutoModelForCausalLM
+
+    class Asked(Exception):
+        pass
+
+    def ask(folder, **loading):
+        raise Asked(loading.get("device_map"))
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", ask)
+    with pytest.raises(Asked) as asked:
+        load_base(base, torch.device(device))
+    assert asked.value.args == (expected,)

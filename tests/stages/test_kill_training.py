@@ -106,10 +106,11 @@ def test_twenty_runs_killed_at_random_moments_end_bit_identical(context, straigh
     for number in range(KILLS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        process = start(context, train, folder, wait=False)
-        time.sleep(dice.uniform(0, seconds))
-        process.kill()
-        process.join()
+        for _ in range(1 + number % 2):  # every other one is killed again after it was resumed
+            process = start(context, train, folder, wait=False)
+            time.sleep(dice.uniform(0, seconds))
+            process.kill()
+            process.join()
         states = sorted((folder / "state" / "run-k").glob("state_*.json"))
         steps.append(json.loads(states[-1].read_text())["step"] if states else -1)
         assert start(context, train, folder).exitcode == 0

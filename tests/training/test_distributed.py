@@ -128,7 +128,7 @@ def without_tokens(folder):
     supervised = np.ones(len(packed.corpus.ids), bool)
     for i in np.flatnonzero(np.isin(packed.rows.row, rows)):
         supervised[packed.rows.start[i] + 1 : packed.rows.stop[i] + 1] = False
-    run.train_data = replace(packed, corpus=replace(packed.corpus, supervised=supervised))
+    run.batches.data = replace(packed, corpus=replace(packed.corpus, supervised=supervised))
     take_steps(training_steps(run), 6)
     return [val_loss(run), run.progress.tokens, run.progress.empty_steps, run.progress.skipped_steps]
 

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import llm.precision
 from llm.models.gpt import GPT
 from llm.models.shape import ModelConfig
-from llm.training.optim import Muon, adamw, cosine_factor, muon, orthogonalize, stable_factor
+from llm.training.optim import Muon, adamw, cosine_factor, muon, newton_schulz_type, orthogonalize, stable_factor
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=8, dropout=0.0, attn_dropout=0.0)
 
@@ -91,3 +92,22 @@ def test_adamw_takes_the_step_of_the_formula():
     optimizer.step()
     expected = [2.0 * (1 - 0.1 * 0.5) - 0.1 * math.copysign(1, g) for g in (0.5, -3.0, 1e-3)]
     assert model.weight.flatten().tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("products", "expected"),
+    [(torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32), (torch.float32, torch.float32)],
+)
+def test_newton_schulz_is_in_bf16_where_the_device_computes_in_it(monkeypatch, products, expected):
+    monkeypatch.setattr(llm.precision, "number_type", lambda device_type, bf16, capability: products)
+    assert newton_schulz_type(torch.device("cpu")) is expected
+    matrices = torch.randn(3, 16, 24, generator=torch.Generator().manual_seed(1))
+    found = orthogonalize(matrices)
+    assert found.dtype is expected
+    singular = torch.linalg.svdvals(found.float())
+    assert singular.min() > 0.3 and singular.max() < 1.3
+    weight = nn.Parameter(torch.zeros(16, 24))
+    weight.grad = matrices[0]
+    Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.0).step()
+    assert weight.dtype is torch.float32
+    assert weight.detach().square().mean().sqrt().item() == pytest.approx(0.1 * 0.2, rel=0.3)

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import llm.training.step
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training.step import add_gradients, clip_gradients, optimizer_step, validation_loss
+from tests.training.test_precision import Network
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=16, dropout=0.0, attn_dropout=0.0)
 CPU = torch.device("cpu")
@@ -66,3 +69,35 @@ def test_an_optimizer_step_goes_by_its_rate_and_drops_the_gradients():
     parameter.grad = torch.tensor([2.0])
     optimizer_step([optimizer], lr=0.25)
     assert parameter.item() == 0.5 and parameter.grad is None  # 1 - 0.25 * 2
+
+
+class Recorded(TorchDispatchMode):
+    """A block that notes which operations run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function.overloadpacket).removeprefix("aten."))
+        return function(*args, **(kwargs or {}))
+
+
+WAITS = {"_local_scalar_dense", "nonzero", "item", "equal", "is_nonzero"}  # for a GPU to have come so far
+
+
+def test_nothing_waits_for_the_device_between_the_first_forward_and_the_last_backward(packed, monkeypatch):
+    monkeypatch.setattr(llm.training.step, "summed_loss", lambda hidden, weight, targets: (hidden @ weight.T).sum())
+    batches = [packed.batch([i, i + 1]) for i in (0, 2, 4)]
+    with Recorded() as recorded:
+        add_gradients(Network(), batches, CPU, PLAIN)
+    names = recorded.names
+    first, last = names.index("embedding"), len(names) - names[::-1].index("embedding_dense_backward")
+    assert names.count("embedding") == 3 and WAITS.isdisjoint(names[first:last])
+
+
+def test_a_validation_waits_only_for_what_it_counts_before_a_batch_goes_to_the_device(packed, monkeypatch):
+    monkeypatch.setattr(llm.training.step, "summed_loss", lambda hidden, weight, targets: (hidden @ weight.T).sum())
+    with Recorded() as recorded:
+        validation_loss(Network(), packed, 6, 2, CPU)
+    assert sum(name in WAITS for name in recorded.names) == 3  # the targets of three batches
