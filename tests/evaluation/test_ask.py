@@ -55,7 +55,7 @@ def test_scores_come_back_in_the_order_of_the_items():
 
 
 def test_the_progress_bar_reaches_its_end():
-    model = EvalModel("scratch", "tiny", TRAINED, make_model)
+    model = EvalModel("scratch", "tiny", TRAINED, make_model, ())
     done = []
     ask_likelihoods(make_model(), ITEMS, done.append)
     ask_generations(make_model(), ITEMS, CONFIG, 1, done.append)
