@@ -27,7 +27,13 @@ from llm.files import code_hash, file_lock, file_sha256, lasting_folder, write_b
 ASKING = (
     *("llm.corpus.dedup", "llm.corpus.normalise", "llm.corpus.questions", "llm.corpus.split", "llm.dialogue"),
     *("llm.evaluation.ask", "llm.evaluation.baselines", "llm.evaluation.choice", "llm.evaluation.eval_models"),
-    *("llm.evaluation.exposure", "llm.evaluation.hub_model", "llm.evaluation.items", "llm.evaluation.ngram"),
+    *(
+        "llm.evaluation.exposure",
+        "llm.evaluation.hub_generate",
+        "llm.evaluation.hub_model",
+        "llm.evaluation.items",
+        "llm.evaluation.ngram",
+    ),
     *("llm.evaluation.samples", "llm.evaluation.scoring", "llm.evaluation.scratch_model"),
     *("llm.evaluation.uncertainty", "llm.hub.info", "llm.hub.pretrained", "llm.hub.smollm2"),
     *("llm.inference.decoding", "llm.inference.generate", "llm.inference.likelihood", "llm.machine"),
