@@ -26,6 +26,7 @@ from llm.evaluation.figure_files import (
     table_bytes,
 )
 from llm.evaluation.items import EvalItems, EvaluateConfig, draw_examples, draw_prompts
+from llm.evaluation.kept_outputs import KeptOutputs, describe_asking, state_root
 from llm.evaluation.measure import (
     Figures,
     MetricInputs,
@@ -86,13 +87,22 @@ def read_planted(seed: int) -> Planted:
 
 
 def ask_all(
-    models: list[EvalModel], items: EvalItems, planted: Planted, config: EvaluateConfig, seed: int
+    models: list[EvalModel], items: EvalItems, planted: Planted, config: EvaluateConfig, seed: int, kept: KeptOutputs
 ) -> dict[str, Outputs]:
-    """The outputs of every model, asked one after the other."""
+    """The outputs of every model: those kept from a run before, or asked one after the other and kept."""
     total = sum(count_requests(model, items, config) for model in models)
     logger.info("%d models and baselines score or generate %s texts in all", len(models), f"{total:,}")
+    outputs = {}
     with tqdm(total=total, unit="item", desc="evaluate", mininterval=1.0) as bar:
-        return {model.name: ask_model(model, items, planted, config, seed, bar.update) for model in models}
+        for model in models:
+            if found := kept.load(model, items):
+                logger.info("%s: asked the same before, its outputs are taken from %s", model.name, kept.folder)
+                bar.update(count_requests(model, items, config))
+            else:
+                found = ask_model(model, items, planted, config, seed, bar.update)
+                kept.save(model, found)
+            outputs[model.name] = found
+    return outputs
 
 
 def describe_circumstances(model: EvalModel, config: EvaluateConfig, seed: int) -> Figures:
@@ -169,8 +179,10 @@ def main() -> None:
     items, planted = draw_items(config, seed), read_planted(seed)
     surface, judge = report_surface(items, seed), load_judge(JUDGE)
 
-    models = list_models(FOLDERS, device, load("seed", int), config.batch_tokens)
-    outputs = ask_all(models, items, planted, config, seed)
+    training_seed = load("seed", int)
+    models = list_models(FOLDERS, device, training_seed, config.batch_tokens)
+    asking = describe_asking(items, planted, config, (seed, training_seed), device)
+    outputs = ask_all(models, items, planted, config, seed, KeptOutputs(state_root(), asking))
 
     spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
     inputs = make_metric_inputs(items, spans, judge, config, min_dialogues, seed)

@@ -10,7 +10,7 @@ import torch
 from llm.dialogue import read_table
 from llm.files import file_sha256, write_bytes, write_json
 from llm.hub.info import INFO, read_info
-from llm.hub.pretrained import CPU, load_base, weights_dtype
+from llm.hub.pretrained import CPU, load_base, load_tokenizer, weights_dtype
 from llm.machine import pick_device
 from llm.tokens.packing import Packed, pack_corpus, pack_efficiency
 from llm.training.checkpoint import open_state, run_key, state_root
@@ -71,12 +71,12 @@ def summarise(base: dict[str, Any], model: PackedModel, train: Selection, packed
     }
 
 
-def load_model(config: FinetuneConfig, device: torch.device, sharded: bool, seed: int) -> tuple[Any, Any]:
-    """The base model with fresh adapters, off the device while it is not yet shared out, and its tokenizer."""
+def load_model(config: FinetuneConfig, device: torch.device, sharded: bool, seed: int) -> Any:
+    """The base model with fresh adapters, off the device while it is not yet shared out."""
     place = CPU if sharded else device
-    network, tokenizer = load_base(BASE, place, config.quantize, weights_dtype(device))
+    network, _ = load_base(BASE, place, config.quantize, weights_dtype(device))
     torch.manual_seed(seed)
-    return add_lora(network, config), tokenizer
+    return add_lora(network, config)
 
 
 def main() -> None:
@@ -94,11 +94,12 @@ def main() -> None:
 def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> None:
     """Take part in the fine-tune as one of its processes; the first one writes the outputs."""
     seed, base = load("seed", int), read_info(BASE)
-    peft_model, tokenizer = load_model(config, device, sharded, seed)
+    tokenizer = load_tokenizer(BASE)
     val_tokens = config.train.val_rows and config.train.val_rows * config.context_length
     train = select(read_table(CLEAN / "train.arrow"), tokenizer, config.train_tokens, seed)
     val = select(read_table(CLEAN / "val.arrow"), tokenizer, val_tokens, seed)
     packed = pack_corpus(train.corpus, config.context_length, seed)
+    peft_model = load_model(config, device, sharded, seed)  # only now: a device would wait for the texts
     model = PackedModel(peft_model)
     if sharded:
         shard(model, device)

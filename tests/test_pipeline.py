@@ -179,7 +179,8 @@ def test_the_scratch_model_beats_the_untrained_one(clone):
 def test_everything_rebuilt_from_nothing_gives_the_same_bytes(clone):
     before = clone.metrics()
     copies = clone.hashes(TRAIN_OUTS)
-    for name in (".train_state", ".fetched", ".dvc/cache", "models", "data/raw", "data/clean", "data/tokens"):
+    states, data = (".train_state", ".evaluate_state", ".fetched"), ("data/raw", "data/clean", "data/tokens")
+    for name in (*states, ".dvc/cache", "models", *data):
         shutil.rmtree(clone.folder / name)
     clone.dvc("repro", "--force")
     assert clone.metrics() == before
@@ -319,6 +320,7 @@ def kill_training_after(clone: Clone, n_states: int, arguments: list[str]) -> No
 def test_a_fine_tune_stopped_by_ctrl_c_and_an_evaluation_killed_end_as_if_undisturbed(clone):
     before, lock = {**clone.metrics(), **clone.adapter()}, (clone.folder / "dvc.lock").read_bytes()
     shutil.rmtree(next((clone.folder / ".train_state").glob("mistral-*")))
+    shutil.rmtree(clone.folder / ".evaluate_state")
     both = ("repro", "--force", "-s", "finetune_mistral", "evaluate")
     code, said = end_when(clone, lambda: bool(states(clone, "mistral")), signal.SIGINT, *both)
     assert code not in (0, -signal.SIGINT)

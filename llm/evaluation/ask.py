@@ -87,9 +87,13 @@ def ask_likelihoods(model: Scorer, items: EvalItems, advance: Advance) -> Likeli
 def _score_in_chunks(model: Scorer, examples: Sequence[Example], advance: Advance) -> list[Score]:
     """The score of each example.
 
-    Those with one history stay together and share its work; the longest come first: memory runs out at once or never.
+    Those with one history stay together and share its work. In the order of what they take with it, so that a chunk
+    has little to pad; the longest come first: memory runs out at once or never.
     """
-    order = sorted(range(len(examples)), key=lambda i: (-sum(map(len, examples[i].history)), examples[i].history))
+    chars = {example.history: sum(map(len, example.history)) for example in examples}
+    for example in examples:
+        chars[example.history] += len(example.reply)
+    order = sorted(range(len(examples)), key=lambda i: (-chars[examples[i].history], examples[i].history))
     scores: dict[int, Score] = {}
     for start in range(0, len(examples), CHUNK):
         chunk = order[start : start + CHUNK]

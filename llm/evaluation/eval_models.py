@@ -55,11 +55,12 @@ def list_models(folders: ModelFolders, device: torch.device, seed: int, batch_to
         return HubModel("mistral", *load_finetuned(folders.base, folders.adapter, device), batch_tokens)
 
     models = _trained_here(folders, device, seed, batch_tokens) + _baselines(folders)
-    models.append(EvalModel("base", describe_base(read_info(folders.base)), PRETRAINED, base))
+    models.append(EvalModel("base", describe_base(read_info(folders.base)), PRETRAINED, base, (folders.base,)))
     adapter = read_info(folders.adapter)
-    return (
-        [*models, EvalModel("mistral", adapter["description"], PRETRAINED, mistral)] if adapter["enabled"] else models
-    )
+    if adapter["enabled"]:
+        made_from = (folders.base, folders.adapter)
+        models.append(EvalModel("mistral", adapter["description"], PRETRAINED, mistral, made_from))
+    return models
 
 
 def _trained_here(folders: ModelFolders, device: torch.device, seed: int, batch_tokens: int) -> list[EvalModel]:
@@ -74,32 +75,36 @@ def _trained_here(folders: ModelFolders, device: torch.device, seed: int, batch_
         fresh = build_model(config, vocab_size, torch.Generator().manual_seed(seed))
         return ScratchModel("untrained", fresh.to(device), tokenizer, batch_tokens)
 
+    shape = (folders.scratch / "config.json", folders.scratch / "tokenizer.json")
+    weights = folders.scratch / "best.safetensors"
     return [
-        EvalModel("scratch", f"{described}, trained here from scratch", TRAINED, scratch),
-        EvalModel("untrained", f"{described}, before its first step", TRAINED, untrained),
+        EvalModel("scratch", f"{described}, trained here from scratch", TRAINED, scratch, (*shape, weights)),
+        EvalModel("untrained", f"{described}, before its first step", TRAINED, untrained, shape),
     ]
 
 
 def _baselines(folders: ModelFolders) -> list[EvalModel]:
     """What counting, compressing, looking up and repeating the same training text achieve."""
-    tokenizer = load_tokenizer(folders.scratch / "tokenizer.json")
+    tokenizer_file, text = folders.scratch / "tokenizer.json", folders.train
+    tokenizer = load_tokenizer(tokenizer_file)
 
     def counted(name: str, order: int) -> NgramScorer:
         train = open_corpus(folders.tokens, "train")
         return NgramScorer(name, train_ngram(train.ids, train.offsets, tokenizer.vocab_size, order), tokenizer)
 
     def examples() -> Iterator[Example]:
-        return (example for dialogue in read_table(folders.train) for example in scored_replies(dialogue))
+        return (example for dialogue in read_table(text) for example in scored_replies(dialogue))
 
     def frequent() -> Frequent:
         return Frequent(most_frequent(example.reply for example in examples()), tokenizer)
 
+    replies, written = ("generations",), (tokenizer_file, text)
     return [
-        EvalModel("ngram5", NGRAM5, COUNTED, lambda: counted("ngram5", 5)),
-        EvalModel("unigram", UNIGRAM, COUNTED, lambda: counted("unigram", 1)),
-        EvalModel("compressor", COMPRESSOR, ("replies",), lambda: Compressor(draw_prime(read_table(folders.train)))),
-        EvalModel("retrieval", RETRIEVAL, ("generations",), lambda: make_retrieval(examples(), tokenizer)),
-        EvalModel("frequent", FREQUENT, ("generations",), frequent),
+        EvalModel("ngram5", NGRAM5, COUNTED, lambda: counted("ngram5", 5), (tokenizer_file, folders.tokens)),
+        EvalModel("unigram", UNIGRAM, COUNTED, lambda: counted("unigram", 1), (tokenizer_file, folders.tokens)),
+        EvalModel("compressor", COMPRESSOR, ("replies",), lambda: Compressor(draw_prime(read_table(text))), (text,)),
+        EvalModel("retrieval", RETRIEVAL, replies, lambda: make_retrieval(examples(), tokenizer), written),
+        EvalModel("frequent", FREQUENT, replies, frequent, written),
     ]
 
 

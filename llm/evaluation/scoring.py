@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -52,6 +53,7 @@ class EvalModel:
     real_name: str
     tasks: tuple[str, ...]  # replies and quiz it scores, generations, canaries it may remember
     load: Callable[[], Scorer | Replier]
+    made_from: tuple[Path, ...]  # files and folders whose content makes the model, besides the training seed
 
 
 def fit_prompt(history: tuple[str, ...], room: int, encode: Encode) -> list[int]:

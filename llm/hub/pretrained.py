@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,8 +44,16 @@ def _template_pieces(tokenizer: "PreTrainedTokenizerBase", n_turns: int, ask: bo
 
     Raises ValueError when the template does not keep every turn once and in order.
     """
-    messages = [{"role": ("user", "assistant")[i % 2], "content": MARK.format(i)} for i in range(n_turns)]
     template = tokenizer.chat_template or FALLBACK_TEMPLATE
+    return [list(piece) for piece in _rendered_pieces(tokenizer, template, n_turns, ask)]
+
+
+@lru_cache(maxsize=1024)
+def _rendered_pieces(
+    tokenizer: "PreTrainedTokenizerBase", template: str, n_turns: int, ask: bool
+) -> tuple[tuple[int, ...], ...]:
+    """`_template_pieces`, rendered once for all dialogues of as many turns: of short ones it takes most of the time."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": MARK.format(i)} for i in range(n_turns)]
     text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
     pieces = []
     for i in range(n_turns):
@@ -52,7 +61,7 @@ def _template_pieces(tokenizer: "PreTrainedTokenizerBase", n_turns: int, ask: bo
         if not found:
             raise ValueError(f"the chat template of {tokenizer.name_or_path} leaves out turn {i} of {n_turns}")
         pieces.append(piece)
-    return tokenizer([*pieces, text], add_special_tokens=False)["input_ids"]
+    return tuple(map(tuple, tokenizer([*pieces, text], add_special_tokens=False)["input_ids"]))
 
 
 def _encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
@@ -82,8 +91,15 @@ def end_id(tokenizer: "PreTrainedTokenizerBase") -> int:
 
     Raises ValueError when that is not a special token: the end of a reply could not be told from its text.
     """
-    closing = _template_pieces(tokenizer, 2, ask=False)[-1][:1]
-    special = [i for i in closing if i in tokenizer.added_tokens_decoder and tokenizer.added_tokens_decoder[i].special]
+    return _special_end(tokenizer, tokenizer.chat_template or FALLBACK_TEMPLATE)
+
+
+@lru_cache(maxsize=16)
+def _special_end(tokenizer: "PreTrainedTokenizerBase", template: str) -> int:
+    """`end_id`, looked up once: transformers makes a table of all added tokens each time."""
+    added = tokenizer.added_tokens_decoder
+    closing = _rendered_pieces(tokenizer, template, 2, False)[-1][:1]
+    special = [i for i in closing if i in added and added[i].special]
     if not special:
         raise ValueError(f"the chat template of {tokenizer.name_or_path} closes a reply with no special token")
     return special[0]

@@ -7,7 +7,7 @@ from llm.dialogue import Example
 from llm.evaluation.ask import ask_generations, ask_likelihoods, count_requests
 from llm.evaluation.eval_models import TRAINED
 from llm.evaluation.items import EvalItems, EvaluateConfig
-from llm.evaluation.scoring import EvalModel
+from llm.evaluation.scoring import EvalModel, Score
 from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
@@ -55,7 +55,7 @@ def test_scores_come_back_in_the_order_of_the_items():
 
 
 def test_the_progress_bar_reaches_its_end():
-    model = EvalModel("scratch", "tiny", TRAINED, make_model)
+    model = EvalModel("scratch", "tiny", TRAINED, make_model, ())
     done = []
     ask_likelihoods(make_model(), ITEMS, done.append)
     ask_generations(make_model(), ITEMS, CONFIG, 1, done.append)
@@ -69,3 +69,20 @@ def test_each_text_answers_its_own_prompt():
     assert texts.truth[1] == model.generate([(QUIZ[1].question,)], CONFIG.greedy(1))[0]
     assert texts.shown[0] == model.generate([("why a model?",)], CONFIG.greedy(1))[0]
     assert texts.sampled[1] == model.generate([ITEMS.prompts[1].history], CONFIG.sampling(1))[0]
+
+
+def test_what_is_scored_together_is_about_as_long(monkeypatch):
+    monkeypatch.setattr("llm.evaluation.ask.CHUNK", 2)
+    long, short = ("why " * 30,), ("why",)
+    texts = [(short, "so " * 60), (long, "so"), (("how",), "so " * 61), (("what " * 25,), "so")]
+    examples = [Example(f"{i}/1", "eli5", f"g{i}", history, reply) for i, (history, reply) in enumerate(texts)]
+    chunks = []
+
+    class Watched:
+        def loglik(self, examples: list[Example]) -> list[Score]:
+            chunks.append([example.id for example in examples])
+            return [Score(float(example.id[0]), 0.0, 1) for example in examples]
+
+    found = ask_likelihoods(Watched(), replace(ITEMS, examples=examples, quiz=[]), lambda n: None)
+    assert chunks == [["2/1", "0/1"], ["3/1", "1/1"]]
+    assert [score.logprob for score in found.replies] == [0.0, 1.0, 2.0, 3.0]

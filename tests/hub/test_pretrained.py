@@ -76,6 +76,26 @@ def test_only_replies_and_their_end_tokens_are_supervised(tokenizer):
     assert len(encoded.ids) == len(encoded.supervised) == encoded.ends[-1]
 
 
+def test_a_template_is_rendered_once_for_all_dialogues_of_as_many_turns(tokenizer, monkeypatch):
+    render, rendered = tokenizer.apply_chat_template, []
+
+    def count(messages, **options):
+        rendered.append(len(messages))
+        return render(messages, **options)
+
+    monkeypatch.setattr(tokenizer, "apply_chat_template", count)
+    for i in range(30):
+        encode_dialogue(tokenizer, TURNS[: 2 + 2 * (i % 2)] if i else TURNS)
+        encode_prompt(tokenizer, TURNS[:1])
+    assert sorted(rendered) == [1, 2, 4]  # the prompt; dialogues of two turns, whose end is every reply's; and of four
+
+
+def test_a_changed_template_is_rendered_anew(tokenizer):
+    before = encode_prompt(tokenizer, TURNS[:1])
+    tokenizer.chat_template = (tokenizer.chat_template or FALLBACK_TEMPLATE) + "!"
+    assert encode_prompt(tokenizer, TURNS[:1]) == [*before, *encode_reply(tokenizer, "!")]
+
+
 def test_a_turn_starts_with_what_opens_it(tokenizer):
     encoded = encode_dialogue(tokenizer, TURNS)
     pieces = [encoded.ids[a:b] for a, b in zip(encoded.starts, [*encoded.starts[1:], None], strict=True)]

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from llm.training.checkpoint import save_tensors
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
+from stages import evaluate
 from stages.evaluate import FOLDERS, JUDGE, draw_items, main, read_planted
 from tests.conftest import REPOSITORY
 
@@ -327,8 +329,65 @@ def test_the_same_inputs_give_the_same_bytes(project, monkeypatch):
     monkeypatch.chdir(project)
     files = [path for path in sorted((project / "metrics").rglob("*")) if path.is_file()]
     before = [path.read_bytes() for path in files]
+    shutil.rmtree(".evaluate_state")
     main()
     assert [path.read_bytes() for path in files] == before
+
+
+def count_asked(monkeypatch):
+    """Names of the models that the stage asks from now on."""
+    asked = []
+
+    def count(model, *arguments):
+        asked.append(model.name)
+        return ask_model(model, *arguments)
+
+    monkeypatch.setattr(evaluate, "ask_model", count)
+    return asked
+
+
+def test_a_stopped_evaluation_goes_on_with_the_models_that_are_done(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(project, tmp_path / "run"))
+    shutil.rmtree("metrics")
+    shutil.rmtree(".evaluate_state")
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stopped(model, *arguments):
+            if model.name == "ngram5":
+                raise KeyboardInterrupt
+            return ask_model(model, *arguments)
+
+        patch.setattr(evaluate, "ask_model", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            main()
+    assert not list(Path("metrics").rglob("*.json"))
+    asked = count_asked(monkeypatch)
+    main()
+    assert asked == list(MODEL_NAMES[2:])
+    files = [path for path in project.joinpath("metrics").rglob("*") if path.is_file()]
+    for path in files:
+        assert (tmp_path / "run" / path.relative_to(project)).read_bytes() == path.read_bytes(), path
+
+
+def test_only_the_model_whose_files_changed_is_asked_again(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(project, tmp_path / "run"))
+    asked = count_asked(monkeypatch)
+    write_json(Path("models/mistral/note.json"), {})
+    main()
+    assert asked == ["mistral"]
+    main()
+    assert asked == ["mistral"]
+    with Path("models/scratch/best.safetensors").open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"\0\0\0\0")
+    main()
+    assert asked == ["mistral", "scratch"]
+
+
+def test_what_was_asked_takes_little_room(project):
+    files = [path for path in (project / ".evaluate_state").iterdir() if path.name != "lock"]
+    assert {path.name.partition("-")[0] for path in files} == set(MODEL_NAMES)
+    assert sum(path.stat().st_size for path in files) < 1_000_000
 
 
 def test_fine_tuning_switched_off_is_said_and_no_crash(project, monkeypatch):
