@@ -6,29 +6,29 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 
 # DVC starts `python` from PATH: it must be the one of the environment.
-SYSTEM_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # What a user has set for pip outside environments has no place in one; where packages come from stays as it is set.
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 PIP_INSTALL = .venv/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: all install test-install test lint bench bench-full
+# `venv` makes pip last, with its own path inside: so an environment is known that was half made or has moved.
+WHOLE = grep -qsF "$$(pwd -P)/.venv/bin/python" .venv/bin/pip && .venv/bin/python -c ''
+$(shell { $(WHOLE); } 2>&1 || rm -f .venv/installed .venv/test-installed)
+NEW_ENOUGH = import sys; sys.version_info >= (3, 11) or sys.exit("This is Python %d.%d, and 3.11 is the \
+oldest that does: name another, as in `make PYTHON=python3.12`" % sys.version_info[:2])
+
+.PHONY: all install test lint bench bench-full
 .DELETE_ON_ERROR:
 
 all: install
 	-@python -m stages.plan
-	python -m dvc repro
+	dvc repro
 
-# Environments that are half made or have moved are mended first, so that the stamps below are those of a whole one.
-install:
-	PATH='$(SYSTEM_PATH)' $(PYTHON) environment.py
-	$(MAKE) --no-print-directory .venv/installed
-
-test-install: install
-	$(MAKE) --no-print-directory .venv/test-installed
+install: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
+	{ $(WHOLE); } 2>/dev/null || { rm -rf .venv && $(PYTHON) -c '$(NEW_ENOUGH)' && $(PYTHON) -m venv .venv; }
 	$(PIP_INSTALL) -r requirements.lock
 	$(PIP_INSTALL) --no-deps -e .
 	touch $@
@@ -40,19 +40,19 @@ test-install: install
 # A worker that crashes ends the run; started anew, it would wait for ever.
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-test: test-install
-	python -m pytest $(WORKERS) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+test: .venv/test-installed
+	pytest $(WORKERS) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
-lint: test-install
-	python -m ruff check .
-	python -m ruff format --check .
-	python -m mypy
+lint: .venv/test-installed
+	ruff check .
+	ruff format --check .
+	mypy
 	lint-imports
 
-bench: install
+bench: .venv/installed
 	python -m bench
 	python -m bench --readme
 
-bench-full: install
+bench-full: .venv/installed
 	python -m bench --full
 	python -m bench --readme

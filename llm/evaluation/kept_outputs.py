@@ -21,25 +21,19 @@ from llm.evaluation.ask import Generations, Likelihoods, Outputs, items_for
 from llm.evaluation.exposure import Planted
 from llm.evaluation.items import EvalItems, EvaluateConfig
 from llm.evaluation.scoring import EvalModel, Score
-from llm.files import code_hash, file_lock, file_sha256, lasting_folder, write_bytes
+from llm.files import code_hash, file_sha256, hold_lock, lasting_folder, write_bytes
 
 # The code that computes outputs: all that asking and loading import, but for files, ranges and resampling.
 ASKING = (
     *("llm.corpus.dedup", "llm.corpus.normalise", "llm.corpus.questions", "llm.corpus.split", "llm.dialogue"),
     *("llm.evaluation.ask", "llm.evaluation.baselines", "llm.evaluation.choice", "llm.evaluation.eval_models"),
-    *(
-        "llm.evaluation.exposure",
-        "llm.evaluation.hub_generate",
-        "llm.evaluation.hub_model",
-        "llm.evaluation.items",
-        "llm.evaluation.ngram",
-    ),
-    *("llm.evaluation.samples", "llm.evaluation.scoring", "llm.evaluation.scratch_model"),
+    *("llm.evaluation.exposure", "llm.evaluation.hub_generate", "llm.evaluation.hub_model", "llm.evaluation.items"),
+    *("llm.evaluation.ngram", "llm.evaluation.samples", "llm.evaluation.scoring", "llm.evaluation.scratch_model"),
     *("llm.evaluation.uncertainty", "llm.hub.info", "llm.hub.pretrained", "llm.hub.smollm2"),
     *("llm.inference.decoding", "llm.inference.generate", "llm.inference.likelihood", "llm.machine"),
-    *("llm.models.attention", "llm.models.gpt", "llm.models.kernels", "llm.models.layers", "llm.models.llama"),
-    *("llm.models.loss", "llm.models.registry", "llm.models.shape", "llm.tokens.canaries", "llm.tokens.packing"),
-    *("llm.tokens.tokenizer", "llm.tokens.words"),
+    *("llm.models.attention", "llm.models.gpt", "llm.models.kernel_choice", "llm.models.kernels", "llm.models.layers"),
+    *("llm.models.llama", "llm.models.loss", "llm.models.registry", "llm.models.shape", "llm.precision"),
+    *("llm.tokens.canaries", "llm.tokens.packing", "llm.tokens.tokenizer", "llm.tokens.words"),
 )
 LIBRARIES = ("datasets", "ftfy", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
 KERNELS = ("ATEN_CPU_CAPABILITY", "MKL_", "ONEDNN_", "DNNL_")  # variables that choose between them
@@ -173,7 +167,7 @@ class KeptOutputs:
         """Keep the model's outputs, and of its files the KEPT that were used last. Raises OSError like write_whole."""
         text, path = outputs_text(outputs), self._path(model)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with file_lock(self.folder / "lock"):  # a copy of the repository, where an experiment runs, keeps them here too
+        with hold_lock(self.folder / "lock", wait=True):  # a copy of the repository, where an experiment runs, keeps them here too
             write_bytes(path, json.dumps({"sha256": _checksum(text), "outputs": text}).encode())
             files = sorted(self.folder.glob(f"{model.name}-*.json"), key=lambda file: file.stat().st_mtime_ns)
             for old in files[:-KEPT]:
