@@ -65,7 +65,7 @@ def test_the_class_is_that_of_the_architecture(scratch, exported):
     assert type(exported[0]).__name__ == {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}[name]
 
 
-def test_logits_are_equal(scratch, exported):
+def test_logits_are_equal_on_every_machine(machine, scratch, exported):
     ids = torch.randint(0, 260, (2, 64), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         ours, theirs = load_gpt(scratch)(ids), exported[0](ids).logits
@@ -91,7 +91,7 @@ def test_texts_survive_and_role_tokens_are_special(scratch, exported):
     assert theirs.decode(ours.encode_prompt(TURNS[:1]), skip_special_tokens=True) == TURNS[0]
 
 
-def test_generate_gives_our_greedy_replies(scratch, exported):
+def test_generate_gives_our_greedy_replies_on_every_machine(machine, scratch, exported):
     gpt, ours = load_gpt(scratch), load_tokenizer(scratch / "tokenizer.json")
     model, tokenizer = exported
     histories = [TURNS[:1], ("the cat",), TURNS]

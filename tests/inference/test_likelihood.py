@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.hub.export import to_hugging_face
 from llm.inference.likelihood import ROW_TOKENS, Window, cut_windows, group_by_length, window_logprobs
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
@@ -54,6 +55,19 @@ def test_batches_give_what_one_token_at_a_time_gives(architecture, n_contexts, b
     model, windows = make_model(architecture), draw_windows(30, 2, n_contexts)
     for window, found in zip(windows, score(model, windows, batch_tokens), strict=True):
         assert found.tolist() == pytest.approx(score_slowly(model, window), abs=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("n_contexts", [1000, 3])
+def test_likelihoods_are_those_of_transformers_on_every_machine(machine, architecture, n_contexts):
+    model, windows = make_model(architecture).to(machine.dtype), draw_windows(12, 2, n_contexts)
+    theirs = to_hugging_face(model, [0]).to(machine.dtype).eval()
+    for window, found in zip(windows, score(model, windows, 64), strict=True):
+        ids, n = torch.tensor([[*window.context, *window.targets]]), len(window.targets)
+        with torch.no_grad():
+            logprobs = theirs(ids).logits[0, -n - 1 : -1].log_softmax(1)
+        expected = logprobs.gather(1, ids[0, -n:, None]).squeeze(1).tolist()
+        assert found.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_replies_to_one_prompt_go_on_in_the_next_row_when_a_row_is_full():
