@@ -16,6 +16,7 @@ from llm.judge.fitting import (
     Sample,
     cross_calibrate,
     cross_fit,
+    fit_trees,
     make_sample,
     style,
     train_judge,
@@ -52,6 +53,21 @@ def invented_judged(n_questions=40):
             for noun in (right, wrong)
         ]
     return judged
+
+
+def test_trees_are_grown_by_one_thread_which_waits_for_no_other(monkeypatch):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_info
+
+    fit, seen = HistGradientBoostingClassifier.fit, []
+
+    def look(self, *arguments):
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(HistGradientBoostingClassifier, "fit", look)
+    fit_trees(invented_sample(), CONFIG)
+    assert set(seen) == {1}
 
 
 def test_a_fold_holds_all_answers_to_its_questions():

@@ -6,9 +6,10 @@ from llm.training.step import Losses
 
 def test_the_closing_numbers_count_what_went_wrong_and_hold_no_times():
     last = {"step": 4, "val_loss": 0.1}
-    run = Progress(best_step=2, best_loss=0.0, seconds=12.5, skipped_steps=3, rollbacks=1, history=[last])
+    wrong = {"skipped_steps": 3, "rollbacks": 1, "empty_steps": 2, "overflowed_steps": 4}
+    run = Progress(best_step=2, best_loss=0.0, seconds=12.5, **wrong, history=[last])
     best = {"best_step": 2, "best_val_loss": 0.0, "best_val_ppl": 1.0}  # exp(0)
-    assert run.summary() == {**last, **best, "skipped_steps": 3, "rollbacks": 1}
+    assert run.summary() == {**last, **best, **wrong}
 
 
 def test_a_row_of_the_history_has_the_mean_loss_since_the_row_before_it():
