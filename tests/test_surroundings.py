@@ -40,14 +40,8 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 @pytest.fixture
 def install(project):
-    """Runs `make install`, which installs nothing: an empty lock, and a project without a package."""
-    for lock in project.glob("*.lock"):
-        lock.write_text("", encoding="utf-8")
-    content = '[project]\nname = "empty"\nversion = "0"\n[tool.setuptools]\npackages = []\n'
-    (project / "pyproject.toml").write_text(content, encoding="utf-8")
-    text = (project / "Makefile").read_text(encoding="utf-8")
-    (project / "Makefile").write_text(text.replace("--no-deps -e .", "--version"), encoding="utf-8")
-    return lambda folder=project: run(folder, "make", "install", f"PYTHON={sys.executable}")
+    """Runs `make install`, which makes the environment and installs nothing into it."""
+    return lambda folder=project: run(folder, "make", "install", f"PYTHON={sys.executable}", "PIP_INSTALL=true")
 
 
 @needs_make
@@ -84,7 +78,9 @@ def test_an_environment_whose_folder_is_renamed_is_made_anew_there_and_only_once
 @needs_make
 def test_a_python_that_is_too_old_is_named_with_what_to_do(project, install):
     old = project / "python3.9"
-    old.write_text(f"#!/bin/sh\nshift\nexec {sys.executable} -c \"import sys; sys.version_info = (3, 9, 1); $*\"\n", encoding="utf-8")
+    old.write_text(
+        f'#!/bin/sh\nshift\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9, 1); $*"\n', encoding="utf-8"
+    )
     old.chmod(0o755)
     done = run(project, "make", "install", f"PYTHON={old}")
     assert done.returncode == 2

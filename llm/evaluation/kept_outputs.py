@@ -167,7 +167,9 @@ class KeptOutputs:
         """Keep the model's outputs, and of its files the KEPT that were used last. Raises OSError like write_whole."""
         text, path = outputs_text(outputs), self._path(model)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with hold_lock(self.folder / "lock", wait=True):  # a copy of the repository, where an experiment runs, keeps them here too
+        with hold_lock(
+            self.folder / "lock", wait=True
+        ):  # a copy of the repository, where an experiment runs, keeps them here too
             write_bytes(path, json.dumps({"sha256": _checksum(text), "outputs": text}).encode())
             files = sorted(self.folder.glob(f"{model.name}-*.json"), key=lambda file: file.stat().st_mtime_ns)
             for old in files[:-KEPT]:
