@@ -22,13 +22,14 @@ from llm.evaluation.exposure import Planted
 from llm.evaluation.items import EvalItems, EvaluateConfig
 from llm.evaluation.scoring import EvalModel, Score
 from llm.files import code_hash, file_sha256, hold_lock, lasting_folder, write_bytes
+from llm.models.kernel_choice import kernels_in_use
 
 # The code that computes outputs: all that asking and loading import, but for files, ranges and resampling.
 ASKING = (
     *("llm.corpus.dedup", "llm.corpus.normalise", "llm.corpus.questions", "llm.corpus.split", "llm.dialogue"),
     *("llm.evaluation.ask", "llm.evaluation.baselines", "llm.evaluation.choice", "llm.evaluation.eval_models"),
-    *("llm.evaluation.exposure", "llm.evaluation.hub_generate", "llm.evaluation.hub_model", "llm.evaluation.items"),
-    *("llm.evaluation.ngram", "llm.evaluation.samples", "llm.evaluation.scoring", "llm.evaluation.scratch_model"),
+    *("llm.evaluation.exposure", "llm.evaluation.hub_model", "llm.evaluation.items", "llm.evaluation.ngram"),
+    *("llm.evaluation.samples", "llm.evaluation.scoring", "llm.evaluation.scratch_model"),
     *("llm.evaluation.uncertainty", "llm.hub.info", "llm.hub.pretrained", "llm.hub.smollm2"),
     *("llm.inference.decoding", "llm.inference.generate", "llm.inference.likelihood", "llm.machine"),
     *("llm.models.attention", "llm.models.gpt", "llm.models.kernel_choice", "llm.models.kernels", "llm.models.layers"),
@@ -36,7 +37,12 @@ ASKING = (
     *("llm.tokens.canaries", "llm.tokens.packing", "llm.tokens.tokenizer", "llm.tokens.words"),
 )
 LIBRARIES = ("datasets", "ftfy", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
-KERNELS = ("ATEN_CPU_CAPABILITY", "MKL_", "ONEDNN_", "DNNL_")  # variables that choose between them
+VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "MKL_",
+    "ONEDNN_",
+    "DNNL_",
+)  # what chooses among the libraries' kernels
 KEPT = 4  # files of a model: two settings, each before and after a change
 
 logger = logging.getLogger(__name__)
@@ -57,8 +63,8 @@ def describe_machine(device: torch.device) -> dict[str, object]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": (platform.machine(), processor, torch.backends.cpu.get_cpu_capability()),
         "threads": torch.get_num_threads(),
-        "products": torch.backends.mkldnn.matmul.fp32_precision,  # type: ignore[attr-defined]
-        "kernels": {name: value for name, value in os.environ.items() if name.startswith(KERNELS)},
+        "kernels": asdict(kernels_in_use()),
+        "variables": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
     }
 
 
@@ -167,9 +173,8 @@ class KeptOutputs:
         """Keep the model's outputs, and of its files the KEPT that were used last. Raises OSError like write_whole."""
         text, path = outputs_text(outputs), self._path(model)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with hold_lock(
-            self.folder / "lock", wait=True
-        ):  # a copy of the repository, where an experiment runs, keeps them here too
+        # An experiment that runs in a copy of the repository keeps its outputs here too.
+        with hold_lock(self.folder / "lock", wait=True):
             write_bytes(path, json.dumps({"sha256": _checksum(text), "outputs": text}).encode())
             files = sorted(self.folder.glob(f"{model.name}-*.json"), key=lambda file: file.stat().st_mtime_ns)
             for old in files[:-KEPT]:

@@ -1,10 +1,7 @@
-from collections import Counter
-
 import pytest
 import torch
 
 from llm.dialogue import Example
-from llm.evaluation.hub_generate import generate_ids
 from llm.evaluation.hub_model import HubModel
 from llm.hub.pretrained import encode_prompt, encode_reply, end_id
 from llm.inference.decoding import Decoding
@@ -111,43 +108,3 @@ def test_a_long_history_and_a_long_reply_are_handled(parts):
     assert score.n_tokens == len(encode_reply(parts[1], example.reply))
     assert score.n_windows > 1 and score.n_cut > 0
     assert len(make_model(parts).generate([example.history], decoding())) == 1
-
-
-def watch(model, monkeypatch):
-    """Shapes (rows, tokens) of the ids that go through the model from now on."""
-    shapes, forward = [], model.base_model.forward
-
-    def seen(*arguments, **options):
-        shapes.append(tuple(options["input_ids"].shape))
-        return forward(*arguments, **options)
-
-    monkeypatch.setattr(model.base_model, "forward", seen)
-    return shapes
-
-
-def test_prompts_are_read_without_the_padding_of_the_longest_and_answered_together(parts, monkeypatch):
-    shapes = watch(parts[0], monkeypatch)
-    histories = [("So? " * n,) for n in (1, 1, 1, 1, 1, 12)]
-    lengths = [len(encode_prompt(parts[1], history)) for history in histories]
-    together = make_model(parts, max(lengths)).generate(histories, decoding(max_new_tokens=3))
-    reading = [rows * tokens for rows, tokens in shapes if tokens > 1]
-    assert sum(reading) == sum(lengths) < len(lengths) * max(lengths)
-    assert together == [make_model(parts).generate([history], decoding(max_new_tokens=3))[0] for history in histories]
-    shapes.clear()
-    make_model(parts).generate(histories, decoding(max_new_tokens=3))
-    assert shapes[-2:] == [(6, 1), (6, 1)]
-
-
-def test_replies_that_have_ended_take_no_more_steps(parts, monkeypatch):
-    model, tokenizer = parts
-    prompts, how = [encode_prompt(tokenizer, history) for history in HISTORIES], decoding(max_new_tokens=40)
-    draws, no_end = torch.zeros(len(prompts), 40), 10**6
-    whole = generate_ids(model, prompts, draws, how, no_end, 256)
-    assert [len(reply) for reply in whole] == [40] * len(prompts)
-    end = Counter(token for reply in whole for token in set(reply[:20])).most_common(1)[0][0]
-    shapes = watch(model, monkeypatch)
-    found = generate_ids(model, prompts, draws, how, end, 256)
-    assert found == [reply[: [*reply, end].index(end)] for reply in whole]
-    rows = [rows for rows, tokens in shapes if tokens == 1]
-    assert rows == sorted(rows, reverse=True) and rows[-1] < rows[0] == len(prompts)
-    assert 4 * sum(rows) < 5 * sum(map(len, found))

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from llm.inference import decoding as decoding_module
 from llm.inference.decoding import Decoding, item_draws, mark_seen, next_ids
 
 V = 50
@@ -75,12 +74,3 @@ def test_draws_of_an_item_do_not_depend_on_the_others():
 def test_an_impossible_setting_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} is {value}"):
         decoding(**{name: value})
-
-
-@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])  # of logits: from nearly uniform, where all are sorted, to peaked
-def test_sampling_from_the_likeliest_is_sampling_from_all(monkeypatch, spread):
-    generator, how = torch.Generator().manual_seed(1), decoding(temperature=1.0, top_p=0.9)
-    logits, draws = spread * torch.randn(64, 5000, generator=generator), torch.rand(64, generator=generator)
-    few = next_ids(logits, None, NO_STOP, draws, how)
-    monkeypatch.setattr(decoding_module, "LIKELIEST", 5000)
-    assert torch.equal(few, next_ids(logits, None, NO_STOP, draws, how))
