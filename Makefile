@@ -15,8 +15,8 @@ PIP_INSTALL = .venv/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-
 # `venv` makes pip last, with its own path inside: so an environment is known that was half made or has moved.
 WHOLE = grep -qsF "$$(pwd -P)/.venv/bin/python" .venv/bin/pip && .venv/bin/python -c ''
 $(shell { $(WHOLE); } >/dev/null 2>&1 || rm -f .venv/installed .venv/test-installed)
-NEW_ENOUGH = import sys; sys.version_info >= (3, 11) or sys.exit("This is Python %d.%d, and 3.11 is the \
-oldest that does: name another, as in `make PYTHON=python3.12`" % sys.version_info[:2])
+NEW_ENOUGH = import sys; \
+	sys.version_info >= (3, 11) or sys.exit("Python %d.%d is too old: make PYTHON=python3.12" % sys.version_info[:2])
 
 .PHONY: all install test lint bench bench-full
 .DELETE_ON_ERROR:
