@@ -20,6 +20,7 @@ from tests.tiny_runs import counting_rows, take_steps
 from tests.training.test_schedule import CONFIG
 
 CPU, V = torch.device("cpu"), 12
+UNSCALED = torch.amp.GradScaler("cpu", enabled=False)
 GPU = Machine("AuthenticAMD", "AVX512", device="cuda")
 SAMPLED = Decoding(max_new_tokens=5, temperature=1.0, top_k=5, top_p=0.9, repetition_penalty=1.2, seed=1)
 
@@ -54,7 +55,7 @@ def test_replies_and_likelihoods_need_no_double_precision_on_the_device(architec
 def test_under_mixed_precision_every_product_is_in_bf16_the_heads_too(architecture):
     model, packed = make_model(architecture), counting_rows()
     with as_on_cuda(), Recorder() as seen:
-        add_gradients(model, [packed.batch([0, 1, 2])], CPU)
+        add_gradients(model, [packed.batch([0, 1, 2])], CPU, UNSCALED)
     assert any(V in shape for _, shape in seen.products)
     assert {dtype for dtype, _ in seen.products} == {torch.bfloat16}
 
@@ -66,10 +67,10 @@ def test_a_bf16_head_gives_the_loss_and_fp32_gradients(architecture):
     for context in (as_on_cuda, None):
         model = make_model(architecture).eval()
         if context is None:
-            losses = add_gradients(model, [packed.batch([0, 1, 2])], CPU)
+            losses = add_gradients(model, [packed.batch([0, 1, 2])], CPU, UNSCALED)
         else:
             with context():
-                losses = add_gradients(model, [packed.batch([0, 1, 2])], CPU)
+                losses = add_gradients(model, [packed.batch([0, 1, 2])], CPU, UNSCALED)
         results.append((losses.total, model.head.grad))
     (low, low_grad), (loss, grad) = results
     assert low == pytest.approx(loss, rel=2**-7)
