@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 import llm  # noqa: F401  before a stage imports torch: it says how threads wait
+from llm.out_of_memory import is_out_of_memory
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 HEAVY = ("torch", "transformers")  # what another environment lacks, or has in a version that computes other numbers
@@ -41,10 +42,11 @@ def check_interpreter(lock: Path = LOCK) -> None:
 def describe_error(error: BaseException) -> str:
     """What an error says, in one line."""
     text = " ".join(str(error).split())
-    if isinstance(error, SAYS_ENOUGH) and text:
-        return text
     short = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
-    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+    named = f"{type(error).__name__}: {short}" if short else type(error).__name__
+    if is_out_of_memory(error):
+        return f"out of memory ({named}): close other programs, or raise what `ulimit -v` or the container allows"
+    return text if isinstance(error, SAYS_ENOUGH) and text else named
 
 
 def end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -191,6 +191,7 @@ BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key ho
         "dialogue",
         "files",
         "limits",
+        "out_of_memory",
         "machine",
         "ranges",
         "hub/info",

@@ -44,17 +44,17 @@ TORCHS_OWN = Kernels()
 # By maker and by what torch.backends.cpu.get_cpu_capability() says. Figures: how many times as long as ours torch's own
 # takes, forward and backward, medians of 10 to 20 turns, LAPTOP / SMALL of bench/models/kernels.py; torch 2.13.
 TABLE = {
-    # 2 cores of a Zen 5: products 1.9 / 2.1, attention 5.8 / 1.2, with dropout .95 / 2.4 and 3.1 / 1.2, rotation 1.9 /
-    # 1.9, norm 1.5 / 1.5, dropout 1.6 / 2.1. Linear 1.05 / 1.06: oneDNN's layer has no gradient but by ours. GELU .76 /
-    # .89: what it saves is memory.
+    # 2 cores of a Zen 5: products 2.0 / 2.1, attention 4.0 / 2.1, with dropout 1.7 / 2.2, rotation 1.7 / 1.9, norm
+    # 1.1 / 1.5, dropout 2.1 / 2.3. Linear 1.06 / 1.08: oneDNN's layer has no gradient but by ours. GELU .91 / 1.06:
+    # what it saves is memory.
     ("AuthenticAMD", "AVX512"): Kernels(*8 * [True]),
-    # The same cores held to AVX2: attention with dropout 1.1 / 1.3, rotation 4.8 / 1.9, norm 3.4 / 1.7, dropout 2.0 /
-    # 3.1; not products 1.04 / 1.01, linear 1.02 / 1.00, attention 1.29 / .62, GELU .93 / 1.01. An EPYC without AVX-512
+    # The same cores held to AVX2: attention with dropout 1.7 / 2.0, rotation 1.5 / 2.0, norm 1.6 / 1.6, dropout 1.8 /
+    # 2.4; not products .97 / 1.01, linear .97 / .99, attention .90 / 1.07, GELU 1.09 / 1.09. An EPYC without AVX-512
     # agrees: attention .78 / .82, GELU 1.05, linear .98, dropout 2.1, norm 1.8, rotation 1.3.
     ("AuthenticAMD", "AVX2"): Kernels(attention_dropout=True, rotation=True, norm=True, dropout=True),
-    # The same cores held to SSE4: GELU 1.9 / 2.0, norm 1.8 / 2.0, dropout 1.3 / 1.9; not products .6 / .8, linear
-    # 1.03 / .98, attention .9 / .8, rotation 1.4 / .75. Attention with dropout .92 / 1.04, in a second run 1.7 / 1.9.
-    ("AuthenticAMD", "DEFAULT"): Kernels(gelu_linear=True, norm=True, dropout=True),
+    # The same cores held to SSE4: GELU 2.0 / 1.9, norm 1.6 / 1.6, dropout 1.7 / 2.1, attention with dropout 1.3 / 1.3;
+    # not products .7 / .7, linear .96 / 1.01, attention .8 / .9, rotation 1.3 / .9.
+    ("AuthenticAMD", "DEFAULT"): Kernels(attention_dropout=True, gelu_linear=True, norm=True, dropout=True),
 }
 
 _in_use: Kernels | None = None

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import torch
 
 from llm.limits import cgroup_folders
 from llm.machine import TOP_PAD_BYTES, give_back_memory
@@ -17,16 +16,6 @@ FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
 }
-# In torch's RuntimeErrors of CUDA and MPS, of its libraries (cuBLAS, cuDNN, cuSOLVER, cuSPARSE: CUBLAS_STATUS_...), of
-# its own allocator on a CPU, of C++ and of oneDNN, which gives no reason.
-SIGNS = ("out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator", "bad_alloc", "could not create a primitive")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on whichever device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
 def _numbers(path: Path) -> dict[str, int]:

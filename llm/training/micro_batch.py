@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from llm.machine import give_back_memory, stop_padding
+from llm.out_of_memory import is_out_of_memory
 from llm.training.distributed import least, n_processes, random_states, restore_random_states
-from llm.training.free_memory import NO_LIMIT, fitting_rows, free_memory, is_out_of_memory, largest_divisor, peak_growth
+from llm.training.free_memory import NO_LIMIT, fitting_rows, free_memory, largest_divisor, peak_growth
 
 logger = logging.getLogger(__name__)
 

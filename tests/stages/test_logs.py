@@ -42,6 +42,9 @@ def test_a_stage_that_succeeds_logs_its_lines_and_the_time_taken(tmp_path, capsy
         assert "clean done in 0.0 s" in text
 
 
+ROOM = "close other programs, or raise what `ulimit -v` or the container allows"
+
+
 class OddError(Exception):
     pass
 
@@ -54,7 +57,12 @@ class OddError(Exception):
         (ValueError(), "ValueError"),
         (RuntimeError("a\ndefect"), "RuntimeError: a defect"),
         (OddError("x" * 9999), f"OddError: {'x' * 500} ..."),
-        (MemoryError(), "MemoryError"),
+        (MemoryError(), f"out of memory (MemoryError): {ROOM}"),
+        (
+            ImportError("a.so: failed to map segment"),
+            f"out of memory (ImportError: a.so: failed to map segment): {ROOM}",
+        ),
+        (OSError(errno.ENOMEM, "x"), f"out of memory (OSError: [Errno 12] x): {ROOM}"),
     ],
 )
 def test_every_failure_is_one_line_on_stderr_and_exit_code_1(tmp_path, capsys, error, told):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from llm.machine import TOP_PAD_BYTES
-from llm.training.free_memory import NO_LIMIT, fitting_rows, free_memory, is_out_of_memory, largest_divisor, peak_growth
+from llm.out_of_memory import is_out_of_memory
+from llm.training.free_memory import NO_LIMIT, fitting_rows, free_memory, largest_divisor, peak_growth
 
 MB = 1_000_000
 STATUS = "Name:\tpython\nVmSize:\t  400000 kB\nVmData:\t  300000 kB\nVmRSS:\t  200000 kB\n"
