@@ -6,10 +6,10 @@ import traceback
 from pathlib import Path
 
 from llm.command_line import make_parser
+from llm.failures import SAYS_ENOUGH, describe_error
 
 LOG = Path("logs/llm.log")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal that ends other tools
-SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend
 
 
 def main(words: list[str] | None = None) -> int:
@@ -36,9 +36,8 @@ def main(words: list[str] | None = None) -> int:
 
 def describe_failure(error: Exception) -> str:
     """One line on what went wrong; of a defect the traceback is written to the log."""
-    text = " ".join(str(error).split())
     if isinstance(error, SAYS_ENOUGH):
-        return text
+        return describe_error(error)
     try:
         LOG.parent.mkdir(exist_ok=True)
         with LOG.open("a", encoding="utf-8") as log:
@@ -46,7 +45,7 @@ def describe_failure(error: Exception) -> str:
         place = f"; the traceback is in {LOG}"
     except OSError:
         place = ""
-    return f"{type(error).__name__}: {text}{place}"
+    return f"{describe_error(error)}{place}"
 
 
 if __name__ == "__main__":

@@ -9,13 +9,11 @@ from pathlib import Path
 from types import TracebackType
 
 import llm  # noqa: F401  before a stage imports torch: it says how threads wait
-from llm.out_of_memory import is_out_of_memory
+from llm.failures import describe_error
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 HEAVY = ("torch", "transformers")  # what another environment lacks, or has in a version that computes other numbers
 LOGS = Path("logs")
-SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of all others the type is told as well
-MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
 
 # A stage draws into files. The backend that a notebook names for its own processes may not even be installed here.
 os.environ["MPLBACKEND"] = "agg"
@@ -37,16 +35,6 @@ def check_interpreter(lock: Path = LOCK) -> None:
                 f"{sys.executable} has {name} {found}, requirements.lock {pinned[name]}: "
                 "run `make install`, then `. .venv/bin/activate`"
             )
-
-
-def describe_error(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = " ".join(str(error).split())
-    short = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
-    named = f"{type(error).__name__}: {short}" if short else type(error).__name__
-    if is_out_of_memory(error):
-        return f"out of memory ({named}): close other programs, or raise what `ulimit -v` or the container allows"
-    return text if isinstance(error, SAYS_ENOUGH) and text else named
 
 
 def end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from filelock import Timeout
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from llm.failures import describe_error
 from llm.files import hold_lock
-from stages import LOGS, describe_error
+from stages import LOGS
 
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
 INTERRUPTED = 130  # 128 + SIGINT: DVC must not take a half-made output for a finished one

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from llm.out_of_memory import is_out_of_memory
+from llm.failures import is_out_of_memory
 from llm.precision import products_type
 from llm.tokens.packing import Batch
 from llm.training.distributed import is_shard, least, random_states, restore_random_states

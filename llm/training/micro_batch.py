@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from llm.failures import is_out_of_memory
 from llm.machine import give_back_memory, stop_padding
-from llm.out_of_memory import is_out_of_memory
 from llm.training.distributed import least, n_processes, random_states, restore_random_states
 from llm.training.free_memory import NO_LIMIT, fitting_rows, free_memory, largest_divisor, peak_growth
 

@@ -43,6 +43,7 @@ def test_a_stage_that_succeeds_logs_its_lines_and_the_time_taken(tmp_path, capsy
 
 
 ROOM = "close other programs, or raise what `ulimit -v` or the container allows"
+IN_LOG = "the traceback is in logs/broken.log"
 
 
 class OddError(Exception):
@@ -172,7 +173,7 @@ def test_a_stage_that_does_not_end_says_how_deleted_metrics_come_back(deleted_me
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        ("MemoryError('no room')", 1, "broken failed: MemoryError: no room; the traceback is in logs/broken.log"),
+        ("MemoryError('no room')", 1, f"broken failed: out of memory (MemoryError: no room): {ROOM}; {IN_LOG}"),
         ("KeyboardInterrupt", -signal.SIGINT, "broken interrupted: run the same command again"),
     ],
 )

@@ -5,8 +5,8 @@ import psutil
 import pytest
 import torch
 
+from llm.failures import is_out_of_memory
 from llm.machine import TOP_PAD_BYTES
-from llm.out_of_memory import is_out_of_memory
 from llm.training.free_memory import NO_LIMIT, fitting_rows, free_memory, largest_divisor, peak_growth
 
 MB = 1_000_000

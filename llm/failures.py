@@ -1,4 +1,4 @@
-"""How an error says that memory ran out."""
+"""What an error says to a person, in one line, and whether it says that memory ran out."""
 
 import errno
 
@@ -8,6 +8,8 @@ SIGNS = (
     *("out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator", "bad_alloc", "could not create a primitive"),
     *("failed to map segment", "Cannot allocate memory"),
 )
+SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of all others the type is told as well
+MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -17,3 +19,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in SIGNS)
+
+
+def describe_error(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = " ".join(str(error).split())
+    short = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
+    named = f"{type(error).__name__}: {short}" if short else type(error).__name__
+    if is_out_of_memory(error):
+        return f"out of memory ({named}): close other programs, or raise what `ulimit -v` or the container allows"
+    return text if isinstance(error, SAYS_ENOUGH) and text else named
