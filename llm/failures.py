@@ -1,6 +1,8 @@
-"""What an error says to a person, in one line, and whether it says that memory ran out."""
+"""What an error says to a person, in one line; where its traceback goes; whether it says that memory ran out."""
 
 import errno
+import traceback
+from pathlib import Path
 
 # In torch's RuntimeErrors of CUDA and MPS, of its libraries (cuBLAS, cuDNN, cuSOLVER, cuSPARSE: CUBLAS_STATUS_...), of
 # its own allocator on a CPU, of C++ and of oneDNN, which gives no reason; in the ImportErrors of a library's loader.
@@ -29,3 +31,14 @@ def describe_error(error: BaseException) -> str:
     if is_out_of_memory(error):
         return f"out of memory ({named}): close other programs, or raise what `ulimit -v` or the container allows"
     return text if isinstance(error, SAYS_ENOUGH) and text else named
+
+
+def log_traceback(error: BaseException, path: Path) -> str:
+    """Write the traceback to the end of the log; how a line names its place, "" where it cannot be written."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a", encoding="utf-8") as log:
+            traceback.print_exception(error, file=log)
+    except OSError:
+        return ""
+    return f"; the traceback is in {path}"

@@ -1,8 +1,9 @@
-"""The machine at hand: which device computes, what its processor is, and an allocator that keeps what it has."""
+"""The machine at hand: its device and how that computes, its processors, and an allocator that keeps what it has."""
 
 import ctypes
 import gc
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 TOP_PAD_BYTES = 64 * 1024 * 1024
 PAD_BYTES = 128 * 1024  # glibc's default
+ROOT = Path("/")
+HALF_FROM = 7  # CUDA's compute capability, Volta: the first whose tensor cores multiply fp16
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,60 @@ def _cpu_line(key: str) -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
+
+
+def cgroup_folders(controller: str, root: Path = ROOT) -> Iterator[tuple[int, Path]]:
+    """Version (1 or 2) and folder of this process's cgroup for the controller and of each cgroup above it.
+
+    A folder need not be there: in a container the path is the host's, and the top is the container's own.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            version, top = 2, root / "sys/fs/cgroup"
+        elif controller in controllers.split(","):
+            version, top = 1, root / "sys/fs/cgroup" / controller
+        else:
+            continue
+        own = top / path.strip("/")
+        for folder in (own, *own.parents):
+            yield version, folder
+            if folder == top:
+                break
+
+
+def _quota(version: int, folder: Path) -> float | None:
+    """Processors' worth of time that a cgroup allows, None where it sets no limit."""
+    names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    try:
+        quota, period = " ".join((folder / name).read_text(encoding="utf-8") for name in names).split()
+    except (OSError, ValueError):
+        return None
+    return int(quota) / int(period) if quota.isdigit() and int(period) > 0 else None  # "max", -1: no limit
+
+
+def usable_processors(root: Path = ROOT) -> int:
+    """Processors that this process can keep busy: those it may run on, and no more than its cgroups allow time for."""
+    linux = hasattr(os, "sched_getaffinity")
+    allowed = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+    quotas = [_quota(*found) for found in cgroup_folders("cpu", root)]
+    return max(1, min([allowed, *(int(quota) for quota in quotas if quota is not None)]))
+
+
+def limit_threads(root: Path = ROOT) -> None:
+    """Let torch compute in no more threads than there are usable processors, unless OMP_NUM_THREADS says how many.
+
+    torch counts the machine's processors: in a container that may use one of 64, its threads would wait for one
+    another most of the time.
+    """
+    usable, threads = usable_processors(root), torch.get_num_threads()
+    if usable < threads and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(usable)
+        logger.info("%d threads instead of %d: no more processors may be used here", usable, threads)
 
 
 def keep_freed_memory() -> bool:
@@ -112,3 +169,40 @@ def pick_device(name: str) -> torch.device:
     if not there.get(name, False):
         raise ValueError(f"device {name} is not available here: set `device: auto` or `device: cpu` in params.yaml")
     return torch.device(name)
+
+
+def number_type(device_type: str, bf16: bool, capability: int) -> torch.dtype:
+    """Type of the products: bf16 where CUDA has it, else fp16 (T4, V100), fp32 on older GPUs and everywhere else.
+
+    `bf16` is whether the GPU itself computes in it, not by emulation. On a CPU bf16 is slower than fp32 (LOG.md).
+    """
+    if device_type != "cuda":
+        return torch.float32
+    if bf16:
+        return torch.bfloat16
+    return torch.float16 if capability >= HALF_FROM else torch.float32
+
+
+def products_type(device: torch.device) -> torch.dtype:
+    """`number_type` of this device."""
+    if device.type != "cuda":
+        return number_type(device.type, False, 0)
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return number_type(device.type, bf16, torch.cuda.get_device_capability()[0])
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Short name of a type.  name_of(torch.bfloat16) == 'bf16'"""
+    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
+
+
+def allow_tf32(device: torch.device) -> bool:
+    """Let CUDA multiply what stays fp32 by its tensor cores, with 10 bits of the mantissa; whether it now does.
+
+    torch.backends.cuda.matmul.fp32_precision would set the same, but torch.compile may then ask for it by the older
+    name, and torch raises where the two were mixed.
+    """
+    if device.type != "cuda":
+        return False
+    torch.set_float32_matmul_precision("high")
+    return True

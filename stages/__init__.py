@@ -3,13 +3,12 @@
 import os
 import re
 import sys
-import traceback
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 
 import llm  # noqa: F401  before a stage imports torch: it says how threads wait
-from llm.failures import describe_error
+from llm.failures import describe_error, log_traceback
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 HEAVY = ("torch", "transformers")  # what another environment lacks, or has in a version that computes other numbers
@@ -37,20 +36,13 @@ def check_interpreter(lock: Path = LOCK) -> None:
             )
 
 
-def end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def end_in_one_line(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
     """Say how the stage ended where `run_stage` does not: a library that does not load, or Ctrl-C while one does."""
     name = started_stage() or "the stage"
     if issubclass(kind, KeyboardInterrupt):
         print(f"{name} interrupted: run the same command again", file=sys.stderr)
         return
-    path = LOGS / f"{name}.log"
-    try:
-        LOGS.mkdir(exist_ok=True)
-        with path.open("a", encoding="utf-8") as log:
-            traceback.print_exception(kind, error, trace, file=log)
-        place = f"; the traceback is in {path}"
-    except OSError:
-        place = ""
+    place = log_traceback(error, LOGS / f"{name}.log")
     print(f"{name} failed: {describe_error(error)}{place}", file=sys.stderr)
 
 

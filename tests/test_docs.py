@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bench.__main__ import BENCHMARKS
-from llm.command_line import make_parser
+from llm.__main__ import make_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SPEED, TROUBLE = "README.md", "docs/speed.md", "docs/troubleshooting.md"

@@ -191,7 +191,6 @@ BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key ho
         "dialogue",
         "files",
         "failures",
-        "limits",
         "machine",
         "ranges",
         "hub/info",

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from llm.command_line import make_parser
+from llm.__main__ import make_parser
 from llm.commands import COMMANDS
 
 LOOK = """

@@ -33,7 +33,7 @@ ASKING = (
     *("llm.evaluation.uncertainty", "llm.hub.info", "llm.hub.pretrained", "llm.hub.smollm2"),
     *("llm.inference.decoding", "llm.inference.generate", "llm.inference.likelihood", "llm.machine"),
     *("llm.models.attention", "llm.models.gpt", "llm.models.kernel_choice", "llm.models.kernels", "llm.models.layers"),
-    *("llm.models.llama", "llm.models.loss", "llm.models.registry", "llm.models.shape", "llm.precision"),
+    *("llm.models.llama", "llm.models.loss", "llm.models.registry", "llm.models.shape"),
     *("llm.tokens.canaries", "llm.tokens.packing", "llm.tokens.tokenizer", "llm.tokens.words"),
 )
 LIBRARIES = ("datasets", "ftfy", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from llm.hub.info import read_info
 from llm.hub.smollm2 import without_default_system
+from llm.machine import products_type
 from llm.models.attention import attend
-from llm.precision import products_type
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase

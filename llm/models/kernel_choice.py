@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from llm.limits import limit_threads
-from llm.machine import Cpu, has_amx, keep_freed_memory, permit_onednn, this_cpu
+from llm.machine import Cpu, has_amx, keep_freed_memory, limit_threads, permit_onednn, this_cpu
 
 logger = logging.getLogger(__name__)
 

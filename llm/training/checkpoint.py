@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from llm.files import code_hash, file_sha256, folder_sha256, hold_lock, lasting_folder, write_json, write_whole
-from llm.precision import name_of, products_type
+from llm.machine import name_of, products_type
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
 

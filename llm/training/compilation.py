@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from llm.failures import is_out_of_memory
-from llm.precision import products_type
+from llm.machine import products_type
 from llm.tokens.packing import Batch
 from llm.training.distributed import is_shard, least, random_states, restore_random_states
 from llm.training.step import batch_loss, hidden_states, states_as_they_are

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from llm.limits import cgroup_folders
-from llm.machine import TOP_PAD_BYTES, give_back_memory
+from llm.machine import TOP_PAD_BYTES, cgroup_folders, give_back_memory
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 USABLE = 0.8  # of the free memory: the heap is fragmented, and other programs grow too

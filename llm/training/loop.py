@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from llm.machine import allow_tf32, name_of, products_type
 from llm.models.kernel_choice import tune_cpu
-from llm.precision import allow_tf32, name_of, products_type
 from llm.tokens.packing import Packed
 from llm.training.checkpoint import State
 from llm.training.distributed import draw_apart, is_first, of_first, totals
@@ -23,7 +23,7 @@ from llm.training.trainer import Trainer
 
 # The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
 ENGINE = (
-    *("llm.machine", "llm.precision", "llm.tokens.packing", "llm.models.attention"),
+    *("llm.machine", "llm.tokens.packing", "llm.models.attention"),
     *("llm.models.kernel_choice", "llm.models.kernels", "llm.models.loss"),
     *("llm.training.average", "llm.training.clock", "llm.training.compilation", "llm.training.distributed"),
     *("llm.training.loop", "llm.training.micro_batch", "llm.training.optim", "llm.training.progress"),

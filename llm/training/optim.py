@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from llm.precision import products_type
+from llm.machine import products_type
 from llm.training.distributed import placed_like
 
 # Quintic Newton-Schulz coefficients of Jordan et al. 2024, "Muon": steepest at 0 among those that converge to about 1.

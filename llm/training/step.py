@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from llm.machine import products_type
 from llm.models.loss import summed_loss
-from llm.precision import products_type
 from llm.tokens.packing import Batch, Packed
 from llm.training.distributed import exchanging, is_shard, n_processes, rank, totals
 from llm.training.optim import adamw, muon

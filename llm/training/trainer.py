@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from llm.precision import products_type
+from llm.machine import products_type
 from llm.tokens.packing import Packed, batch_rows
 from llm.training.average import Average
 from llm.training.checkpoint import State

@@ -26,7 +26,7 @@ OUTPUTS = Outputs(
     SCORES,
     SCORES[1:],
 )
-BESIDE_THE_OUTPUTS = {f"llm/{name}.py" for name in ("__init__", "files", "limits", "ranges", "stats/bootstrap")}
+BESIDE_THE_OUTPUTS = {f"llm/{name}.py" for name in ("__init__", "files", "ranges", "stats/bootstrap")}
 
 
 def common(items=ITEMS, planted=PLANTED, config=CONFIG, seeds=(1, 2)):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-import llm.precision
+import llm.machine
 from llm.files import write_bytes, write_json
 from llm.training.checkpoint import DTYPES, State, open_state, run_key, save_tensors
 from llm.training.free_memory import peak_growth
@@ -141,7 +141,7 @@ def test_the_key_depends_on_every_part():
 def test_the_key_depends_on_the_numbers_that_the_device_computes_in(monkeypatch):
     keys = set()
     for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr(llm.precision, "number_type", lambda *_, dtype=dtype: dtype)
+        monkeypatch.setattr(llm.machine, "number_type", lambda *_, dtype=dtype: dtype)
         keys.add(run_key({}, [], torch.device("cpu")))
     assert len(keys) == 2
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-import llm.precision
+import llm.machine
 import llm.training.compilation
 from llm.files import write_json
 from llm.hub.pretrained import load_base
@@ -230,7 +230,7 @@ def mistaken(graph, inputs):
 @pytest.fixture
 def in_bf16(monkeypatch):
     """This CPU computes in bf16."""
-    monkeypatch.setattr(llm.precision, "number_type", lambda device_type, bf16, capability: torch.bfloat16)
+    monkeypatch.setattr(llm.machine, "number_type", lambda device_type, bf16, capability: torch.bfloat16)
 
 
 @pytest.mark.parametrize(("backend", "taken"), [(rounded, True), (mistaken, False)])

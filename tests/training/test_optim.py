@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-import llm.precision
+import llm.machine
 from llm.models.gpt import GPT
 from llm.models.shape import ModelConfig
 from llm.training.optim import Muon, adamw, cosine_factor, muon, newton_schulz_type, orthogonalize, stable_factor
@@ -99,7 +99,7 @@ def test_adamw_takes_the_step_of_the_formula():
     [(torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32), (torch.float32, torch.float32)],
 )
 def test_newton_schulz_is_in_bf16_where_the_device_computes_in_it(monkeypatch, products, expected):
-    monkeypatch.setattr(llm.precision, "number_type", lambda device_type, bf16, capability: products)
+    monkeypatch.setattr(llm.machine, "number_type", lambda device_type, bf16, capability: products)
     assert newton_schulz_type(torch.device("cpu")) is expected
     matrices = torch.randn(3, 16, 24, generator=torch.Generator().manual_seed(1))
     found = orthogonalize(matrices)

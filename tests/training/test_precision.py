@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-import llm.precision
+import llm.machine
 import llm.training.loop
-from llm.precision import allow_tf32, number_type, products_type
+from llm.machine import allow_tf32, number_type, products_type
 from llm.training.checkpoint import State
 from llm.training.loop import fit, training_steps
 from llm.training.recovery import MAX_SKIPPED
@@ -75,7 +75,7 @@ class Network(nn.Module):
 @pytest.fixture
 def fp16(monkeypatch):
     """This CPU computes in fp16."""
-    monkeypatch.setattr(llm.precision, "number_type", lambda device_type, bf16, capability: torch.float16)
+    monkeypatch.setattr(llm.machine, "number_type", lambda device_type, bf16, capability: torch.float16)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_training_in_fp16_with_a_scaled_loss_goes_as_in_fp32(tmp_path, monkeypat
     packed = counting_rows()
     plain = fit(Network(), packed, packed, STEPS, 1, CPU, State(tmp_path / "fp32"))
     expected = list(norms)
-    monkeypatch.setattr(llm.precision, "number_type", lambda device_type, bf16, capability: torch.float16)
+    monkeypatch.setattr(llm.machine, "number_type", lambda device_type, bf16, capability: torch.float16)
     with caplog.at_level(logging.INFO):
         run = fit(Network(), packed, packed, STEPS, 1, CPU, State(tmp_path / "fp16"))
     assert norms[24:] == pytest.approx(expected, rel=2e-2)  # unscaled before they are clipped
