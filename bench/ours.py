@@ -10,6 +10,7 @@ import torch
 
 from bench.rounds import Lap
 from bench.shapes import SEED, Shape, fresh_gpt, one_dialogue_a_row
+from llm.models.shape import ModelConfig
 from llm.tokens.packing import Packed, pack_corpus
 from llm.training.checkpoint import State
 from llm.training.loop import training_steps
@@ -22,6 +23,12 @@ CPU = torch.device("cpu")
 LAPTOP = Path(__file__).resolve().parent.parent / "presets" / "laptop.yaml"
 NO_END = 10**9  # steps
 DAY_S = 86400.0
+
+
+def laptop_shape() -> Shape:
+    """The model and the batch of the preset."""
+    batch_size = load("train.batch_size", int, LAPTOP)
+    return Shape("laptop", load("model", ModelConfig, LAPTOP), load("tokenize.vocab_size", int, LAPTOP), batch_size)
 
 
 def train_config(batch_size: int, **changed: Any) -> TrainConfig:

@@ -32,15 +32,15 @@ class Cpu:
 
 def this_cpu() -> Cpu:
     """The processor at hand."""
-    return Cpu(_cpu_line("vendor_id"), torch.backends.cpu.get_cpu_capability())
+    return Cpu(cpu_line("vendor_id"), torch.backends.cpu.get_cpu_capability())
 
 
 def has_amx() -> bool:
     """Whether the processor has Intel's matrix registers, in which oneDNN computes in bf16 where it may."""
-    return "amx_bf16" in _cpu_line("flags").split()
+    return "amx_bf16" in cpu_line("flags").split()
 
 
-def _cpu_line(key: str) -> str:
+def cpu_line(key: str) -> str:
     """What the kernel says of the first processor; empty where there is no such file or line."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

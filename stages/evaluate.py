@@ -26,7 +26,7 @@ from llm.evaluation.figure_files import (
     table_bytes,
 )
 from llm.evaluation.items import EvalItems, EvaluateConfig, draw_examples, draw_prompts
-from llm.evaluation.kept_outputs import KeptOutputs, describe_asking, state_root
+from llm.evaluation.kept_outputs import KeptOutputs, describe_asking, outputs_root
 from llm.evaluation.measure import (
     Figures,
     MetricInputs,
@@ -182,7 +182,7 @@ def main() -> None:
     training_seed = load("seed", int)
     models = list_models(FOLDERS, device, training_seed, config.batch_tokens)
     asking = describe_asking(items, planted, config, (seed, training_seed), device)
-    outputs = ask_all(models, items, planted, config, seed, KeptOutputs(state_root(), asking))
+    outputs = ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking))
 
     spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
     inputs = make_metric_inputs(items, spans, judge, config, min_dialogues, seed)

@@ -57,11 +57,12 @@ def set_up_logging(name: str, folder: Path = LOGS) -> None:
     Of several processes that torchrun started, the first logs; the others log errors only, with their tracebacks in
     files of their own.
     """
-    rank = os.environ.get("RANK", "0")
-    console, file = logging.StreamHandler(sys.stderr), LogFile(folder / f"{name}.log")
-    console.setLevel(logging.INFO)
-    console.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    if rank != "0":
+    rank, console = os.environ.get("RANK", "0"), logging.StreamHandler(sys.stderr)
+    if rank == "0":
+        file = LogFile(folder / f"{name}.log")
+        console.setLevel(logging.INFO)
+        console.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    else:
         file = LogFile(folder / f"{name}.process{rank}.log")
         file.addFilter(lambda record: record.exc_info is not None)
         console.setLevel(logging.ERROR)

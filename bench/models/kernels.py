@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.ours import laptop_shape
 from bench.rounds import Contender, Lap, alternate, check_equal
 from bench.shapes import SEED, SMALL, Shape
 from bench.table import Section, summarise
@@ -19,10 +20,7 @@ from llm.machine import this_cpu
 from llm.models.attention import attend, document_mask
 from llm.models.kernel_choice import TORCHS_OWN, Kernels, use_kernels
 from llm.models.layers import Linear, RMSNorm, dropout, gelu_linear, rotate, rotation_table
-from llm.models.shape import ModelConfig
 
-LAPTOP = Shape("LAPTOP", ModelConfig("llama", 4, 6, 192, 128, dropout=0.0, attn_dropout=0.0), 4096, batch_size=16)
-SHAPES = (LAPTOP, SMALL)
 TURNS = 10  # of each contender in a round
 OURS, TORCHS = "ours", "torch's own"
 PAYS = 1.1  # how many times as long as ours torch's own has to take in the mean of the shapes, and 1 in each
@@ -104,7 +102,7 @@ def measure(rounds: int, full: bool) -> Iterator[tuple[str, Section]]:
     cpu, row = this_cpu(), TORCHS_OWN
     for kernel in (field.name for field in fields(Kernels)):
         base, medians = replace(TORCHS_OWN, products=row.products), []
-        for shape in SHAPES:
+        for shape in (laptop_shape(), SMALL):
             section = compare(kernel, shape, base, rounds)
             (found,) = section["ratios"].values()
             medians.append(found["median"])

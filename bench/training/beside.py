@@ -14,24 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.ours import LAPTOP, start_training, train_config
+from bench.ours import laptop_shape, start_training, train_config
 from bench.rounds import Contender, Lap, Worker, alternate, check_equal
 from bench.shapes import SEED, Shape, draw_ids, one_dialogue_a_row
 from bench.table import Pair, Section, summarise
 from llm.models.registry import build_model
-from llm.models.shape import ModelConfig
 from llm.tokens.packing import pack_corpus
-from stages.params import load
 
 STEPS = 10  # a turn
 BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10_000))"
 ALONE, TWICE = "alone", "two trainings at once"
-
-
-def laptop_shape() -> Shape:
-    """The model and the batch of the preset."""
-    batch_size = load("train.batch_size", int, LAPTOP)
-    return Shape("laptop", load("model", ModelConfig, LAPTOP), load("tokenize.vocab_size", int, LAPTOP), batch_size)
 
 
 @contextmanager

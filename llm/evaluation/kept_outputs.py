@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from llm.evaluation.exposure import Planted
 from llm.evaluation.items import EvalItems, EvaluateConfig
 from llm.evaluation.scoring import EvalModel, Score
 from llm.files import code_hash, file_sha256, hold_lock, lasting_folder, write_bytes
+from llm.machine import cpu_line
 from llm.models.kernel_choice import kernels_in_use
 
 # The code that computes outputs: all that asking and loading import, but for files, ranges and resampling.
@@ -37,28 +38,20 @@ ASKING = (
     *("llm.tokens.canaries", "llm.tokens.packing", "llm.tokens.tokenizer", "llm.tokens.words"),
 )
 LIBRARIES = ("datasets", "ftfy", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
-VARIABLES = (
-    "ATEN_CPU_CAPABILITY",
-    "MKL_",
-    "ONEDNN_",
-    "DNNL_",
-)  # what chooses among the libraries' kernels
+VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_", "ONEDNN_", "DNNL_")  # what chooses among the libraries' kernels
 KEPT = 4  # files of a model: two settings, each before and after a change
 
 logger = logging.getLogger(__name__)
 
 
-def state_root() -> Path:
+def outputs_root() -> Path:
     """Folder of all kept outputs: `.evaluate_state`, or what TANDEM_EVALUATED names."""
     return lasting_folder(".evaluate_state", "TANDEM_EVALUATED")
 
 
 def describe_machine(device: torch.device) -> dict[str, object]:
     """What the last bits of a model's outputs depend on besides code and data."""
-    processor = platform.processor()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
+    processor = cpu_line("model name") or platform.processor()
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": (platform.machine(), processor, torch.backends.cpu.get_cpu_capability()),
@@ -66,13 +59,6 @@ def describe_machine(device: torch.device) -> dict[str, object]:
         "kernels": asdict(kernels_in_use()),
         "variables": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
     }
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
 
 
 def hash_input(path: Path) -> dict[str, str]:
@@ -99,7 +85,7 @@ def describe_asking(
         "batch_tokens": config.batch_tokens,
         "seeds": list(seeds),
         "code": code_hash(ASKING),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {name: version(name) for name in LIBRARIES},
         "machine": describe_machine(device),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -41,7 +41,7 @@ NAMES = {  # in the log
 }
 TORCHS_OWN = Kernels()
 # By maker and by what torch.backends.cpu.get_cpu_capability() says. Figures: how many times as long as ours torch's own
-# takes, forward and backward, medians of 10 to 20 turns, LAPTOP / SMALL of bench/models/kernels.py; torch 2.13.
+# takes, forward and backward, medians of 10 to 20 turns, laptop / SMALL of bench/models/kernels.py; torch 2.13.
 TABLE = {
     # 2 cores of a Zen 5: products 2.0 / 2.1, attention 4.0 / 2.1, with dropout 1.7 / 2.2, rotation 1.7 / 1.9, norm
     # 1.1 / 1.5, dropout 2.1 / 2.3. Linear 1.06 / 1.08: oneDNN's layer has no gradient but by ours. GELU .91 / 1.06:
@@ -98,8 +98,9 @@ def tune_cpu() -> None:
     """Let this process allocate and multiply as fast as its processor allows, and say how."""
     keep_freed_memory()
     limit_threads()
-    use_kernels(choose_kernels(this_cpu()))
-    logger.info("%s", describe_choice(this_cpu()))
+    cpu = this_cpu()
+    use_kernels(choose_kernels(cpu))
+    logger.info("%s", describe_choice(cpu))
 
 
 def describe_choice(cpu: Cpu) -> str:

@@ -48,7 +48,7 @@ def pretended(machine: Machine) -> Iterator[Machine]:
     """Answers as this machine's meanwhile, and the kernels that are chosen there."""
     lines = {"vendor_id": machine.vendor, "flags": "avx2"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llm.machine, "_cpu_line", lambda key: lines[key])
+        patch.setattr(llm.machine, "cpu_line", lambda key: lines.get(key, ""))
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: machine.capability)
         if machine.device != "cpu":
             for module in ("kernel_choice", "loss"):

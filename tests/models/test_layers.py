@@ -115,10 +115,11 @@ def test_with_gradients_the_weights_themselves_are_used(machine):
 @pytest.mark.parametrize(("kernels", "dtype"), [(SERVED, torch.float64), (TORCHS_OWN, torch.float32)])
 def test_what_onednn_does_not_take_is_used_as_it_is(kernels, dtype):
     made, x = layer(4, 6, True, dtype), draw(2, 4, dtype=dtype)
-    expected = made(x).detach()
-    with using(kernels), reordered_weights(made), torch.no_grad():
-        assert made.reordered.data_ptr() == made.weight.data_ptr()
-        assert torch.equal(made(x), expected)
+    with using(kernels):
+        expected = made(x).detach()
+        with reordered_weights(made), torch.no_grad():
+            assert made.reordered.data_ptr() == made.weight.data_ptr()
+            assert torch.equal(made(x), expected)
 
 
 def test_without_gradients_nothing_is_kept_for_a_backward_pass():
