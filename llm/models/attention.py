@@ -72,13 +72,14 @@ def document_mask(documents: Tensor) -> Tensor:
     return torch.zeros_like(same, dtype=torch.float32).masked_fill(~(same & causal), -math.inf)
 
 
-def packed_mask(documents: Tensor, head_dim: int, dropout: float) -> Mask:
+def packed_mask(documents: Tensor, config: ModelConfig, training: bool) -> Mask:
     """The mask of document numbers (B, T) that `attend` is fastest with on their device.
 
     On CUDA an additive mask keeps attention off the flash kernel. FlexAttention (Dong et al. 2024) computes the mask
     inside its kernel, and skips blocks of 128 by 128 that show nothing; it has no dropout.
     """
-    if dropout == 0.0 and flex_serves(documents.device, head_dim):
+    dropout = config.attn_dropout if training else 0.0
+    if dropout == 0.0 and flex_serves(documents.device, config.n_embd // config.n_head):
         return block_mask(documents)
     return document_mask(documents)
 

@@ -97,8 +97,7 @@ class GPT(nn.Module):
         if positions is None:
             positions = torch.arange(ids.size(1), device=ids.device)
         if documents is not None:
-            attn_dropout = self.config.attn_dropout if self.training else 0.0
-            mask = packed_mask(documents, self.config.n_embd // self.config.n_head, attn_dropout)
+            mask = packed_mask(documents, self.config, self.training)
         x = dropout(self.tokens(ids) + self.positions(positions), self.config.dropout, self.training)  # (B, T, n_embd)
         for i, block in enumerate(self.blocks):
             x = block(x, mask, caches[i] if caches else None)

@@ -97,8 +97,7 @@ class Llama(nn.Module):
         if positions is None:
             positions = torch.arange(ids.size(1), device=ids.device)[None]
         if documents is not None:
-            attn_dropout = self.config.attn_dropout if self.training else 0.0
-            mask = packed_mask(documents, self.config.n_embd // self.config.n_head, attn_dropout)
+            mask = packed_mask(documents, self.config, self.training)
         x = dropout(self.tokens(ids), self.config.dropout, self.training)  # (B, T, n_embd)
         cos, sin = self.rotation[:, positions, :].to(x.dtype)[:, :, None]  # (B, 1, T, head_dim / 2) each
         for i, block in enumerate(self.blocks):

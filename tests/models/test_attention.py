@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -167,11 +168,14 @@ def test_where_flex_attention_cannot_run_the_trial_says_why():
 
 def test_flex_attention_is_for_cuda_and_for_models_without_attention_dropout(monkeypatch, caplog):
     documents = torch.zeros(1, 8, dtype=torch.long)
-    assert isinstance(packed_mask(documents, 16, 0.0), torch.Tensor)
+    plain = ModelConfig("llama", n_layer=1, n_head=2, n_embd=32, context_length=8, dropout=0.1, attn_dropout=0.0)
+    dropping = replace(plain, attn_dropout=0.1)
+    assert isinstance(packed_mask(documents, plain, training=True), torch.Tensor)
     assert not flex_serves(torch.device("mps"), 16)
     monkeypatch.setattr(llm.models.attention, "flex_serves", lambda device, head_dim: True)
-    assert not isinstance(packed_mask(documents, 16, 0.0), torch.Tensor)
-    assert isinstance(packed_mask(documents, 16, 0.1), torch.Tensor)
+    assert not isinstance(packed_mask(documents, plain, training=True), torch.Tensor)
+    assert not isinstance(packed_mask(documents, dropping, training=False), torch.Tensor)
+    assert isinstance(packed_mask(documents, dropping, training=True), torch.Tensor)
 
 
 def test_a_gpu_on_which_flex_attention_fails_keeps_the_additive_mask_and_says_so(monkeypatch, caplog):
