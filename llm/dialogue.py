@@ -1,41 +1,50 @@
-"""The record every stage speaks: a dialogue of alternating user and assistant turns."""
+"""The record every stage speaks: a dialogue of alternating user and assistant turns, or a section of a document."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from llm.files import write_whole
 
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Two or more turns; even positions are the user's, odd ones the assistant's."""
+    """Two or more turns; even positions are the user's, odd ones the assistant's. A document's only turn is its text.
+
+    Of a dialogue every assistant turn is scored; of a document, all of it.
+    """
 
     id: str
-    source: str  # dialogue, eli5 or technical
-    group: str  # film, conversation, thread, ...: never split between train and test
+    source: str  # its name in params.yaml
+    group: str  # film, conversation, thread, section, ...: never split between train and test
     turns: tuple[str, ...]
+    system: str | None = None  # what the assistant was told before the first turn: learned, never scored
+    kind: Literal["dialogue", "document"] = "dialogue"
 
     def __post_init__(self) -> None:
-        if len(self.turns) < 2:
+        if self.kind == "document" and (len(self.turns) != 1 or self.system is not None):
+            raise ValueError(f"document {self.id} has {len(self.turns)} turns, needs one, and no system turn")
+        if self.kind == "dialogue" and len(self.turns) < 2:
             raise ValueError(f"dialogue {self.id} has {len(self.turns)} turn(s), needs two or more")
 
 
 @dataclass(frozen=True)
 class Example:
-    """One scored reply: an assistant turn and the turns before it, user first."""
+    """One scored reply: an assistant turn and the turns before it, user first; or a document, nothing before it."""
 
     id: str  # dialogue id and turn number, "conv7/3"
     source: str
     group: str
-    history: tuple[str, ...]  # odd number of turns, the last one the user's
+    history: tuple[str, ...]  # odd number of turns, the last one the user's; empty for a document
     reply: str
+    system: str | None = None  # of the dialogue
 
 
 def n_exchanges(dialogue: Dialogue) -> int:
-    """Turns that answer a turn: one fewer than the turns."""
-    return len(dialogue.turns) - 1
+    """Turns that answer a turn: one fewer than the turns; a document counts as one."""
+    return max(1, len(dialogue.turns) - 1)
 
 
 def join_speaker_turns(messages: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -56,10 +65,18 @@ def join_speaker_turns(messages: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def scored_replies(dialogue: Dialogue) -> list[Example]:
-    """Every assistant turn with its whole history, in order."""
+    """Every assistant turn with its whole history, in order; of a document its text, with none."""
+    first = 0 if dialogue.kind == "document" else 1
     return [
-        Example(f"{dialogue.id}/{i}", dialogue.source, dialogue.group, dialogue.turns[:i], dialogue.turns[i])
-        for i in range(1, len(dialogue.turns), 2)
+        Example(
+            f"{dialogue.id}/{i}",
+            dialogue.source,
+            dialogue.group,
+            dialogue.turns[:i],
+            dialogue.turns[i],
+            dialogue.system,
+        )
+        for i in range(first, len(dialogue.turns), 2)
     ]
 
 
@@ -68,6 +85,10 @@ def write_dialogues(path: Path, dialogues: Sequence[Dialogue]) -> None:
     with write_whole(path) as file:
         for dialogue in dialogues:
             file.write((json.dumps(asdict(dialogue), ensure_ascii=False, sort_keys=True) + "\n").encode())
+
+
+def _dialogue(row: Mapping[str, Any]) -> Dialogue:
+    return Dialogue(row["id"], row["source"], row["group"], tuple(row["turns"]), row["system"], row["kind"])
 
 
 def read_dialogues(path: Path) -> Iterator[Dialogue]:
@@ -79,7 +100,7 @@ def read_dialogues(path: Path) -> Iterator[Dialogue]:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-                yield Dialogue(row["id"], row["source"], row["group"], tuple(row["turns"]))
+                yield _dialogue(row)
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{path}, line {number}: not a dialogue: {error}") from error
 
@@ -90,7 +111,8 @@ def write_table(path: Path, dialogues: Sequence[Dialogue]) -> None:
     from datasets.arrow_writer import ArrowWriter
 
     text = Value("string")
-    features = Features({"id": text, "source": text, "group": text, "turns": List(text)})
+    names = ("id", "source", "group", "system", "kind")
+    features = Features({**dict.fromkeys(names, text), "turns": List(text)})
     with write_whole(path) as file, ArrowWriter(stream=file, features=features) as writer:
         for dialogue in dialogues:
             writer.write(asdict(dialogue))
@@ -102,4 +124,4 @@ def read_table(path: Path) -> Iterator[Dialogue]:
     from datasets import Dataset
 
     for row in Dataset.from_file(str(path)):
-        yield Dialogue(row["id"], row["source"], row["group"], tuple(row["turns"]))
+        yield _dialogue(row)
