@@ -6,13 +6,15 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, cast
 
-from llm.sources.local_files import TABLES, DataFile, Place, Row
+from llm.sources.local_files import TABLES, TEXT_ENDINGS, PlacedRow, Row, ending
 
 MAX_LINE_BYTES = 1 << 26  # a line is held in memory; a longer one is a file without line breaks
 MAX_WHOLE_BYTES = 1 << 29  # of a file that is no stream of lines; its objects take several times as much memory
 PART_ROWS = 1024  # of a table, held in memory
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 Report = Callable[[str], None]  # is told of each damaged line; raises, or lets the reader go on with the next one
@@ -23,11 +25,12 @@ def refuse(line: str) -> None:
     raise ValueError(line)
 
 
-def file_rows(file: DataFile, report: Report = refuse) -> Iterator[tuple[Place, Row]]:
+def file_rows(file: Path, report: Report = refuse) -> Iterator[PlacedRow]:
     """The file's rows in order. Raises ValueError or OSError naming the file when it is damaged as a whole."""
-    if file.ending in TABLES:
+    _check_head(file)
+    if ending(file) in TABLES:
         yield from _table_rows(file)
-    elif file.ending in (".csv", ".tsv"):
+    elif ending(file) in (".csv", ".tsv"):
         yield from _csv_rows(file, report)
     elif _is_json_lines(file):
         yield from _json_lines(file, report)
@@ -35,29 +38,44 @@ def file_rows(file: DataFile, report: Report = refuse) -> Iterator[tuple[Place, 
         yield from _json_rows(file, report)
 
 
-def file_text(file: DataFile, report: Report = refuse) -> str:
+def file_text(file: Path, report: Report = refuse) -> str:
     """The text of a whole file."""
+    _check_head(file)
     _check_size(file, "split it into several files")
     return "".join(text for _, text in _lines(file, report))
 
 
-def _check_size(file: DataFile, advice: str) -> None:
-    size = file.path.stat().st_size
+def is_document(file: Path) -> bool:
+    """Whether a file is read as one text."""
+    return ending(file) in TEXT_ENDINGS
+
+
+def _check_head(file: Path) -> None:
+    with file.open("rb") as opened:
+        head = opened.read(len(LFS_POINTER))
+    if not head:
+        raise ValueError(f"{file.name} is empty: fill it, or take it away")
+    if head == LFS_POINTER:
+        raise ValueError(f"{file.name} is a Git LFS pointer in place of the file; run `git lfs pull` in its folder")
+
+
+def _check_size(file: Path, advice: str) -> None:
+    size = file.stat().st_size
     if size > MAX_WHOLE_BYTES:
         raise ValueError(f"{file.name} has {size:,} bytes and would be held in memory as a whole: {advice}")
 
 
 @contextmanager
-def _opened(file: DataFile) -> Iterator[IO[bytes]]:
+def _opened(file: Path) -> Iterator[IO[bytes]]:
     zipped = file.name.lower().endswith(".gz")
     try:
-        with gzip.open(file.path) if zipped else file.path.open("rb") as opened:
+        with gzip.open(file) if zipped else file.open("rb") as opened:
             yield cast("IO[bytes]", opened)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{file.name} is not a whole gzip file ({error}): fetch or pack it again") from error
 
 
-def _lines(file: DataFile, report: Report) -> Iterator[tuple[int, str]]:
+def _lines(file: Path, report: Report) -> Iterator[tuple[int, str]]:
     """Number and text of each line, with its line break."""
     with _opened(file) as opened:
         head = opened.read(4)
@@ -70,7 +88,7 @@ def _lines(file: DataFile, report: Report) -> Iterator[tuple[int, str]]:
         number = 0
         while line := opened.readline(MAX_LINE_BYTES + 1):
             number += 1
-            place = Place(file.name, number)
+            place = f"{file.name}, line {number}"
             if len(line) > MAX_LINE_BYTES:
                 raise ValueError(f"{place}: longer than {MAX_LINE_BYTES >> 20} MB; is it a file of lines?")
             try:
@@ -80,7 +98,7 @@ def _lines(file: DataFile, report: Report) -> Iterator[tuple[int, str]]:
                 report(f"{place}: {byte} is not UTF-8; if it is Western European text: {_iconv('WINDOWS-1252', file)}")
 
 
-def _decoded_whole(file: DataFile, opened: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
+def _decoded_whole(file: Path, opened: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
     _check_size(file, _iconv(encoding.upper(), file))
     try:
         text = opened.read().decode(encoding)
@@ -89,11 +107,11 @@ def _decoded_whole(file: DataFile, opened: IO[bytes], encoding: str) -> Iterator
     yield from ((number, f"{line}\n") for number, line in enumerate(text.split("\n"), 1))
 
 
-def _iconv(encoding: str, file: DataFile) -> str:
-    return f"iconv -f {encoding} -t UTF-8 '{file.name}' > new{file.ending}"
+def _iconv(encoding: str, file: Path) -> str:
+    return f"iconv -f {encoding} -t UTF-8 '{file.name}' > new{ending(file)}"
 
 
-def _is_json_lines(file: DataFile) -> bool:
+def _is_json_lines(file: Path) -> bool:
     """Whether the first line that is not empty is an object or list of its own, with others after it.
 
     A file that is named .jsonl and does not begin with a list is lines, also where the first one is broken.
@@ -101,7 +119,7 @@ def _is_json_lines(file: DataFile) -> bool:
     with _opened(file) as opened:
         first = next((line for line in iter(lambda: opened.readline(MAX_LINE_BYTES), b"") if line.strip()), b"")
         others = any(line.strip() for line in iter(lambda: opened.readline(MAX_LINE_BYTES), b""))
-    if file.ending != ".json":
+    if ending(file) != ".json":
         return first.removeprefix(b"\xef\xbb\xbf").strip()[:1] != b"[" or (others and _is_json(first))
     return others and _is_json(first)
 
@@ -114,11 +132,11 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _json_lines(file: DataFile, report: Report) -> Iterator[tuple[Place, Row]]:
+def _json_lines(file: Path, report: Report) -> Iterator[PlacedRow]:
     for number, line in _lines(file, report):
         if not line.strip():
             continue
-        place = Place(file.name, number)
+        place = f"{file.name}, line {number}"
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
@@ -133,7 +151,7 @@ def _json_lines(file: DataFile, report: Report) -> Iterator[tuple[Place, Row]]:
             yield place, row
 
 
-def _json_rows(file: DataFile, report: Report) -> Iterator[tuple[Place, Row]]:
+def _json_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
     """Rows of a list, of the one list that an object holds, or an object that is a row itself."""
     _check_size(file, "write it as JSON lines: jq -c '.[]'")
     text = "".join(line for _, line in _lines(file, report))
@@ -142,12 +160,12 @@ def _json_rows(file: DataFile, report: Report) -> Iterator[tuple[Place, Row]]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        line = Place(file.name, error.lineno)
+        line = f"{file.name}, line {error.lineno}"
         raise ValueError(f"{line}: broken JSON at character {error.colno} ({error.msg})") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file.name}: JSON that cannot be read ({error})") from error
     for number, item in enumerate(_items(value), 1):
-        place = Place(file.name, number, "row")
+        place = f"{file.name}, row {number}"
         if (row := _row(item)) is None:
             report(f"{place}: not an object {{...}} but {_short(json.dumps(item))}")
         else:
@@ -172,11 +190,11 @@ def _row(value: object) -> Row | None:
     return value if isinstance(value, dict) else None
 
 
-def _csv_rows(file: DataFile, report: Report) -> Iterator[tuple[Place, Row]]:
+def _csv_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
     """Rows under the names of the first line; a cell may hold line breaks between quotation marks."""
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = (line for _, line in _lines(file, report))
-    reader = csv.reader(lines, delimiter="\t" if file.ending == ".tsv" else ",", strict=True)
+    reader = csv.reader(lines, delimiter="\t" if ending(file) == ".tsv" else ",", strict=True)
     columns: list[str] | None = None
     start = 1
     while True:
@@ -185,8 +203,8 @@ def _csv_rows(file: DataFile, report: Report) -> Iterator[tuple[Place, Row]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise ValueError(f"{Place(file.name, start)}: not a row of {file.ending[1:]} ({error})") from error
-        place, start = Place(file.name, start), reader.line_num + 1
+            raise ValueError(f"{file.name}, line {start}: not a row of {ending(file)[1:]} ({error})") from error
+        place, start = f"{file.name}, line {start}", reader.line_num + 1
         if not any(cells):
             continue
         if columns is None:
@@ -197,31 +215,31 @@ def _csv_rows(file: DataFile, report: Report) -> Iterator[tuple[Place, Row]]:
             yield place, dict(zip(columns, cells, strict=True))
 
 
-def _header(file: DataFile, cells: list[str]) -> list[str]:
+def _header(file: Path, cells: list[str]) -> list[str]:
     if len(set(cells)) < len(cells):
         raise ValueError(f"{file.name}, line 1: a name stands twice in {', '.join(cells)}; it names the columns")
     return cells
 
 
-def _table_rows(file: DataFile) -> Iterator[tuple[Place, Row]]:
+def _table_rows(file: Path) -> Iterator[PlacedRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
     try:
-        with file.path.open("rb") as opened:
-            if file.ending == ".parquet":
+        with file.open("rb") as opened:
+            if ending(file) == ".parquet":
                 parts: Any = pq.ParquetFile(opened).iter_batches(batch_size=PART_ROWS)
             else:
                 parts = _arrow_parts(opened)
             for part in parts:
                 for row in part.to_pylist():
                     number += 1
-                    yield Place(file.name, number, "row"), row
+                    yield f"{file.name}, row {number}", row
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(
-            f"{file.name} is not a whole {file.ending[1:]} file ({reason}): fetch or write it again"
+            f"{file.name} is not a whole {ending(file)[1:]} file ({reason}): fetch or write it again"
         ) from error
 
 
