@@ -67,7 +67,7 @@ def check_data(config: LocalConfig, http: HttpConfig) -> Check:
         seen.add(hashlib.blake2b("\0".join(dialogue.turns).encode(), digest_size=16).digest())
     total = check.n_dialogues + check.n_sections
     if not total:
-        raise ValueError(f"{config.location} holds no dialogue and no document: {_left_out(check)}")
+        raise ValueError(f"{config.location} holds no dialogue and no document ({_left_out(check)})")
     check.duplicates = total - len(seen)
     return check
 

@@ -68,7 +68,10 @@ def read_local(config: LocalConfig, source: str, limit: int, http: HttpConfig) -
     for name, form in found.forms.items():
         logger.info("%s: %s has the form %s", source, name, form.name)
     counts = {name: count for name, count in found.counts.items() if count}
-    logger.info("%s: %s", source, ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
+    told = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items())
+    if not dialogues:
+        raise ValueError(f"{config.location} holds no dialogue and no document ({told})")
+    logger.info("%s: %s", source, told)
     return Corpus(dialogues, location_name(config.location), config.licence, data_sha256(files), counts=counts)
 
 

@@ -15,6 +15,10 @@ MAX_LINE_BYTES = 1 << 26  # a line is held in memory; a longer one is a file wit
 MAX_WHOLE_BYTES = 1 << 29  # of a file that is no stream of lines; its objects take several times as much memory
 PART_ROWS = 1024  # of a table, held in memory
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+OTHERS = {
+    b"PK\x03\x04": ("zip file or an office document", "unpack it, or save it as plain text (.txt) first"),
+    b"%PDF": ("PDF", "save it as plain text (.txt) first"),
+}
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 Report = Callable[[str], None]  # is told of each damaged line; raises, or lets the reader go on with the next one
@@ -53,6 +57,9 @@ def is_document(file: Path) -> bool:
 def _check_head(file: Path) -> None:
     with file.open("rb") as opened:
         head = opened.read(len(LFS_POINTER))
+    for start, (kind, advice) in OTHERS.items():
+        if head.startswith(start):
+            raise ValueError(f"{file.name} is a {kind}, whatever its name says: {advice}")
     if not head:
         raise ValueError(f"{file.name} is empty: fill it, or take it away")
     if head == LFS_POINTER:
@@ -67,7 +74,8 @@ def _check_size(file: Path, advice: str) -> None:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[IO[bytes]]:
-    zipped = file.name.lower().endswith(".gz")
+    with file.open("rb") as opened:
+        zipped = opened.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(file) if zipped else file.open("rb") as opened:
             yield cast("IO[bytes]", opened)
