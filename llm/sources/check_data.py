@@ -1,6 +1,7 @@
 """What the provider `local` would read of a location, without training on it: `python -m llm check-data`."""
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -15,12 +16,6 @@ from llm.sources.local import Found, LocalConfig, local_data, local_dialogues
 from llm.sources.masking import RULES
 
 MIN_TEST = 30  # test dialogues below which a source is called small and gets no interval: clean.min_test_dialogues
-EXAMPLES = {
-    "messages": '{"messages": [{"role": "user", "content": ...}, ...]}',
-    "instruction": '{"instruction": ..., "input": ..., "output": ...}',
-    "pairs": '{"question": ..., "answer": ...}',
-    "text": "documents, read in sections",
-}
 
 
 @dataclass
@@ -76,7 +71,7 @@ def describe_check(check: Check, config: LocalConfig, max_test_share: float) -> 
     """The check as lines for people; up to `max_test_share` of the texts can be tested on."""
     facts = [
         ("files", _files(check)),
-        ("form", ", ".join(_forms(check))),
+        ("form", "\n             ".join(_forms(check))),
         ("rows", f"{check.found.counts['rows']:,}"),
         ("dialogues", _dialogues(check)),
         ("sections", f"{check.n_sections:,} of documents, each learned as a text" if check.n_sections else ""),
@@ -95,11 +90,14 @@ def describe_check(check: Check, config: LocalConfig, max_test_share: float) -> 
 
 
 def next_step(config: LocalConfig) -> str:
-    """What to write into params.yaml so that the location is trained on, and the command that does it."""
+    """The command that turns the run to the location, and what params.yaml then says of it."""
     local = asdict(config) | {"mask": list(config.mask)}
     source = {"providers": ["local"], "fallback": False, "limit": 100_000, "local": local}
     section = yaml.safe_dump({"download": {"mine": source}}, sort_keys=False, allow_unicode=True)
-    return f"  Next: this source into params.yaml, beside the others or in their place, then `dvc repro`.\n\n{section}"
+    if config.form or config.columns:
+        return f"  Next: write this source into params.yaml, then `dvc repro`.\n\n{section}"
+    command = f"python -m stages.own_data {shlex.quote(config.location)}"
+    return f"  Next: `{command}`, then `dvc repro`.\n  Or beside other sources, by hand in params.yaml:\n\n{section}"
 
 
 def _count(check: Check, dialogue: Dialogue) -> None:
@@ -126,12 +124,12 @@ def _files(check: Check) -> str:
 
 
 def _forms(check: Check) -> Iterable[str]:
-    for name, n in Counter(form.name for form in check.found.forms.values()).items():
-        columns = {
-            column for form in check.found.forms.values() if form.name == name for column in form.columns.values()
-        }
-        read = f" from {', '.join(sorted(columns))}" if columns else ""
-        yield f"{name}{read}, as in {EXAMPLES[name]}{f' ({n} files)' if n < len(check.files) else ''}"
+    """Each form, what its columns are for, and in how many of the files it was met."""
+    met = Counter(
+        f"{form.name} ({', '.join(f'{use}: {column}' for use, column in form.columns.items()) or 'a whole file'})"
+        for form in check.found.forms.values()
+    )
+    return (f"{form}, {n:,} of the files" if len(met) > 1 else form for form, n in met.items())
 
 
 def _dialogues(check: Check) -> str:

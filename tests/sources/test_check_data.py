@@ -31,7 +31,7 @@ def chats() -> list[Any]:
 def test_the_report_of_chats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own.jsonl").write_bytes(rows(*chats()))
     report = told(capsys, str(tmp_path / "own.jsonl"))
-    assert report["form"].startswith("messages from messages")
+    assert report["form"] == "messages (messages: messages)"
     assert report["rows"] == "204"
     assert report["dialogues"] == "202 with 202 exchanges, 2 with a system turn"
     assert report["repeated"].startswith("1 word for word")
@@ -46,6 +46,7 @@ def test_it_ends_with_a_source_that_can_be_read(tmp_path: Path, capsys: pytest.C
     file = tmp_path / "faq: one.csv"
     file.write_text("q,a,topic\nWhy?,So.,x\n", encoding="utf-8")
     report = told(capsys, str(file), "--columns", "prompt=q,reply=a,group=topic")
+    assert report["form"] == "pairs (prompt: q, reply: a, group: topic)"
     section = yaml.safe_load(report[""][report[""].index("download:") :])["download"]["mine"]["local"]
     config = LocalConfig(**section | {"mask": tuple(section["mask"])})
     assert read_local(config, "mine", 10, HTTP).dialogues[0].group == "mine/x"
