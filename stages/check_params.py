@@ -18,7 +18,7 @@ from llm.judge.fitting import JudgeConfig
 from llm.models.shape import ModelConfig
 from llm.ranges import check_range
 from llm.runs.compare import CompareConfig
-from llm.sources.collect import DialogueConfig, Eli5Config, TechnicalConfig
+from llm.sources.collect import SourceConfig, check_sources
 from llm.tokens.canaries import CanaryConfig
 from llm.tokens.tokenizer import TokenizerConfig
 from llm.training.launch import LaunchConfig
@@ -33,15 +33,6 @@ POSITIONS = {SMOLLM2: 8192, TINY: tiny.SHAPE["max_position_embeddings"]}  # of b
 
 
 @dataclass(frozen=True)
-class Download:
-    """The section `download`."""
-
-    dialogue: DialogueConfig
-    eli5: Eli5Config
-    technical: TechnicalConfig
-
-
-@dataclass(frozen=True)
 class Params:
     """All of params.yaml, and the rules that tie one section to another."""
 
@@ -50,7 +41,7 @@ class Params:
     device: Literal["auto", "cpu", "cuda", "mps"]
     launch: LaunchConfig
     http: HttpConfig
-    download: Download
+    download: dict[str, SourceConfig]
     clean: CleanConfig
     tokenize: TokenizerConfig
     canaries: CanaryConfig
@@ -65,6 +56,7 @@ class Params:
     def __post_init__(self) -> None:
         check_range("seed", self.seed, 0, MAX_SEED)
         check_range("data_seed", self.data_seed, 0, MAX_SEED)
+        check_sources(self.download)
         if self.evaluate.max_new_tokens >= self.model.context_length:
             raise ValueError(
                 f"evaluate.max_new_tokens {self.evaluate.max_new_tokens} leaves no room for a prompt "

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from tqdm import tqdm
@@ -17,18 +18,27 @@ COLUMNS = ("question", "answer")
 LICENCE = "none stated; text by Reddit users"
 
 
-def read_eli5(location: str, config: str, revision: str, limit: int) -> Corpus:
+@dataclass(frozen=True)
+class Eli5Config:
+    """Which copy of the data set is read."""
+
+    location: str  # data set id, or local path of parquet or JSON lines files
+    config: str
+    revision: str
+
+
+def read_eli5(config: Eli5Config, source: str, limit: int) -> Corpus:
     """The first `limit` usable question-answer pairs; rows that ask the same question are one group."""
-    files = local_files(location)
-    rows = local_rows(files, COLUMNS) if files else hub_rows(location, COLUMNS, revision, config)
+    files = local_files(config.location)
+    rows = local_rows(files, COLUMNS) if files else hub_rows(config.location, COLUMNS, config.revision, config.config)
     row_hash, counts = RowHash(), Counter[str]()
-    usable = islice(_dialogues(row_hash.watch(rows, COLUMNS), counts), limit)
+    usable = islice(_dialogues(row_hash.watch(rows, COLUMNS), source, counts), limit)
     dialogues = list(tqdm(usable, total=limit, unit="question", desc="eli5", mininterval=1.0))
-    name, pinned = (location_name(location), None) if files else (location, revision)
+    name, pinned = (location_name(config.location), None) if files else (config.location, config.revision)
     return Corpus(dialogues, name, LICENCE, row_hash.hexdigest(), pinned, dict(counts))
 
 
-def _dialogues(rows: Iterable[Row], counts: Counter[str]) -> Iterator[Dialogue]:
+def _dialogues(rows: Iterable[Row], source: str, counts: Counter[str]) -> Iterator[Dialogue]:
     for number, row in enumerate(rows):
         counts["rows"] += 1
         # "[removed]" after a question marks a deleted explanation below the title: the question itself is whole.
@@ -41,4 +51,4 @@ def _dialogues(rows: Iterable[Row], counts: Counter[str]) -> Iterator[Dialogue]:
             counts["rows_without_text"] += 1
             continue
         cluster = hashlib.sha256(" ".join(question.lower().split()).encode()).hexdigest()[:16]
-        yield Dialogue(f"eli5-{number}", "eli5", f"eli5-{cluster}", (question, answer))
+        yield Dialogue(f"eli5-{number}", source, f"eli5-{cluster}", (question, answer))

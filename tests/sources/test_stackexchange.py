@@ -3,7 +3,7 @@
 import pytest
 from datasets import Dataset, Features, List, Value
 
-from llm.sources.stackexchange import best_answer, read_stackexchange
+from llm.sources.stackexchange import StackexchangeConfig, best_answer, read_stackexchange
 
 TEXT, INT = Value("string"), Value("int64")
 ANSWER = {"answer_id": INT, "author": TEXT, "author_id": INT, "author_profile": TEXT, "pm_score": INT}
@@ -39,7 +39,7 @@ PLAIN = [answer(1, 3, False, "<p>Because.</p>"), answer(2, 1, False, "<p>So.</p>
 def test_a_thread_becomes_a_dialogue_with_its_own_group(tmp_path):
     code = "<p>How do I use <code>fit</code>?</p><pre><code>m.fit(X,\n      y)\n</code></pre>"
     path = write_rows(tmp_path / "a.parquet", [row(7, "stats.stackexchange.com", PLAIN, code)])
-    corpus = read_stackexchange(path, "main", ["stats"], 10)
+    corpus = read_stackexchange(StackexchangeConfig(path, "main", ("stats",)), "technical", 10)
     (dialogue,) = corpus.dialogues
     assert dialogue.id == dialogue.group == "stackexchange-stats-7"
     assert dialogue.turns == ("How do I use fit?\n\nm.fit(X,\n      y)", "Because.")
@@ -65,16 +65,30 @@ def test_other_sites_and_threads_without_text_are_left_out_and_counted(tmp_path)
         row(3, "ai.stackexchange.com", []),
         row(4, "ai.stackexchange.com", PLAIN),
     ]
-    corpus = read_stackexchange(write_rows(tmp_path / "a.parquet", rows), "main", ["ai", "stats"], 10)
+    corpus = read_stackexchange(
+        StackexchangeConfig(
+            write_rows(tmp_path / "a.parquet", rows),
+            "main",
+            (
+                "ai",
+                "stats",
+            ),
+        ),
+        "technical",
+        10,
+    )
     assert [dialogue.id for dialogue in corpus.dialogues] == ["stackexchange-ai-4"]
     assert corpus.counts == {"rows": 4, "rows_of_other_sites": 1, "rows_without_text": 2}
 
 
 def test_a_site_may_be_named_in_full(tmp_path):
     path = write_rows(tmp_path / "a.parquet", [row(1, "mathoverflow.net", PLAIN)])
-    assert len(read_stackexchange(path, "main", ["mathoverflow.net"], 10).dialogues) == 1
+    assert (
+        len(read_stackexchange(StackexchangeConfig(path, "main", ("mathoverflow.net",)), "technical", 10).dialogues)
+        == 1
+    )
 
 
 def test_no_more_than_the_limit_is_read(tmp_path):
     path = write_rows(tmp_path / "a.parquet", [row(i, "ai.stackexchange.com", PLAIN) for i in range(5)])
-    assert read_stackexchange(path, "main", ["ai"], 2).counts["rows"] == 2
+    assert read_stackexchange(StackexchangeConfig(path, "main", ("ai",)), "technical", 2).counts["rows"] == 2
