@@ -78,5 +78,13 @@ def _hash(location: str, index: HashIndex) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        yield from (path for path in (Path(parent, name) for name in names) if path.is_file())
+    """Files below the folder but the hidden ones, each folder once, whatever links lead in a circle."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = os.stat(parent)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())

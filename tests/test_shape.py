@@ -17,9 +17,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llm.sources.collect import SECTIONS, SourceConfig
-from stages.look import followed
-
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("llm", "stages")
 CHECKED = "data/params_checked"  # written by the stage check_params
@@ -238,6 +235,8 @@ def test_a_stage_depends_on_the_checked_params(name):
 
 
 def test_a_stage_that_reads_local_files_depends_on_what_look_writes_of_them_and_on_nothing_else_of_it():
+    from stages.look import followed
+
     found = {
         name: {path for path in paths(stage, "deps") if path.startswith(FOLLOWED)} for name, stage in STAGES.items()
     }
@@ -342,6 +341,8 @@ def configs():
 
 def test_no_config_has_a_default_beside_params_yaml():
     """None stands for a provider's section that a source does not have, and for nothing else."""
+    from llm.sources.collect import SECTIONS, SourceConfig
+
     found = [(c, f) for _, c in configs() for f in dataclasses.fields(c) if f.default is not f.default_factory]
     assert {(c, f.name, f.default) for c, f in found} == {(SourceConfig, name, None) for name in SECTIONS}
 

@@ -16,6 +16,7 @@ from llm.sources.cornell import CornellConfig, read_cornell
 from llm.sources.curated import CuratedConfig, read_curated
 from llm.sources.docs import DocsConfig, read_docs
 from llm.sources.eli5 import Eli5Config, read_eli5
+from llm.sources.local import LocalConfig, read_local
 from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
 
 MAX_LIMIT = 100_000_000
@@ -26,6 +27,7 @@ SECTIONS = {  # the providers with parameters
     "stackexchange": StackexchangeConfig,
     "docs": DocsConfig,
     "curated": CuratedConfig,
+    "local": LocalConfig,
 }
 PROVIDERS = ("chitchat", *SECTIONS)
 
@@ -46,6 +48,7 @@ class SourceConfig:
     stackexchange: StackexchangeConfig | None = None
     docs: DocsConfig | None = None
     curated: CuratedConfig | None = None
+    local: LocalConfig | None = None
 
     def __post_init__(self) -> None:
         _check_providers(self.providers)
@@ -79,6 +82,8 @@ def providers_of(source: str, config: SourceConfig, http: HttpConfig) -> dict[st
         found["docs"] = lambda: read_docs(docs, source)
     if curated := config.curated:
         found["curated"] = lambda: read_curated(fetch_once(curated.location, None, http), source)
+    if local := config.local:
+        found["local"] = lambda: read_local(local, source, config.limit, http)
     return found
 
 
