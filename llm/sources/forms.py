@@ -9,16 +9,17 @@ text          {"text": ...}                                               docume
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from llm.dialogue import join_speaker_turns
 
 FormName = Literal["messages", "instruction", "pairs", "text"]
 Row = Mapping[str, Any]
+T = TypeVar("T")
 
 FORMS: tuple[FormName, ...] = ("messages", "instruction", "pairs", "text")
 EXAMPLES = "messages, conversations, instruction+output, question+answer, prompt+completion, text"
@@ -123,11 +124,22 @@ def conversations(rows: Iterable[tuple[str, Row]], form: Form, counts: Counter[s
 
     Raises ValueError naming the first unfit row when more than MAX_UNFIT_SHARE of them are.
     """
+    for place, row, (system, turns) in fit_rows(rows, lambda row: dialogue_of(row, form, counts), counts):
+        yield Conversation(place, row, system, turns)
+
+
+def fit_rows(
+    rows: Iterable[tuple[str, Row]], read: Callable[[Row], T], counts: Counter[str]
+) -> Iterator[tuple[str, Row, T]]:
+    """Place, row and what `read` makes of it, of each row for which it does not raise UnfitRow; those are counted.
+
+    Raises ValueError naming the first unfit row when more than MAX_UNFIT_SHARE of them are.
+    """
     unfit, first = 0, ""
     for place, row in rows:
         counts["rows"] += 1
         try:
-            system, turns = dialogue_of(row, form, counts)
+            item = read(row)
         except UnfitRow as error:
             counts[error.rule] += 1
             if error.rule not in WHOLE:
@@ -135,7 +147,7 @@ def conversations(rows: Iterable[tuple[str, Row]], form: Form, counts: Counter[s
                 if counts["rows"] >= MIN_ROWS_JUDGED:
                     _check_share(unfit, counts["rows"], first)
             continue
-        yield Conversation(place, row, system, turns)
+        yield place, row, item
     _check_share(unfit, counts["rows"], first)
 
 
