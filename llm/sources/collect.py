@@ -15,8 +15,10 @@ from llm.sources.chitchat import read_chitchat
 from llm.sources.cornell import read_cornell
 from llm.sources.curated import read_curated
 from llm.sources.docs import read_docs
+from llm.sources.eli5 import Eli5Config as Eli5Copy
 from llm.sources.eli5 import read_eli5
-from llm.sources.stackexchange import read_stackexchange
+from llm.sources.faults import explain
+from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
 
 MAX_LIMIT = 100_000_000
 
@@ -89,7 +91,9 @@ def eli5_providers(config: Eli5Config, curated: Path) -> dict[str, Provider]:
     """Providers of the source `eli5`; `curated` is the project's own file."""
     return {
         "huggingface": lambda: read_eli5(
-            config.huggingface_location, config.huggingface_config, config.huggingface_revision, config.limit
+            Eli5Copy(config.huggingface_location, config.huggingface_config, config.huggingface_revision),
+            "eli5",
+            config.limit,
         ),
         "curated": lambda: read_curated(curated, "eli5"),
     }
@@ -99,7 +103,11 @@ def technical_providers(config: TechnicalConfig, curated: Path) -> dict[str, Pro
     """Providers of the source `technical`; `curated` is the project's own file."""
     return {
         "stackexchange": lambda: read_stackexchange(
-            config.stackexchange_location, config.stackexchange_revision, config.stackexchange_sites, config.limit
+            StackexchangeConfig(
+                config.stackexchange_location, config.stackexchange_revision, config.stackexchange_sites
+            ),
+            "technical",
+            config.limit,
         ),
         "docs": lambda: read_docs(config.docs_sha256),
         "curated": lambda: read_curated(curated, "technical"),
@@ -126,13 +134,14 @@ def collect(
         try:
             corpora = {name: providers[name]() for name in entry.split("+")}
             dialogues = take(interleave([corpus.dialogues for corpus in corpora.values()]), limit)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # whatever a provider's libraries raise, the next one may serve
+            reason = explain(error)
             following = order[position + 1 :]
             if not following or not fallback:
                 advice = f"; or go on with {following[0]} by fallback: true" if following else ""
                 raise ValueError(f"{source}: {entry} failed: {reason}{advice}") from error
             logger.warning("%s: %s failed: %s; going on with %s", source, entry, reason, following[0])
+            logger.debug("where it happened", exc_info=True)
             failed.append({"provider": entry, "reason": reason})
             continue
         return Collected(dialogues, _provenance(source, limit, corpora, dialogues, failed))
