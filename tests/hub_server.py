@@ -10,25 +10,25 @@ import contextlib
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 CHUNK_BYTES = 1 << 20
 API = re.compile(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
 RESOLVE = re.compile(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+MISSING_BYTES = 10_000  # of a file that is shorter than its listing says
 PORTAL = b"<html><body>Please accept our terms to use this network.</body></html>"
 
 # What goes wrong: with every request (private, gated, portal), or with the contents of files but README.md alone.
 Fault = Literal[
     "private", "gated", "portal", "rate limit", "unavailable", "busy files", "slow", "cut", "cut once", "short"
 ]
-FILE_FAULTS = ("busy files", "slow", "cut", "cut once", "short")
+FILE_FAULTS = ("busy files", "slow", "cut", "cut once")
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         found = self._folder(match[1], match[3])
         if found:
             paths = [found / name for name in json.loads(body)["paths"]]
-            self._json([_entry(found, path) for path in paths if path.exists()])
+            self._json([self._entry(found, path) for path in paths if path.exists()])
 
     def _refused(self) -> bool:
         """Whether a fault that hits every request was the answer."""
@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             deep = "recursive=true" in self.path.lower()
             paths = (folder / inside).rglob("*") if deep else (folder / inside).iterdir()
-            self._json([_entry(folder, path) for path in sorted(paths)])
+            self._json([self._entry(folder, path) for path in sorted(paths)])
 
     def _file(self, repo: str, revision: str, name: str) -> None:
         folder = self._folder(repo, revision)
@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         broken = self.hub.broken_files and path.name != "README.md"
         if broken and self.hub.fault == "busy files":
             return self._error(503, "", "Service unavailable")
-        size = path.stat().st_size
+        size = self._size(path)
         first, last, status = 0, size - 1, 200
         if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             first, last, status = int(match[1]), min(int(match[2] or last), last), 206
@@ -175,8 +175,8 @@ class Handler(BaseHTTPRequestHandler):
         end = length // 2 if fault in ("cut", "cut once", "slow") else length
         self._write(chunks, end)
         if fault == "slow":
-            time.sleep(self.hub.slow_s)
-        if fault in ("cut", "cut once", "slow"):
+            Event().wait(self.hub.slow_s)  # not time.sleep, which tests of waiting clients replace
+        if fault or self.hub.fault == "short":
             self.close_connection = True
         if fault == "cut once":
             self.hub.fault = None
@@ -189,6 +189,17 @@ class Handler(BaseHTTPRequestHandler):
                 left -= min(left, len(chunk))
                 if not left:
                     return
+
+    def _entry(self, folder: Path, path: Path) -> dict[str, Any]:
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir():
+            return {"type": "directory", "oid": "0" * 40, "size": 0, "path": name}
+        return {"type": "file", "oid": _etag(path), "size": self._size(path), "path": name}
+
+    def _size(self, path: Path) -> int:
+        """What is said of it."""
+        short = self.hub.fault == "short" and path.name != "README.md"
+        return path.stat().st_size + (MISSING_BYTES if short else 0)
 
     def _commit_header(self, repo: str, revision: str) -> dict[str, str]:
         return {"X-Repo-Commit": self.hub.commit(repo, revision) or ""}
@@ -223,13 +234,6 @@ def _etag(path: Path) -> str:
     return hashlib.sha1(f"{path} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()
 
 
-def _entry(folder: Path, path: Path) -> dict[str, Any]:
-    name = path.relative_to(folder).as_posix()
-    if path.is_dir():
-        return {"type": "directory", "oid": "0" * 40, "size": 0, "path": name}
-    return {"type": "file", "oid": _etag(path), "size": path.stat().st_size, "path": name}
-
-
 @contextlib.contextmanager
 def serve(folder: Path, port: int = 0) -> Iterator[tuple[Hub, str]]:
     """The hub and its address, while the context lasts."""
@@ -254,8 +258,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with serve(arguments.folder, arguments.port) as (_, address), contextlib.suppress(KeyboardInterrupt):
         print(f"serving {arguments.folder}: HF_ENDPOINT={address}", flush=True)
-        while True:
-            time.sleep(3600)
+        Event().wait()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from llm.download import DownloadError
 from llm.failures import describe_error, is_out_of_memory
@@ -46,17 +47,22 @@ def explain(error: Exception) -> str:
     for link in chain:
         if told := _told(link):
             return told
-    return describe_error(_telling(chain))
+    return describe_error(chain[0])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it was raised from, and so on."""
-    seen: set[int] = set()
+    """The error, then what it was raised from, and so on; without those that only say that another one happened."""
     link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    while link is not None:
+        cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if cause is None or not _only_wraps(link):
+            yield link
+        link = cause
+
+
+def _only_wraps(error: BaseException) -> bool:
+    """Whether it is one of those in which `datasets` hides what happened."""
+    return type(error) is ConnectionError or "DatasetBuildError" in {named.__name__ for named in type(error).__mro__}
 
 
 def _told(error: BaseException) -> str | None:
@@ -66,21 +72,24 @@ def _told(error: BaseException) -> str | None:
         return text
     if status := getattr(getattr(error, "response", None), "status_code", None):
         advice = STATUS.get(status, f"try again later, {ELSEWHERE}" if status >= 500 else "check the parameters")
-        return f"the server answered {status}: {advice}"
+        return f"{_server(error)} answered {status}: {advice}"
     if isinstance(error, ImportError) and "socks" in text.lower():
         return f"the proxy in ALL_PROXY is a SOCKS one, which needs a package ({text}): install it, or unset ALL_PROXY"
     if isinstance(error, NotImplementedError) and "compression" in text:
         return f"the zip is packed by a method that Python does not know ({text}): unpack it and pack it again"
     if type(error).__module__ == "zlib":
         return f"compressed data are damaged ({text}): delete the file and fetch it again"
-    if "magic bytes" in text or "Parquet file size is" in text:
-        return "a file is not whole parquet: damaged, or a Git LFS pointer or a web page in its place; fetch it again"
     names = [named.__name__ for named in type(error).__mro__]
-    return next((KNOWN[name] for name in names if name in KNOWN), None)
+    told = next((KNOWN[name] for name in names if name in KNOWN), None)
+    return told and told.replace("the server", _server(error), 1)
 
 
-def _telling(chain: list[BaseException]) -> BaseException:
-    """The error to quote: the first that does not only say that another one happened, as those of `datasets` do."""
-    return next(
-        (link for link in chain if "DatasetBuildError" not in {c.__name__ for c in type(link).__mro__}), chain[0]
-    )
+def _server(error: BaseException) -> str:
+    """Who was asked, by name where the error knows it."""
+    for name in ("response", "request"):
+        try:
+            if host := urlsplit(str(getattr(error, name).url)).hostname:
+                return host
+        except (AttributeError, RuntimeError):  # httpx2 raises the latter where there is no request
+            continue
+    return "the server"

@@ -4,17 +4,24 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm.download import DownloadError, local_path, location_name
-from llm.sources.local_files import ENDINGS, PlacedRow, file_rows, split_files
+from llm.sources.local_files import ENDINGS, PlacedRow, file_rows, parquet_rows, split_files
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 HUB_TIMEOUT_S = 30.0  # for the hub's word on a revision; files have HF_HUB_DOWNLOAD_TIMEOUT
-PREFETCHED_BYTES = 1 << 20  # of a parquet file, in one piece; pyarrow would fetch gigabytes ahead of the rows read
+BLOCK_BYTES = 1 << 22  # of a parquet file, fetched by one request; of two columns, read in turn, none is fetched twice
+KEPT_BLOCKS = 16
+DESCRIPTION = (
+    "README.md",
+    ".huggingface.yaml",
+    "dataset_infos.json",
+    ".gitattributes",
+)  # cached whenever rows are read
 
 logger = logging.getLogger(__name__)
 
@@ -111,16 +118,17 @@ def _find(location: str, revision: str) -> tuple[str, str]:
 
 
 def _cached(location: str, revision: str) -> Path | None:
-    """Folder of the cached copy, perhaps not of all files."""
+    """Folder of the cached copy, perhaps not of all files; None where it holds no more than the description."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(location, repo_type="dataset", revision=revision, local_files_only=True))
+        folder = Path(snapshot_download(location, repo_type="dataset", revision=revision, local_files_only=True))
     except IncompleteSnapshotError as error:
-        return Path(error.snapshot_path)
+        folder = Path(error.snapshot_path)
     except LocalEntryNotFoundError:
         return None
+    return folder if any(path.is_file() and path.name not in DESCRIPTION for path in folder.rglob("*")) else None
 
 
 def _split_rows(
@@ -137,31 +145,60 @@ def _split_rows(
         inside = f"no folder {folder} with rows" if folder else "no files of rows"
         where = "the cached copy of it" if cached else f"revision {commit}"
         raise DownloadError(f"{location}: {where} holds {inside}; correct the parameters, or fetch it again") from error
+    except ValueError as error:  # several parts and none named, or one that is not among them: it lists them
+        if type(error) is not ValueError:
+            raise
+        reason = " ".join(str(error).split())
+        raise DownloadError(f"{location}: the parameter config is {config}: {reason}") from error
+    splits = builder.config.data_files or {}
+    if split not in splits:
+        allowed = ", ".join(map(str, splits))
+        raise DownloadError(f"{location}: the parameter split is {split}, allowed: {allowed}")
     if cached:
-        _check_shards(builder.config.data_files or {}, location)
+        _check_shards(splits, location)
     elif builder.hash != commit:  # `datasets` found some commit of it in its own cache, the hub having broken off
         raise DownloadError(f"the Hugging Face hub broke off while describing {location}; try again")
-    _read_lazily(builder)
-    rows = builder.as_streaming_dataset(split=split)
-    place = f"{location}/{folder}" if folder else location
-    yield from ((f"{place}, row {number}", row) for number, row in enumerate(rows, 1))
+    files = [str(file) for file in splits[split]]
+    if all(file.endswith(".parquet") for file in files):
+        for file in files:
+            yield from _shard_rows(file, location)
+    else:
+        yield from _streamed_rows(builder, split, location)
 
 
-def _check_shards(data_files: dict[str, list[str]], location: str) -> None:
+def _shard_rows(file: str, location: str) -> Iterator[PlacedRow]:
+    """Rows of one parquet file of the hub, or of its cache."""
+    from huggingface_hub import HfFileSystem
+
+    if not file.startswith("hf://"):
+        yield from file_rows(Path(file))
+        return
+    name = f"{location}/{file.partition('@')[2].partition('/')[2]}"
+    cache = {"cache_type": "blockcache", "cache_options": {"maxblocks": KEPT_BLOCKS}}
+    with HfFileSystem().open(file, block_size=BLOCK_BYTES, **cache) as opened:
+        yield from parquet_rows(opened, name)
+
+
+def _streamed_rows(builder: Any, split: str, location: str) -> Iterator[PlacedRow]:
+    """Rows of files of other kinds, by `datasets`."""
+    number = 0
+    try:
+        for number, row in enumerate(builder.as_streaming_dataset(split=split), 1):
+            yield f"{location}, row {number}", row
+    except ValueError as error:  # pyarrow's and JSON's
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DownloadError(
+            f"{location} is damaged after row {number}, or its files are not what their names say: {reason}; "
+            f"give another revision, or the location of a whole copy"
+        ) from error
+
+
+def _check_shards(splits: Mapping[str, Sequence[str]], location: str) -> None:
     """Raise DownloadError unless of files named `...-of-00003...` there are three."""
-    for files in data_files.values():
+    for files in splits.values():
         totals = [int(match[1]) for file in files if (match := re.search(r"-of-0*(\d+)", Path(file).name))]
         if totals and len(totals) < max(totals):
             raise DownloadError(f"of {location} the cache holds {len(totals)} of {max(totals)} files; fetch the others")
-
-
-def _read_lazily(builder: Any) -> None:
-    from pyarrow import CacheOptions
-    from pyarrow.dataset import ParquetFragmentScanOptions
-
-    if hasattr(builder.config, "fragment_scan_options"):
-        cache = CacheOptions(prefetch_limit=0, range_size_limit=PREFETCHED_BYTES)
-        builder.config.fragment_scan_options = ParquetFragmentScanOptions(cache_options=cache)
 
 
 def checked_columns(rows: Iterator[PlacedRow], columns: Sequence[str], name: str) -> Iterator[PlacedRow]:

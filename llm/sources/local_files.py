@@ -3,9 +3,9 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from llm.download import DownloadError
 
@@ -21,7 +21,8 @@ METADATA = (
 TRAIN = {"train", "training"}
 HELD_OUT = {"test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation"}
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-BATCH_ROWS = 1000  # of parquet and Arrow files, in memory at a time
+BATCH_ROWS = 1000  # of parquet files, in memory at a time
+BUFFER_BYTES = 1 << 20  # of each of their columns, or a whole row group would be, however large
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,16 @@ def file_rows(file: Path) -> Iterator[PlacedRow]:
     if head == LFS_POINTER:
         raise ValueError(f"{file.name} is a Git LFS pointer in place of the file; run `git lfs pull` in its folder")
     if file.suffix == ".parquet":
-        yield from _table_rows(file, _parquet_batches)
+        yield from parquet_rows(file, file.name)
     elif file.suffix == ".arrow":
-        yield from _table_rows(file, _arrow_batches)
+        yield from _table_rows(_arrow_batches(file), file.name, "arrow")
     else:
         yield from _json_rows(file)
+
+
+def parquet_rows(source: Path | BinaryIO, name: str) -> Iterator[PlacedRow]:
+    """Rows of a parquet file, placed by this name; no more of it is read than the rows asked for need."""
+    yield from _table_rows(_parquet_batches(source), name, "parquet")
 
 
 def _holds_rows(folder: Path, path: Path, endings: Sequence[str]) -> bool:
@@ -96,25 +102,31 @@ def _words(inside: Path) -> set[str]:
     return set(re.split(r"[^a-z]+", inside.with_suffix("").as_posix().lower())) - {""}
 
 
-def _table_rows(file: Path, batches: Callable[[Path], Iterator[Any]]) -> Iterator[PlacedRow]:
+def _table_rows(batches: Iterator[Any], name: str, form: str) -> Iterator[PlacedRow]:
     import pyarrow
 
     number = 0
     try:
-        for batch in batches(file):
+        for batch in batches:
             for row in batch.to_pylist():
                 number += 1
-                yield f"{file.name}, row {number}", row
+                yield f"{name}, row {number}", row
     except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno):  # of the disk, or the hub
+            raise
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(f"{file.name} is damaged, or no {file.suffix[1:]} file: {reason}; fetch it again") from error
+        raise ValueError(
+            f"{name} is damaged, or no {form} file (a Git LFS pointer, a web page) after row {number}: {reason}; "
+            f"fetch it again, or another revision"
+        ) from error
 
 
-def _parquet_batches(file: Path) -> Iterator[Any]:
+def _parquet_batches(source: Path | BinaryIO) -> Iterator[Any]:
+    """Batches in order, read as they are needed: pyarrow's data sets would read ahead, on a slow reader without end."""
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(file) as table:
-        yield from table.iter_batches(BATCH_ROWS)
+    with ParquetFile(source, buffer_size=BUFFER_BYTES, pre_buffer=False) as table:
+        yield from table.iter_batches(BATCH_ROWS, use_threads=False)
 
 
 def _arrow_batches(file: Path) -> Iterator[Any]:
@@ -139,7 +151,7 @@ def _json_rows(file: Path) -> Iterator[PlacedRow]:
                 start = opened.read(1)
             opened.seek(0)
             if start == "[":
-                items = enumerate(json.load(opened), 1)
+                items = enumerate(_list(opened.read(), file), 1)
                 yield from ((f"{file.name}, row {number}", _object(item, file, number)) for number, item in items)
                 return
             for number, line in enumerate(opened, 1):
@@ -149,6 +161,13 @@ def _json_rows(file: Path) -> Iterator[PlacedRow]:
             raise ValueError(f"{file.name} is not UTF-8 ({error}); save it as UTF-8") from error
         except RecursionError as error:
             raise ValueError(f"{file.name} is nested too deeply to be rows") from error
+
+
+def _list(text: str, file: Path) -> list[object]:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{file.name} is not a whole JSON list ({error})") from error
 
 
 def _json(line: str, file: Path, number: int) -> object:
