@@ -20,6 +20,14 @@ A side is a list of runs with commas between them, each [REVISION:]MODEL. A revi
 `dvc exp show` calls it; without one, or as `workspace`, it is the working tree. With fewer than three
 seeds a side the verdict is about these runs on these items at most, not about configurations."""
 
+CHECK_DATA = """\
+examples:
+  python -m llm check-data chats.jsonl                     one file
+  python -m llm check-data texts/ https://example.org/a.csv    a folder, a file of the web
+  python -m llm check-data faq.csv --columns prompt=q,reply=a,group=topic
+
+It ends with the lines for params.yaml. Nothing is written, and nothing but what a URL names is fetched."""
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -43,7 +51,24 @@ def make_parser() -> argparse.ArgumentParser:
     four.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
     about = "write the table of the last run, metrics/results.md, into README.md"
     commands.add_parser("results", help=about, description=about)
+    about = "what would be read of own texts: form, dialogues, languages, damaged lines, personal data, and what next"
+    six = commands.add_parser("check-data", help=about, description=about, epilog=CHECK_DATA, formatter_class=raw)
+    six.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
+    six.add_argument("--form", metavar="FORM", help="messages, instruction, pairs or text; else it is recognised")
+    six.add_argument("--columns", type=_columns, metavar="USE=NAME,...", help="what columns of other names are for")
     return parser
+
+
+def _columns(text: str) -> dict[str, str]:
+    """What each column is for.
+
+    >>> _columns("prompt=q,reply=a")
+    {'prompt': 'q', 'reply': 'a'}
+    """
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(use and name for use, _, name in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not USE=NAME,..., such as prompt=q,reply=a")
+    return {use.strip(): name.strip() for use, _, name in pairs}
 
 
 def main(words: list[str] | None = None) -> int:

@@ -3,9 +3,12 @@
 import argparse
 import json
 import logging
+import sys
 import tempfile
 from pathlib import Path
 
+from llm.corpus.split import MAX_TEST_SHARE
+from llm.download import HttpConfig
 from llm.evaluation.eval_models import MODEL_NAMES
 from llm.evaluation.figure_files import round_figures
 from llm.evaluation.result_table import put_into_page
@@ -27,8 +30,12 @@ from llm.runs.run_files import (
     stated_figures,
     train_texts,
 )
+from llm.sources.check_data import check_data, describe_check, next_step
+from llm.sources.local import LocalConfig
+from llm.sources.masking import RULES
 
 HERE = Path()
+HTTP = HttpConfig(timeout_s=30, retries=2, backoff_s=1)  # someone waits for the answer: fewer tries than a stage
 logger = logging.getLogger(__name__)
 
 
@@ -126,12 +133,28 @@ def run_results(_: argparse.Namespace) -> int:
     return 0
 
 
+def run_check_data(arguments: argparse.Namespace) -> int:
+    """Print what would be read of each file, folder or URL; 0, or 1 where the provider would refuse one."""
+    refused = 0
+    for location in arguments.files:
+        config = LocalConfig(location, arguments.form, arguments.columns, "not stated", tuple(RULES))
+        check = check_data(config, HTTP)
+        print(describe_check(check, config, MAX_TEST_SHARE), end="\n\n")
+        if check.damaged:
+            refused = 1
+            print(f"{location} is refused: mend its damaged lines ({check.damaged:,}) first", file=sys.stderr)
+        else:
+            print(next_step(config))
+    return refused
+
+
 COMMANDS = {
     "compare": run_compare,
     "rescore": run_rescore,
     "export": run_export,
     "judge-audit": run_audit,
     "results": run_results,
+    "check-data": run_check_data,
 }
 
 

@@ -19,6 +19,7 @@ from llm.dialogue import join_speaker_turns
 
 FormName = Literal["messages", "instruction", "pairs", "text"]
 Row = Mapping[str, Any]
+Note = Callable[[str], None]  # is told of each row that is left out
 T = TypeVar("T")
 
 FORMS: tuple[FormName, ...] = ("messages", "instruction", "pairs", "text")
@@ -119,36 +120,41 @@ def dialogue_of(row: Row, form: Form, counts: Counter[str]) -> tuple[str | None,
     return system, turns
 
 
-def conversations(rows: Iterable[tuple[str, Row]], form: Form, counts: Counter[str]) -> Iterator[Conversation]:
-    """What the rows, each with its place, say; unfit ones are counted under their rule and left out.
+def conversations(
+    rows: Iterable[tuple[str, Row]], form: Form, counts: Counter[str], note: Note | None = None
+) -> Iterator[Conversation]:
+    """What the rows, each with its place, say; unfit ones are counted under their rule, noted and left out.
 
     Raises ValueError naming the first unfit row when more than MAX_UNFIT_SHARE of them are.
     """
-    for place, row, (system, turns) in fit_rows(rows, lambda row: dialogue_of(row, form, counts), counts):
+    for place, row, (system, turns) in fit_rows(rows, lambda row: dialogue_of(row, form, counts), counts, note):
         yield Conversation(place, row, system, turns)
 
 
 def fit_rows(
-    rows: Iterable[tuple[str, Row]], read: Callable[[Row], T], counts: Counter[str]
+    rows: Iterable[tuple[str, Row]], read: Callable[[Row], T], counts: Counter[str], note: Note | None = None
 ) -> Iterator[tuple[str, Row, T]]:
     """Place, row and what `read` makes of it, of each row for which it does not raise UnfitRow; those are counted.
 
     Raises ValueError naming the first unfit row when more than MAX_UNFIT_SHARE of them are.
     """
-    unfit, first = 0, ""
+    n_rows, unfit, first = 0, 0, ""
     for place, row in rows:
+        n_rows += 1
         counts["rows"] += 1
         try:
             item = read(row)
         except UnfitRow as error:
             counts[error.rule] += 1
+            if note:
+                note(f"{place}: {error}")
             if error.rule not in WHOLE:
                 unfit, first = unfit + 1, first or f"{place}: {error}"
-                if counts["rows"] >= MIN_ROWS_JUDGED:
-                    _check_share(unfit, counts["rows"], first)
+                if n_rows >= MIN_ROWS_JUDGED:
+                    _check_share(unfit, n_rows, first)
             continue
         yield place, row, item
-    _check_share(unfit, counts["rows"], first)
+    _check_share(unfit, n_rows, first)
 
 
 def plain_text(value: object) -> str | None:

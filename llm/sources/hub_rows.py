@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.download import DownloadError, local_path, location_name
-from llm.sources.local_files import ENDINGS, PlacedRow, file_rows, parquet_rows, split_files
+from llm.sources.local_files import ENDINGS, PlacedRow, ending, find_files, training_files
+from llm.sources.local_rows import file_rows, parquet_rows
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 HUB_TIMEOUT_S = 30.0  # for the hub's word on a revision; files have HF_HUB_DOWNLOAD_TIMEOUT
@@ -43,9 +44,15 @@ def local_files(location: str, split: str = "train") -> list[Path]:
     path = local_path(location)
     if path is None:
         raise DownloadError(f"{location}: give a data set id (owner/name) or a local path, not a URL")
-    if not path.exists() and HUB_ID.fullmatch(location) and not location.endswith(ENDINGS):
+    if not path.exists() and HUB_ID.fullmatch(location) and ending(path) not in ENDINGS:
         return []
-    return split_files(path, split)
+    if split == "train" or path.is_file():
+        return training_files(path)
+    named = re.compile(rf"(?<![a-z]){re.escape(split)}(?![a-z])")
+    files = [file for file in find_files(path) if named.search(file.relative_to(path).with_suffix("").as_posix())]
+    if not files:
+        raise DownloadError(f"{location}: no file of it is named after the split {split}; correct the parameter split")
+    return files
 
 
 def local_rows(location: str, files: Iterable[Path]) -> Rows:

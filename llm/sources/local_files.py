@@ -1,184 +1,132 @@
-"""Rows of data sets on this machine: which files of a folder hold them, and each row with its place."""
+"""Which files of a folder hold rows or texts: metadata, hidden files and other splits are passed over."""
 
-import json
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from llm.download import DownloadError
 
 Row = Mapping[str, Any]
 PlacedRow = tuple[str, Row]  # "own.jsonl, line 12" and the row
 
-ENDINGS = (".parquet", ".jsonl", ".json", ".arrow")
-# Written beside a data set by `datasets`, `huggingface_hub` and the tools around them; none holds rows.
+TABLES = (".parquet", ".arrow")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", *TABLES)
+TEXT_ENDINGS = (".txt", ".md")
+# Written beside a data set by `datasets`, `huggingface_hub` and the tools around them, or of `Dataset.map`.
 METADATA = (
-    *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "datapackage.json"),
-    *("config.json", "metadata.json", "croissant.json", "readme.json", "package.json", "package-lock.json"),
+    *("dataset_info*.json", "dataset_dict.json", "state.json", "datapackage.json", "config.json", "metadata.json"),
+    *("croissant.json", "package.json", "package-lock.json", "cache-*.arrow", "tmp*.arrow"),
+    *("readme*", "licen[cs]e*", "__macosx"),
 )
 TRAIN = {"train", "training"}
 HELD_OUT = {"test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation"}
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-BATCH_ROWS = 1000  # of parquet files, in memory at a time
-BUFFER_BYTES = 1 << 20  # of each of their columns, or a whole row group would be, however large
+INSTEAD = {  # what people have, and what to do with it
+    **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".pdf", ".epub"), "save it as plain text (.txt) first"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "unpack it first"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as .csv first"),
+    **dict.fromkeys((".html", ".htm", ".xml"), "save its text as .txt, or its rows as .jsonl first"),
+}
 
 logger = logging.getLogger(__name__)
 
 
-def find_files(location: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
-    """The file itself, or a folder's files of these endings in order, hidden files and metadata passed over.
+def ending(file: Path) -> str:
+    """The file's ending in lower case, without .gz.
 
-    Raises DownloadError when there is none.
+    >>> ending(Path("own[1].JSONL.gz"))
+    '.jsonl'
+    """
+    return Path(file.name.lower().removesuffix(".gz")).suffix
+
+
+def find_files(location: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
+    """The file itself, or a folder's files of these endings by name, hidden files and metadata passed over.
+
+    Raises DownloadError when there is none, saying what there is.
     """
     if location.is_file():
+        _check_ending(location, endings)
         return [location]
-    if not location.exists():
-        raise DownloadError(f"there is no file or folder {location}; correct the path")
-    found = [path for path in sorted(location.rglob("*")) if path.is_file() and _holds_rows(location, path, endings)]
+    if not location.is_dir():
+        raise DownloadError(f"{location}: {_missing(location)}")
+    files = list(_walk(location))
+    found = [file for file in files if ending(file) in endings]
+    others = [file for file in files if file not in set(found)]
     if not found:
-        raise DownloadError(f"{location} holds no file of rows ({', '.join(endings)}); correct the path")
+        there = f"only {', '.join(file.name for file in others[:5])}" if others else "nothing else either"
+        advice = f": {INSTEAD[ending(others[0])]}" if others and ending(others[0]) in INSTEAD else ""
+        raise DownloadError(f"{location} holds no file ending in {', '.join(endings)}, {there}{advice}")
+    if others:
+        logger.info("%s: passed over %d other file(s), such as %s", location, len(others), others[0].name)
     return found
 
 
-def split_files(location: Path, split: str = "train", endings: Sequence[str] = ENDINGS) -> list[Path]:
-    """As `find_files`, but of a folder's files only those of the split; what is passed over is logged.
+def training_files(location: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
+    """As `find_files`, but of a folder's files without those that are named as another split; they are logged.
 
-    Those are the files named after it or in a folder that is; for `train`, where none is, those named after no split.
-    Raises DownloadError when there are none.
+    Beside `train.jsonl`, or a folder `train`, only what is named train is read. Raises DownloadError when all files are
+    test or validation files.
     """
     files = find_files(location, endings)
     if location.is_file():
         return files
-    words = {path: _words(path.relative_to(location)) for path in files}
-    chosen = [path for path in files if words[path] & (TRAIN if split == "train" else {split})]
-    if not chosen and split == "train":
-        chosen = [path for path in files if not words[path] & HELD_OUT]
-    others = [path.relative_to(location).as_posix() for path in files if path not in chosen]
+    splits = [_split(file.relative_to(location)) for file in files]
+    wanted = "train" if "train" in splits else None
+    chosen = [file for file, split in zip(files, splits, strict=True) if split == wanted]
+    others = [file.relative_to(location).as_posix() for file in files if file not in set(chosen)]
     shown = f"{', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
     if not chosen:
-        raise DownloadError(f"{location} holds no file of the split {split}, only {shown}: give the file itself")
+        raise DownloadError(f"{location} holds no training rows, only {shown}: give the file itself to train on it")
     if others:
-        logger.warning("%s: %d file(s) not read, being not of the split %s: %s", location, len(others), split, shown)
+        logger.warning("%s: %d file(s) not read, being no training split: %s", location, len(others), shown)
     return chosen
 
 
-def file_rows(file: Path) -> Iterator[PlacedRow]:
-    """Rows of a parquet, Arrow, JSON or JSON lines file with their places, a few in memory at a time.
+def _missing(path: Path) -> str:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "there is no such file or folder; correct the path"
+    except OSError as error:
+        return f"it cannot be opened ({error.strerror}); correct the path"
+    return "it is neither a file nor a folder; correct the path"
 
-    Raises ValueError naming the file, and the line where there are lines, when it is damaged or something else.
+
+def _check_ending(file: Path, endings: Sequence[str]) -> None:
+    if ending(file) not in endings:
+        advice = INSTEAD.get(ending(file), "rename it if it is one of them, else convert it")
+        raise DownloadError(f"{file.name} has none of the endings that are read ({', '.join(endings)}): {advice}")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below the folder by name, each folder once, whatever links lead in a circle."""
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        here = os.stat(root)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders[:] = sorted(name for name in folders if not _is_metadata(name))
+        paths = (Path(root, name) for name in sorted(names) if not _is_metadata(name))
+        yield from (path for path in paths if path.is_file())
+
+
+def _is_metadata(name: str) -> bool:
+    return name.startswith(".") or any(fnmatch(name.lower(), pattern) for pattern in METADATA)
+
+
+def _split(inside: Path) -> str | None:
+    """The split that a path names by a word of its own: train, test (validation too), or none.
+
+    >>> _split(Path("data/train-00000-of-00001.parquet")), _split(Path("dev/a.jsonl")), _split(Path("contest.jsonl"))
+    ('train', 'test', None)
     """
-    with file.open("rb") as opened:
-        head = opened.read(len(LFS_POINTER))
-    if head == LFS_POINTER:
-        raise ValueError(f"{file.name} is a Git LFS pointer in place of the file; run `git lfs pull` in its folder")
-    if file.suffix == ".parquet":
-        yield from parquet_rows(file, file.name)
-    elif file.suffix == ".arrow":
-        yield from _table_rows(_arrow_batches(file), file.name, "arrow")
-    else:
-        yield from _json_rows(file)
-
-
-def parquet_rows(source: Path | BinaryIO, name: str) -> Iterator[PlacedRow]:
-    """Rows of a parquet file, placed by this name; no more of it is read than the rows asked for need."""
-    yield from _table_rows(_parquet_batches(source), name, "parquet")
-
-
-def _holds_rows(folder: Path, path: Path, endings: Sequence[str]) -> bool:
-    inside = path.relative_to(folder)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in inside.parts)
-    cached = path.suffix == ".arrow" and path.name.startswith(("cache-", "tmp"))  # of `Dataset.map`, not of the data
-    return not hidden and not cached and path.suffix in endings and path.name.lower() not in METADATA
-
-
-def _words(inside: Path) -> set[str]:
-    """The words of which a path is made.
-
-    >>> sorted(_words(Path("data/train-00000-of-00001.parquet")))
-    ['data', 'of', 'train']
-    """
-    return set(re.split(r"[^a-z]+", inside.with_suffix("").as_posix().lower())) - {""}
-
-
-def _table_rows(batches: Iterator[Any], name: str, form: str) -> Iterator[PlacedRow]:
-    import pyarrow
-
-    number = 0
-    try:
-        for batch in batches:
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{name}, row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and (type(error) is not OSError or error.errno):  # of the disk, or the hub
-            raise
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(
-            f"{name} is damaged, or no {form} file (a Git LFS pointer, a web page) after row {number}: {reason}; "
-            f"fetch it again, or another revision"
-        ) from error
-
-
-def _parquet_batches(source: Path | BinaryIO) -> Iterator[Any]:
-    """Batches in order, read as they are needed: pyarrow's data sets would read ahead, on a slow reader without end."""
-    from pyarrow.parquet import ParquetFile
-
-    with ParquetFile(source, buffer_size=BUFFER_BYTES, pre_buffer=False) as table:
-        yield from table.iter_batches(BATCH_ROWS, use_threads=False)
-
-
-def _arrow_batches(file: Path) -> Iterator[Any]:
-    """Batches of an Arrow stream, as `Dataset.save_to_disk` writes, or of an Arrow file."""
-    import pyarrow
-
-    with pyarrow.memory_map(str(file)) as mapped:
-        if mapped.read(6) == b"ARROW1":
-            reader = pyarrow.ipc.open_file(mapped)
-            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-            return
-        mapped.seek(0)
-        yield from pyarrow.ipc.open_stream(mapped)
-
-
-def _json_rows(file: Path) -> Iterator[PlacedRow]:
-    """Rows of a JSON list, or of lines of JSON objects; empty lines are passed over."""
-    with file.open(encoding="utf-8-sig") as opened:  # -sig: what Windows' editors put before the text
-        try:
-            start = opened.read(1)
-            while start.isspace():
-                start = opened.read(1)
-            opened.seek(0)
-            if start == "[":
-                items = enumerate(_list(opened.read(), file), 1)
-                yield from ((f"{file.name}, row {number}", _object(item, file, number)) for number, item in items)
-                return
-            for number, line in enumerate(opened, 1):
-                if line.strip():
-                    yield f"{file.name}, line {number}", _object(_json(line, file, number), file, number)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file.name} is not UTF-8 ({error}); save it as UTF-8") from error
-        except RecursionError as error:
-            raise ValueError(f"{file.name} is nested too deeply to be rows") from error
-
-
-def _list(text: str, file: Path) -> list[object]:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{file.name} is not a whole JSON list ({error})") from error
-
-
-def _json(line: str, file: Path, number: int) -> object:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        hint = "one object a line, or one list of objects"
-        raise ValueError(f"{file.name}, line {number} is not JSON ({error}); expected: {hint}") from error
-
-
-def _object(item: object, file: Path, number: int) -> Row:
-    if not isinstance(item, dict):
-        raise ValueError(f"{file.name}, row {number} is {json.dumps(item)[:40]}, not an object with named columns")
-    return item
+    words = set(re.split(r"[^a-z]+", inside.with_suffix("").as_posix().lower()))
+    if words & TRAIN:
+        return "train"
+    return "test" if words & HELD_OUT else None

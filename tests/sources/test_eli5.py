@@ -107,7 +107,7 @@ def test_a_column_missing_in_a_later_row_is_seen(tmp_path):
 
 
 def test_an_empty_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"e\.jsonl has no rows"):
+    with pytest.raises(ValueError, match=r"e\.jsonl is empty: fill it"):
         read(write_rows(tmp_path / "e.jsonl", []))
 
 
@@ -152,7 +152,7 @@ def test_a_reported_arrow_folder_is_read(real_data):
 def test_reported_test_rows_are_not_read_beside_training_rows(real_data, caplog):
     folder = real_data / "reports" / "13-metadata-beside" / "split_files"
     assert read(str(folder)).dialogues == read(str(folder / "train.jsonl")).dialogues
-    assert "1 file(s) not read, being not of the split train: test.jsonl" in caplog.text
+    assert "1 file(s) not read, being no training split: test.jsonl" in caplog.text
 
 
 def test_a_reported_folder_of_one_slash_is_the_local_one(real_data, monkeypatch):

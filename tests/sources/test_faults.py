@@ -31,7 +31,7 @@ TOLD = {
     "connection cut": "the connection broke off: check network and proxy",
     "file shorter than listed": "the connection broke off: check network and proxy",
     "sign-in page of a network": "the answer is not what a hub says, perhaps a network's sign-in page",
-    "Git LFS pointer": "train-00000-of-00001.parquet is damaged, or no parquet file (a Git LFS pointer, a web page)",
+    "Git LFS pointer": "not a whole parquet file, damaged or another thing (a Git LFS pointer, a web page)",
     "no shard": "holds no files of rows",
     "renamed column": "row 1 has no column answer, only question, response",
     "damaged JSON line": "sentence-transformers/eli5 is damaged after row 0",

@@ -8,7 +8,7 @@ from huggingface_hub import constants, snapshot_download
 
 from llm.download import DownloadError
 from llm.sources.eli5 import Eli5Config, read_eli5
-from llm.sources.hub_rows import hub_rows
+from llm.sources.hub_rows import hub_rows, local_files
 from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
 from tests.sources.hub_sets import (
     ELI5,
@@ -156,3 +156,18 @@ def without_network(monkeypatch, offline):
         monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
     for module, name in ((constants, "ENDPOINT"), (config, "HF_ENDPOINT")):
         monkeypatch.setattr(module, name, "http://127.0.0.1:9")
+
+
+def test_an_existing_folder_comes_before_a_data_set_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert local_files("data/mine") == []
+    write_rows(tmp_path / "data" / "mine" / "own.parquet", ROWS)
+    assert [file.as_posix() for file in local_files("data/mine")] == ["data/mine/own.parquet"]
+
+
+def test_of_a_local_folder_the_split_named_is_read(tmp_path):
+    for name in ("train.parquet", "test-0.parquet", "contest.parquet"):
+        write_rows(tmp_path / name, ROWS)
+    assert local_files(str(tmp_path), "test") == [tmp_path / "test-0.parquet"]
+    with pytest.raises(DownloadError, match="no file of it is named after the split dev"):
+        local_files(str(tmp_path), "dev")

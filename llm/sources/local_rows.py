@@ -1,0 +1,281 @@
+"""Rows of one local file: JSON lines, JSON, csv, tsv, parquet, Arrow; or its text. Whatever is damaged is named."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from llm.sources.local_files import TABLES, TEXT_ENDINGS, PlacedRow, Row, ending
+
+MAX_LINE_BYTES = 1 << 26  # a line is held in memory; a longer one is a file without line breaks
+MAX_WHOLE_BYTES = 1 << 29  # of a file that is no stream of lines; its objects take several times as much memory
+PART_ROWS = 1024  # of a table, held in memory
+BUFFER_BYTES = 1 << 20  # of each column of a table; without it a whole row group is held, however large
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+Report = Callable[[str], None]  # is told of each damaged line; raises, or lets the reader go on with the next one
+
+
+def refuse(line: str) -> None:
+    """Raise ValueError: the report of a reader that takes no damaged line."""
+    raise ValueError(line)
+
+
+def file_rows(file: Path, report: Report = refuse) -> Iterator[PlacedRow]:
+    """The file's rows in order. Raises ValueError or OSError naming the file when it is damaged as a whole."""
+    _check_head(file)
+    if ending(file) in TABLES:
+        yield from _table_rows(file)
+    elif ending(file) in (".csv", ".tsv"):
+        yield from _csv_rows(file, report)
+    elif _is_json_lines(file):
+        yield from _json_lines(file, report)
+    else:
+        yield from _json_rows(file, report)
+
+
+def file_text(file: Path, report: Report = refuse) -> str:
+    """The text of a whole file."""
+    _check_head(file)
+    _check_size(file, "split it into several files")
+    return "".join(text for _, text in _lines(file, report))
+
+
+def is_document(file: Path) -> bool:
+    """Whether a file is read as one text."""
+    return ending(file) in TEXT_ENDINGS
+
+
+def _check_head(file: Path) -> None:
+    with file.open("rb") as opened:
+        head = opened.read(len(LFS_POINTER))
+    if not head:
+        raise ValueError(f"{file.name} is empty: fill it, or take it away")
+    if head == LFS_POINTER:
+        raise ValueError(f"{file.name} is a Git LFS pointer in place of the file; run `git lfs pull` in its folder")
+
+
+def _check_size(file: Path, advice: str) -> None:
+    size = file.stat().st_size
+    if size > MAX_WHOLE_BYTES:
+        raise ValueError(f"{file.name} has {size:,} bytes and would be held in memory as a whole: {advice}")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    zipped = file.name.lower().endswith(".gz")
+    try:
+        with gzip.open(file) if zipped else file.open("rb") as opened:
+            yield cast("IO[bytes]", opened)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{file.name} is not a whole gzip file ({error}): fetch or pack it again") from error
+
+
+def _lines(file: Path, report: Report) -> Iterator[tuple[int, str]]:
+    """Number and text of each line, with its line break."""
+    with _opened(file) as opened:
+        head = opened.read(4)
+        opened.seek(0)
+        if encoding := BYTE_ORDER_MARKS.get(head[:2]):
+            yield from _decoded_whole(file, opened, encoding)
+            return
+        if len(head) > 1 and 0 in head[:2]:
+            raise ValueError(f"{file.name} is not UTF-8, it looks like UTF-16: {_iconv('UTF-16LE', file)}")
+        number = 0
+        while line := opened.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            place = f"{file.name}, line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise ValueError(f"{place}: longer than {MAX_LINE_BYTES >> 20} MB; is it a file of lines?")
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"byte {line[error.start]:#04x} at position {error.start + 1}"
+                report(f"{place}: {byte} is not UTF-8; if it is Western European text: {_iconv('WINDOWS-1252', file)}")
+
+
+def _decoded_whole(file: Path, opened: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
+    _check_size(file, _iconv(encoding.upper(), file))
+    try:
+        text = opened.read().decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file.name} begins as {encoding.upper()} but is damaged: {error.reason}") from error
+    yield from ((number, f"{line}\n") for number, line in enumerate(text.split("\n"), 1))
+
+
+def _iconv(encoding: str, file: Path) -> str:
+    return f"iconv -f {encoding} -t UTF-8 '{file.name}' > new{ending(file)}"
+
+
+def _is_json_lines(file: Path) -> bool:
+    """Whether the first line that is not empty is an object or list of its own, with others after it.
+
+    A file that is named .jsonl and does not begin with a list is lines, also where the first one is broken.
+    """
+    with _opened(file) as opened:
+        first = next((line for line in iter(lambda: opened.readline(MAX_LINE_BYTES), b"") if line.strip()), b"")
+        others = any(line.strip() for line in iter(lambda: opened.readline(MAX_LINE_BYTES), b""))
+    if ending(file) != ".json":
+        return first.removeprefix(b"\xef\xbb\xbf").strip()[:1] != b"[" or (others and _is_json(first))
+    return others and _is_json(first)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _json_lines(file: Path, report: Report) -> Iterator[PlacedRow]:
+    for number, line in _lines(file, report):
+        if not line.strip():
+            continue
+        place = f"{file.name}, line {number}"
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            report(f"{place}: broken JSON at character {error.pos + 1} ({error.msg}): {_short(line)}")
+            continue
+        except (ValueError, RecursionError) as error:
+            report(f"{place}: JSON that cannot be read ({error}): {_short(line)}")
+            continue
+        if (row := _row(value)) is None:
+            report(f"{place}: not an object {{...}} but {_short(line)}")
+        else:
+            yield place, row
+
+
+def _json_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
+    """Rows of a list, of the one list that an object holds, or an object that is a row itself."""
+    _check_size(file, "write it as JSON lines: jq -c '.[]'")
+    text = "".join(line for _, line in _lines(file, report))
+    if not text.strip():
+        return
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"{file.name}, line {error.lineno}"
+        raise ValueError(f"{line}: broken JSON at character {error.colno} ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file.name}: JSON that cannot be read ({error})") from error
+    for number, item in enumerate(_items(value), 1):
+        place = f"{file.name}, row {number}"
+        if (row := _row(item)) is None:
+            report(f"{place}: not an object {{...}} but {_short(json.dumps(item))}")
+        else:
+            yield place, row
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        spoken = value and all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in value)
+        return [value] if spoken else value
+    lists = [held for held in value.values() if isinstance(held, list)] if isinstance(value, dict) else []
+    is_table = len(lists) == 1 and all(
+        isinstance(item, dict) and not {"role", "from"} & item.keys() for item in lists[0]
+    )
+    return lists[0] if is_table else [value]
+
+
+def _row(value: object) -> Row | None:
+    """A row: an object, or the messages that a bare list is."""
+    if isinstance(value, list):
+        return {"messages": value}
+    return value if isinstance(value, dict) else None
+
+
+def _csv_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
+    """Rows under the names of the first line; a cell may hold line breaks between quotation marks."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    lines = (line for _, line in _lines(file, report))
+    reader = csv.reader(lines, delimiter="\t" if ending(file) == ".tsv" else ",", strict=True)
+    columns: list[str] | None = None
+    start = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(f"{file.name}, line {start}: not a row of {ending(file)[1:]} ({error})") from error
+        place, start = f"{file.name}, line {start}", reader.line_num + 1
+        if not any(cells):
+            continue
+        if columns is None:
+            columns = _header(file, cells)
+        elif len(cells) != len(columns):
+            report(f"{place}: {len(cells)} cells, but the first line names {len(columns)}: quote texts with commas")
+        else:
+            yield place, dict(zip(columns, cells, strict=True))
+
+
+def _header(file: Path, cells: list[str]) -> list[str]:
+    if len(set(cells)) < len(cells):
+        raise ValueError(f"{file.name}, line 1: a name stands twice in {', '.join(cells)}; it names the columns")
+    return cells
+
+
+def parquet_rows(opened: IO[bytes], name: str) -> Iterator[PlacedRow]:
+    """Rows of an open parquet file, placed by this name; no more of it is read than the rows asked for need.
+
+    pyarrow's own scanner reads ahead, before a slow reader to the end. Raises ValueError when the file is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    def parts() -> Iterator[Any]:
+        with pq.ParquetFile(opened, buffer_size=BUFFER_BYTES, pre_buffer=False) as table:
+            yield from table.iter_batches(PART_ROWS, use_threads=False)
+
+    yield from _rows_of_parts(parts(), name, "parquet")
+
+
+def _table_rows(file: Path) -> Iterator[PlacedRow]:
+    with file.open("rb") as opened:
+        if ending(file) == ".parquet":
+            yield from parquet_rows(opened, file.name)
+        else:
+            yield from _rows_of_parts(_arrow_parts(opened), file.name, "Arrow")
+
+
+def _rows_of_parts(parts: Iterator[Any], name: str, form: str) -> Iterator[PlacedRow]:
+    import pyarrow as pa
+
+    number = 0
+    try:
+        for part in parts:
+            for row in part.to_pylist():
+                number += 1
+                yield f"{name}, row {number}", row
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno):  # of the disk, or the network
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"{name} is not a whole {form} file, damaged or another thing (a Git LFS pointer, a web page), after row "
+            f"{number} ({reason}): fetch or write it again"
+        ) from error
+
+
+def _arrow_parts(opened: IO[bytes]) -> Iterator[Any]:
+    """Parts of an Arrow file, or of a stream, as `datasets` writes it."""
+    import pyarrow as pa
+
+    is_file = opened.read(6) == b"ARROW1"
+    opened.seek(0)
+    if is_file:
+        reader = pa.ipc.open_file(opened)
+        yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+    else:
+        yield from pa.ipc.open_stream(opened)
+
+
+def _short(line: str) -> str:
+    line = line.strip()
+    return repr(line if len(line) <= 60 else f"{line[:60]}...")
