@@ -170,6 +170,7 @@ INFRASTRUCTURE = {  # computes nothing
         "dvc",
         "dvc-data",
         "filelock",
+        "httpx2",
         "huggingface-hub",
         "psutil",
         "pydantic",

@@ -16,6 +16,8 @@ from llm.sources.cornell import CornellConfig, read_cornell
 from llm.sources.curated import CuratedConfig, read_curated
 from llm.sources.docs import DocsConfig, read_docs
 from llm.sources.eli5 import Eli5Config, read_eli5
+from llm.sources.faults import explain
+from llm.sources.hub import HubConfig, read_hub
 from llm.sources.local import LocalConfig, read_local
 from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
 
@@ -28,6 +30,7 @@ SECTIONS = {  # the providers with parameters
     "docs": DocsConfig,
     "curated": CuratedConfig,
     "local": LocalConfig,
+    "hub": HubConfig,
 }
 PROVIDERS = ("chitchat", *SECTIONS)
 
@@ -49,6 +52,7 @@ class SourceConfig:
     docs: DocsConfig | None = None
     curated: CuratedConfig | None = None
     local: LocalConfig | None = None
+    hub: HubConfig | None = None
 
     def __post_init__(self) -> None:
         _check_providers(self.providers)
@@ -84,6 +88,8 @@ def providers_of(source: str, config: SourceConfig, http: HttpConfig) -> dict[st
         found["curated"] = lambda: read_curated(fetch_once(curated.location, None, http), source)
     if local := config.local:
         found["local"] = lambda: read_local(local, source, config.limit, http)
+    if hub := config.hub:
+        found["hub"] = lambda: read_hub(hub, source, config.limit)
     return found
 
 
@@ -107,13 +113,14 @@ def collect(
         try:
             corpora = {name: providers[name]() for name in entry.split("+")}
             dialogues = take(interleave([corpus.dialogues for corpus in corpora.values()]), limit)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # whatever a provider's libraries raise, the next one may serve
+            reason = explain(error)
             following = order[position + 1 :]
             if not following or not fallback:
                 advice = f"; or go on with {following[0]} by fallback: true" if following else ""
                 raise ValueError(f"{source}: {entry} failed: {reason}{advice}") from error
             logger.warning("%s: %s failed: %s; going on with %s", source, entry, reason, following[0])
+            logger.debug("where it happened", exc_info=True)
             failed.append({"provider": entry, "reason": reason})
             continue
         return Collected(dialogues, _provenance(source, limit, corpora, dialogues, failed))
