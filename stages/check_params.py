@@ -6,7 +6,7 @@ one nothing else starts, and no artifact is lost.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llm.corpus.clean import CleanConfig
 from llm.download import HttpConfig
@@ -18,27 +18,24 @@ from llm.judge.fitting import JudgeConfig
 from llm.models.shape import ModelConfig
 from llm.ranges import check_range
 from llm.runs.compare import CompareConfig
-from llm.sources.collect import DialogueConfig, Eli5Config, TechnicalConfig
+from llm.sources.collect import SourceConfig, check_sources
 from llm.tokens.canaries import CanaryConfig
 from llm.tokens.tokenizer import TokenizerConfig
 from llm.training.launch import LaunchConfig
 from llm.training.lora import FinetuneConfig
 from llm.training.schedule import TrainConfig
 from stages.logs import run_stage
-from stages.params import load
+from stages.params import load, read_params
 
 CHECKED = Path("data/params_checked")
 MAX_SEED = 2**63 - 1  # torch.Generator takes no more
+FLAT_KEYS = (
+    "cornell_",
+    "huggingface_",
+    "stackexchange_",
+    "docs_",
+)  # of params.yaml before sources were free
 POSITIONS = {SMOLLM2: 8192, TINY: tiny.SHAPE["max_position_embeddings"]}  # of base models known before a download
-
-
-@dataclass(frozen=True)
-class Download:
-    """The section `download`."""
-
-    dialogue: DialogueConfig
-    eli5: Eli5Config
-    technical: TechnicalConfig
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Params:
     device: Literal["auto", "cpu", "cuda", "mps"]
     launch: LaunchConfig
     http: HttpConfig
-    download: Download
+    download: dict[str, SourceConfig]
     clean: CleanConfig
     tokenize: TokenizerConfig
     canaries: CanaryConfig
@@ -65,6 +62,7 @@ class Params:
     def __post_init__(self) -> None:
         check_range("seed", self.seed, 0, MAX_SEED)
         check_range("data_seed", self.data_seed, 0, MAX_SEED)
+        check_sources(self.download)
         if self.evaluate.max_new_tokens >= self.model.context_length:
             raise ValueError(
                 f"evaluate.max_new_tokens {self.evaluate.max_new_tokens} leaves no room for a prompt "
@@ -96,8 +94,22 @@ class Params:
             raise ValueError("muon works on whole matrices: set finetune.train.optimizer or launch.shard to another")
 
 
+def check_layout(params: dict[str, Any]) -> None:
+    """Raise ValueError for the layout in which providers had no sections of their own, in one line for all its keys."""
+    sources = params.get("download")
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        for key in source if isinstance(source, dict) else ():
+            if str(key).startswith(FLAT_KEYS):
+                provider, _, field = str(key).replace("huggingface", "eli5").partition("_")
+                raise ValueError(
+                    f"download.{name}.{key} is written download.{name}.{provider}.{field} now, and its like alike: "
+                    "correct it in params.yaml, or let `python -m stages.preset laptop` write the file anew"
+                )
+
+
 def main() -> None:
     """Check params.yaml and write the marker that every other stage depends on."""
+    check_layout(read_params())
     load("", Params)
     write_bytes(CHECKED, b"params.yaml is valid\n")
 

@@ -20,7 +20,7 @@ from stages.params import load
 
 RAW, CURATED, OUT = Path("data/raw"), Path("data/curated"), Path("data/clean")
 TRUTHFULQA = OUT / "TruthfulQA.csv"
-SOURCES = ("dialogue", "eli5", "technical")
+PROVENANCE = ".provenance.json"
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def main() -> None:
     config, seed = load("clean", CleanConfig), load("data_seed", int)
     truthfulqa = find_truthfulqa(config)
     held_out = read_held_out(truthfulqa)
-    raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in SOURCES}
+    sources = sorted(path.name.removesuffix(PROVENANCE) for path in RAW.glob(f"*{PROVENANCE}"))
+    raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in sources}
     cleaned = clean(raw, [text for texts in held_out.values() for text in texts], config, seed)
     for split, dialogues in cleaned.splits.items():
         write_table(OUT / f"{split}.arrow", dialogues)
@@ -55,9 +56,7 @@ def main() -> None:
         write_bytes(TRUTHFULQA, truthfulqa.read_bytes())
     else:
         TRUTHFULQA.unlink(missing_ok=True)
-    provenance = {
-        source: json.loads((RAW / f"{source}.provenance.json").read_text(encoding="utf-8")) for source in SOURCES
-    }
+    provenance = {source: json.loads((RAW / f"{source}{PROVENANCE}").read_text(encoding="utf-8")) for source in sources}
     texts = {name: len(texts) for name, texts in held_out.items()}
     write_json(OUT / "report.json", {**cleaned.report, "held_out_texts": texts, "provenance": provenance})
 

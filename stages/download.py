@@ -7,46 +7,20 @@ from pathlib import Path
 from llm.dialogue import write_dialogues
 from llm.download import HttpConfig
 from llm.files import file_sha256, write_json
-from llm.sources.collect import (
-    Collected,
-    DialogueConfig,
-    Eli5Config,
-    TechnicalConfig,
-    collect,
-    dialogue_providers,
-    eli5_providers,
-    technical_providers,
-)
+from llm.sources.collect import Collected, SourceConfig, collect, providers_of
 from stages.logs import run_stage
-from stages.params import load
+from stages.params import load, read_params
 
-RAW, CURATED = Path("data/raw"), Path("data/curated")
+RAW = Path("data/raw")
 
 logger = logging.getLogger(__name__)
 
 
-def collect_dialogue() -> Collected:
-    """What the configured providers have for the source `dialogue`."""
-    config = load("download.dialogue", DialogueConfig)
-    providers = dialogue_providers(config, load("http", HttpConfig))
-    return collect("dialogue", providers, config.providers, config.fallback, config.limit)
-
-
-def collect_eli5() -> Collected:
-    """What the configured providers have for the source `eli5`."""
-    config = load("download.eli5", Eli5Config)
-    providers = eli5_providers(config, CURATED / "eli5.jsonl")
-    return collect("eli5", providers, config.providers, config.fallback, config.limit)
-
-
-def collect_technical() -> Collected:
-    """What the configured providers have for the source `technical`."""
-    config = load("download.technical", TechnicalConfig)
-    providers = technical_providers(config, CURATED / "technical.jsonl")
-    return collect("technical", providers, config.providers, config.fallback, config.limit)
-
-
-SOURCES = {"dialogue": collect_dialogue, "eli5": collect_eli5, "technical": collect_technical}
+def collect_source(source: str) -> Collected:
+    """What the configured providers have for the source."""
+    config = load(f"download.{source}", SourceConfig)
+    providers = providers_of(source, config, load("http", HttpConfig))
+    return collect(source, providers, config.providers, config.fallback, config.limit)
 
 
 def write(source: str, collected: Collected) -> None:
@@ -59,10 +33,10 @@ def write(source: str, collected: Collected) -> None:
 
 def main() -> None:
     """Collect the source named on the command line and write it."""
-    source = sys.argv[1] if len(sys.argv) == 2 else ""
-    if source not in SOURCES:
-        raise ValueError(f"which source? `python -m stages.download SOURCE`, SOURCE one of {', '.join(SOURCES)}")
-    collected = SOURCES[source]()
+    source, known = sys.argv[1] if len(sys.argv) == 2 else "", read_params()["download"]
+    if source not in known:
+        raise ValueError(f"which source? `python -m stages.download SOURCE`, SOURCE one of {', '.join(known)}")
+    collected = collect_source(source)
     write(source, collected)
     for entry in collected.provenance["served"]:
         logger.info("%s: %d exchanges from %s", source, entry["exchanges"], entry["location"])

@@ -36,6 +36,7 @@ SMALL_MODELS = Timed(22, work=1900 * 2.56e6)  # weighed texts x weights of the s
 CLEAN, TOKENIZE = Timed(6, work=2.7e6), Timed(3, work=2.7e6)  # tokens
 FIXED_S = {  # imports and files; they hardly depend on the machine
     "check_params": 3,
+    "look": 1,
     "download": 2,
     "download_base": 9,
     "clean": 3,
@@ -51,12 +52,14 @@ FIXED_S = {  # imports and files; they hardly depend on the machine
 PROVIDERS = {  # exchanges that each has, and tokens of an exchange
     "cornell": (221_000, 30),
     "chitchat": (96_000, 25),
-    "huggingface": (325_000, 250),
+    "eli5": (325_000, 250),
     "stackexchange": (1_000_000, 400),
     "docs": (500, 160),
     "curated": (780, 160),
+    "local": (100_000, 40),  # a guess, as of any data set of the hub
+    "hub": (1_000_000, 40),
 }
-OVER_THE_NETWORK = {"cornell", "huggingface", "stackexchange"}
+OVER_THE_NETWORK = {"cornell", "eli5", "stackexchange", "hub"}
 BASES = {"smollm2-135m": 134.5e6, "tiny": 0.1e6, "mistralai/Mistral-7B-v0.3": 7.25e9}  # weights
 BASE_INFO = Path("models/base/tandem.json")
 QUIZ_ANSWERS, TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 1000, 817, 7  # the last a question's

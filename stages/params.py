@@ -4,7 +4,7 @@ import copy
 import difflib
 import json
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -80,6 +80,8 @@ def describe(hint: Any) -> str:
     """What a type allows, in words."""
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(describe(option) for option in get_args(hint))
+    if get_origin(hint) in (dict, Mapping):
+        return f"a section whose entries are each {describe(get_args(hint)[1])}"
     if get_origin(hint) is Literal:
         return ", ".join(str(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
@@ -103,13 +105,20 @@ def _dotted(section: str, key: str) -> str:
     return f"{section}.{key}" if section else key
 
 
+def _section_of(hint: Any) -> Any:
+    """The type that is not None, of an optional section."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return next(option for option in options if option is not NoneType)
+
+
 def _problem(name: str, hint: Any, error: ErrorDetails) -> str:
     """What is wrong below the section `name` of the hinted type, and what is allowed there."""
     known: list[str] = []
     for key in error["loc"][1:]:
-        known = [_dotted(name, field.name) for field in fields(hint)] if is_dataclass(hint) else []
-        hint = get_type_hints(hint).get(str(key)) if known else get_args(hint)[0]
-        name = _dotted(name, str(key)) if known else f"{name}[{key}]"
+        section = _section_of(hint)
+        known = [_dotted(name, field.name) for field in fields(section)] if is_dataclass(section) else []
+        hint = get_type_hints(section).get(str(key)) if known else get_args(section)[-1 if isinstance(key, str) else 0]
+        name = _dotted(name, str(key)) if isinstance(key, str) else f"{name}[{key}]"
     kind, value = error["type"], error["input"]
     if kind == UNKNOWN:
         return f"{name} (now {show(value)}) is not a parameter, {nearest(name, known)}"

@@ -3,28 +3,57 @@
 It is for the reader only: whatever fails here is said in one line, and nothing depends on it.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from stages import look
 from stages.estimate import COMPUTING, REFERENCE_GFLOPS, Params, stage_seconds
 from stages.params import read_params
 from stages.speed import measure_speed
 
+LOOK = "look"  # always runs, in a moment: no news
 CONSTANT = "check_params"  # writes the same bytes whenever it runs: what depends on it does not run for that
 STATES = {"train_scratch": "scratch", "finetune_mistral": "mistral"}  # names of their saved states
 
 
 def changes(stage: Any, restored: dict[str, Any]) -> bool:
     """Whether DVC will find the stage changed; the hashes of its inputs become those that they will have then."""
+    from dvc_data.hashfile.meta import Meta
+
     changed = stage.changed_stage() or any(out.status() for out in stage.outs)
     for dep in stage.deps:
-        if dep.def_path in restored:
-            changed |= dep.hash_info != restored[dep.def_path]
-            dep.hash_info = restored[dep.def_path]
+        if known := known_hash(dep.def_path, restored):
+            changed |= dep.hash_info != known
+            dep.hash_info, dep.meta = known, Meta()  # that of the lock holds the old hash too
         elif dep.status():
             changed = True
             dep.save()
     return changed
+
+
+def known_hash(path: str, restored: dict[str, Any]) -> Any:
+    """The hash that an input will have: of one of these outputs, or of a folder of them; None where it is neither."""
+    from dvc_data.hashfile.tree import Tree
+
+    inside = {name.removeprefix(f"{path}/"): hash for name, hash in restored.items() if name.startswith(f"{path}/")}
+    if path in restored or not inside:
+        return restored.get(path)
+    tree = Tree()  # type: ignore[no-untyped-call]
+    for name, hash in inside.items():
+        tree.add(tuple(name.split("/")), None, hash)
+    tree.digest()
+    return tree.hash_info
+
+
+def looked() -> dict[str, Any]:
+    """The hashes of what stage look is going to write."""
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    return {
+        path.as_posix(): HashInfo("md5", hashlib.md5(content, usedforsecurity=False).hexdigest())
+        for path, content in look.entries().items()
+    }
 
 
 def kept_outputs(repo: Any, stage: Any) -> dict[str, Any] | None:
@@ -35,7 +64,12 @@ def kept_outputs(repo: Any, stage: Any) -> dict[str, Any] | None:
     if entry is None:
         return None
     kept = repo.stage_cache._create_stage(entry, wdir=stage.wdir)
-    return {out.def_path: out.hash_info for out in kept.outs} if kept.outs_cached() else None
+    return outputs(kept) if kept.outs_cached() else None
+
+
+def outputs(stage: Any) -> dict[str, Any]:
+    """The hashes of a stage's outputs by path, as DVC has them in its lock."""
+    return {out.def_path: out.hash_info for out in stage.outs}
 
 
 def stages_to_run() -> list[str]:
@@ -53,14 +87,17 @@ def stages_to_run() -> list[str]:
     with Repo() as repo:
         graph = get_active_graph(repo.index.graph)
         for stage in plan_repro(graph):
+            if stage.addressing == LOOK:
+                restored |= looked()
+                continue
             try:
                 new_inputs = any(before in unknown for before in graph.successors(stage))
-                kept = None if new_inputs else kept_outputs(repo, stage) if changes(stage, restored) else {}
+                kept = None if new_inputs else kept_outputs(repo, stage) if changes(stage, restored) else outputs(stage)
             except (DvcException, OSError):  # an input is not there
                 kept = None
             if kept is None:
                 names.append(stage.addressing)
-                kept = {out.def_path: out.hash_info for out in stage.outs} if stage.addressing == CONSTANT else {}
+                kept = outputs(stage) if stage.addressing == CONSTANT else {}
                 if not all(kept.values()) or not kept:
                     unknown.add(stage)
             restored |= kept

@@ -20,6 +20,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("llm", "stages")
 CHECKED = "data/params_checked"  # written by the stage check_params
+FOLLOWED = "data/followed"  # written by the stage look
 
 
 def parse(path):
@@ -86,14 +87,16 @@ def code_deps(module):
 
 
 def stages_of_dag():
-    """Every stage of dvc.yaml by name, `foreach` stages once for each item."""
+    """Every stage of dvc.yaml by name, the `foreach` stage once for each source of params.yaml."""
+    sources = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["download"]
     stages = {}
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
         if "foreach" not in stage:
             stages[name] = stage
             continue
-        for item in stage["foreach"]:
-            stages[f"{name}@{item}"] = yaml.safe_load(yaml.safe_dump(stage["do"]).replace("${item}", item))
+        assert stage["foreach"] == "${download}"
+        for key in sources:
+            stages[f"{name}@{key}"] = yaml.safe_load(yaml.safe_dump(stage["do"]).replace("${key}", key))
     return stages
 
 
@@ -167,6 +170,7 @@ INFRASTRUCTURE = {  # computes nothing
         "dvc",
         "dvc-data",
         "filelock",
+        "httpx2",
         "huggingface-hub",
         "psutil",
         "pydantic",
@@ -231,11 +235,23 @@ def test_a_stage_depends_on_the_checked_params(name):
     assert (CHECKED in paths(STAGES[name], "deps")) == (name != "check_params")
 
 
+def test_a_stage_that_reads_local_files_depends_on_what_look_writes_of_them_and_on_nothing_else_of_it():
+    from stages.look import followed
+
+    found = {
+        name: {path for path in paths(stage, "deps") if path.startswith(FOLLOWED)} for name, stage in STAGES.items()
+    }
+    names = followed(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    expected = {name.replace(".", "@"): {f"{FOLLOWED}/{name}"} for name in names}
+    assert {name: entries for name, entries in found.items() if entries} == expected
+
+
 @each_stage
 def test_a_stage_depends_on_the_versions_of_the_packages_that_compute_in_it(name):
     if name != "check_params":  # its output is constant
         listed = [param for param in STAGES[name].get("params", []) if not isinstance(param, str)]
-        assert listed == [{"versions.yaml": versions_of(module_of(STAGES[name]))}]
+        versions = versions_of(module_of(STAGES[name]))
+        assert listed == ([{"versions.yaml": versions}] if versions else [])
 
 
 def test_the_versions_are_those_of_the_lock():
@@ -268,10 +284,12 @@ def test_the_paths_of_a_stage_are_the_constants_of_its_module(name):
     stage, module = STAGES[name], module_of(STAGES[name])
     files = paths(stage, "deps", "outs", "metrics", "plots") - {CHECKED if name != "check_params" else ""}
     files = {path for path in files if path.split("/")[0] not in PACKAGES}
+    files -= {path for path in files if path.startswith(f"{FOLLOWED}/")}  # no stage reads what look writes for DVC
     calls = [node for node in ast.walk(parse(source_of(module))) if isinstance(node, ast.Call)]
     literals = [c.args[0] for c in calls if ast.unparse(c.func) == "Path" and isinstance(c.args[0], ast.Constant)]
     constants = {literal.value for literal in literals}
     named = {path for path in constants if path != "logs" and not any(path.startswith(f"{c}/") for c in constants)}
+    named -= {"data/raw"} if name == "look" else set()  # it only takes away there what is no output any more
     assert {path for path in files if not any(related(path, constant) for constant in named)} == set()
     assert {constant for constant in named if not any(related(path, constant) for path in files)} == set()
 
@@ -323,13 +341,11 @@ def configs():
 
 
 def test_no_config_has_a_default_beside_params_yaml():
-    found = [
-        f"{c.__name__}.{f.name}"
-        for _, c in configs()
-        for f in dataclasses.fields(c)
-        if f.default is not f.default_factory
-    ]
-    assert found == []
+    """None stands for a provider's section that a source does not have, and for nothing else."""
+    from llm.sources.collect import SECTIONS, SourceConfig
+
+    found = [(c, f) for _, c in configs() for f in dataclasses.fields(c) if f.default is not f.default_factory]
+    assert {(c, f.name, f.default) for c, f in found} == {(SourceConfig, name, None) for name in SECTIONS}
 
 
 def test_every_field_of_a_config_is_read_somewhere():

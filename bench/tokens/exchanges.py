@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -27,10 +26,9 @@ def cornell_zip() -> Path | None:
 
 def cornell_exchanges(path: Path, n: int) -> Iterator[tuple[str, str]]:
     """The first `n` turns with the turn before each."""
-    from llm.sources.cornell import read_cornell
+    from llm.sources.cornell import CornellConfig, read_cornell
 
-    with TemporaryDirectory() as folder:
-        dialogues = read_cornell(str(path), None, Path(folder), HttpConfig(30.0, 0, 1.0)).dialogues
+    dialogues = read_cornell(CornellConfig(str(path), None), "dialogue", HttpConfig(30.0, 0, 1.0)).dialogues
     pairs = ((before, turn) for d in dialogues for before, turn in zip(d.turns, d.turns[1:], strict=False))
     for _, pair in zip(range(n), pairs, strict=False):
         yield pair

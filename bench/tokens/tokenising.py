@@ -24,7 +24,7 @@ OURS, PEER = "ours", "datasets.map"
 def read_all() -> list[Dialogue]:
     """The conversations that come with a package and with this repository."""
     curated = [read_curated(CURATED / f"{source}.jsonl", source).dialogues for source in ("eli5", "technical")]
-    return [*curated[0], *curated[1], *read_chitchat().dialogues]
+    return [*curated[0], *curated[1], *read_chitchat("dialogue").dialogues]
 
 
 def size(dialogue: Dialogue) -> int:

@@ -12,18 +12,18 @@ from llm.sources import Corpus
 PACKAGE = "chitchat-dataset"
 
 
-def read_chitchat() -> Corpus:
+def read_chitchat(source: str) -> Corpus:
     """All conversations of two or more turns; each is its own group."""
     spec = importlib.util.find_spec("chitchat_dataset")
     if spec is None or spec.origin is None:
         raise FileNotFoundError(f"the package {PACKAGE} is not installed; run `pip install {PACKAGE}==0.9.0`")
     path = Path(spec.origin).with_name("dataset.json")
-    dialogues, counts = parse_conversations(path)
+    dialogues, counts = parse_conversations(path, source)
     location = f"package {PACKAGE} {importlib.metadata.version(PACKAGE)}"
     return Corpus(dialogues, location, "MIT", file_sha256(path), counts=counts)
 
 
-def parse_conversations(path: Path) -> tuple[list[Dialogue], dict[str, int]]:
+def parse_conversations(path: Path, source: str) -> tuple[list[Dialogue], dict[str, int]]:
     """Dialogues of the package's JSON, and what was counted on the way.
 
     {conversation id: {"messages": [[{"text": ..., "sender": ...}, ...], ...]}}. A turn with nothing in it (12 of them,
@@ -41,7 +41,7 @@ def parse_conversations(path: Path) -> tuple[list[Dialogue], dict[str, int]]:
         if len(turns) < 2:
             counts["conversations_of_one_turn"] += 1
             continue
-        dialogues.append(Dialogue(f"chitchat-{key}", "dialogue", f"chitchat-{key}", turns))
+        dialogues.append(Dialogue(f"chitchat-{key}", source, f"chitchat-{key}", turns))
     return dialogues, counts
 
 

@@ -1,24 +1,38 @@
-"""The three sources and their providers: which one is asked, in what order, and what is kept of it."""
+"""Sources and their providers: which one is asked, in what order, and what is kept of it."""
 
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from llm.dialogue import Dialogue, n_exchanges
 from llm.download import HttpConfig
+from llm.fetched import fetch_once
 from llm.ranges import check_range
 from llm.sources import Corpus
 from llm.sources.chitchat import read_chitchat
-from llm.sources.cornell import read_cornell
-from llm.sources.curated import read_curated
-from llm.sources.docs import read_docs
-from llm.sources.eli5 import read_eli5
-from llm.sources.stackexchange import read_stackexchange
+from llm.sources.cornell import CornellConfig, read_cornell
+from llm.sources.curated import CuratedConfig, read_curated
+from llm.sources.docs import DocsConfig, read_docs
+from llm.sources.eli5 import Eli5Config, read_eli5
+from llm.sources.faults import explain
+from llm.sources.hub import HubConfig, read_hub
+from llm.sources.local import LocalConfig, read_local
+from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
 
 MAX_LIMIT = 100_000_000
+SOURCE_NAME = re.compile(r"[a-z0-9_]{1,40}")
+SECTIONS = {  # the providers with parameters
+    "cornell": CornellConfig,
+    "eli5": Eli5Config,
+    "stackexchange": StackexchangeConfig,
+    "docs": DocsConfig,
+    "curated": CuratedConfig,
+    "local": LocalConfig,
+    "hub": HubConfig,
+}
+PROVIDERS = ("chitchat", *SECTIONS)
 
 Provider = Callable[[], Corpus]
 
@@ -26,84 +40,57 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class DialogueConfig:
-    """Conversations of people."""
+class SourceConfig:
+    """A source: who may serve it, and a section for each of these that has parameters."""
 
     providers: tuple[str, ...]  # tried in order; a+b serves both together
     fallback: bool  # go on with the next one when one fails
     limit: int  # exchanges at most
-    cornell_location: str  # URL or local path of the zip
-    cornell_sha256: str | None  # of the zip; None: not checked
+    cornell: CornellConfig | None = None  # None: not in params.yaml; this and all below
+    eli5: Eli5Config | None = None
+    stackexchange: StackexchangeConfig | None = None
+    docs: DocsConfig | None = None
+    curated: CuratedConfig | None = None
+    local: LocalConfig | None = None
+    hub: HubConfig | None = None
 
     def __post_init__(self) -> None:
-        _check_providers(self.providers, ("cornell", "chitchat"))
+        _check_providers(self.providers)
         check_range("limit", self.limit, 1, MAX_LIMIT)
-        _check_sha256("cornell_sha256", self.cornell_sha256)
+        for name in _named(self.providers):
+            if name in SECTIONS and getattr(self, name) is None:
+                keys = ", ".join(field.name for field in fields(SECTIONS[name]))
+                raise ValueError(f"{name} is missing: who names the provider gives its section, with the keys {keys}")
 
 
-@dataclass(frozen=True)
-class Eli5Config:
-    """Everyday questions with an explanation."""
-
-    providers: tuple[str, ...]
-    fallback: bool
-    limit: int
-    huggingface_location: str  # data set id, or local path of parquet or JSON lines files
-    huggingface_config: str
-    huggingface_revision: str
-
-    def __post_init__(self) -> None:
-        _check_providers(self.providers, ("huggingface", "curated"))
-        check_range("limit", self.limit, 1, MAX_LIMIT)
+def check_sources(sources: Mapping[str, SourceConfig]) -> None:
+    """Raise ValueError unless there is a source and all names can be those of stages and files."""
+    if not sources:
+        raise ValueError("download is empty, allowed: one source or more")
+    if unfit := [name for name in sources if not SOURCE_NAME.fullmatch(name)]:
+        raise ValueError(
+            f"download has the source {unfit[0]!r}, allowed: names of 1 to 40 lower-case letters, digits and _"
+        )
 
 
-@dataclass(frozen=True)
-class TechnicalConfig:
-    """Questions and answers about machine learning."""
-
-    providers: tuple[str, ...]
-    fallback: bool
-    limit: int
-    stackexchange_location: str  # data set id, or local path of parquet or JSON lines files
-    stackexchange_revision: str
-    stackexchange_sites: tuple[str, ...]
-    docs_sha256: str | None  # of the corpus; None: not checked
-
-    def __post_init__(self) -> None:
-        _check_providers(self.providers, ("stackexchange", "docs", "curated"))
-        check_range("limit", self.limit, 1, MAX_LIMIT)
-        if not self.stackexchange_sites:
-            raise ValueError("stackexchange_sites is empty, allowed: names of Stack Exchange sites, such as stats")
-        _check_sha256("docs_sha256", self.docs_sha256)
-
-
-def dialogue_providers(config: DialogueConfig, http: HttpConfig) -> dict[str, Provider]:
-    """Providers of the source `dialogue`."""
-    return {
-        "cornell": lambda: read_cornell(config.cornell_location, config.cornell_sha256, http),
-        "chitchat": read_chitchat,
-    }
-
-
-def eli5_providers(config: Eli5Config, curated: Path) -> dict[str, Provider]:
-    """Providers of the source `eli5`; `curated` is the project's own file."""
-    return {
-        "huggingface": lambda: read_eli5(
-            config.huggingface_location, config.huggingface_config, config.huggingface_revision, config.limit
-        ),
-        "curated": lambda: read_curated(curated, "eli5"),
-    }
-
-
-def technical_providers(config: TechnicalConfig, curated: Path) -> dict[str, Provider]:
-    """Providers of the source `technical`; `curated` is the project's own file."""
-    return {
-        "stackexchange": lambda: read_stackexchange(
-            config.stackexchange_location, config.stackexchange_revision, config.stackexchange_sites, config.limit
-        ),
-        "docs": lambda: read_docs(config.docs_sha256),
-        "curated": lambda: read_curated(curated, "technical"),
-    }
+def providers_of(source: str, config: SourceConfig, http: HttpConfig) -> dict[str, Provider]:
+    """The providers that can serve a source: those without parameters, and those whose section is given."""
+    found: dict[str, Provider] = {"chitchat": lambda: read_chitchat(source)}
+    if cornell := config.cornell:
+        found["cornell"] = lambda: read_cornell(cornell, source, http)
+    if eli5 := config.eli5:
+        found["eli5"] = lambda: read_eli5(eli5, source, config.limit)
+    if stackexchange := config.stackexchange:
+        found["stackexchange"] = lambda: read_stackexchange(stackexchange, source, config.limit)
+    if docs := config.docs:
+        found["docs"] = lambda: read_docs(docs, source)
+    if curated := config.curated:
+        found["curated"] = lambda: read_curated(fetch_once(curated.location, None, http), source)
+    if local := config.local:
+        found["local"] = lambda: read_local(local, source, config.limit, http)
+    if hub := config.hub:
+        found["hub"] = lambda: read_hub(hub, source, config.limit)
+    return found
 
 
 @dataclass(frozen=True)
@@ -126,13 +113,14 @@ def collect(
         try:
             corpora = {name: providers[name]() for name in entry.split("+")}
             dialogues = take(interleave([corpus.dialogues for corpus in corpora.values()]), limit)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # whatever a provider's libraries raise, the next one may serve
+            reason = explain(error)
             following = order[position + 1 :]
             if not following or not fallback:
                 advice = f"; or go on with {following[0]} by fallback: true" if following else ""
                 raise ValueError(f"{source}: {entry} failed: {reason}{advice}") from error
             logger.warning("%s: %s failed: %s; going on with %s", source, entry, reason, following[0])
+            logger.debug("where it happened", exc_info=True)
             failed.append({"provider": entry, "reason": reason})
             continue
         return Collected(dialogues, _provenance(source, limit, corpora, dialogues, failed))
@@ -195,15 +183,14 @@ def _provenance(
     }
 
 
-def _check_providers(providers: Sequence[str], known: Sequence[str]) -> None:
-    names = [name for entry in providers for name in entry.split("+")]
-    unknown = [name for name in names if name not in known]
+def _named(providers: Sequence[str]) -> list[str]:
+    return [name for entry in providers for name in entry.split("+")]
+
+
+def _check_providers(providers: Sequence[str]) -> None:
+    names = _named(providers)
+    unknown = [name for name in names if name not in PROVIDERS]
     if not names or unknown or len(set(names)) < len(names):
         raise ValueError(
-            f"providers is {list(providers)}, allowed: {', '.join(known)}, each once; a+b serves both together"
+            f"providers is {list(providers)}, allowed: {', '.join(PROVIDERS)}, each once; a+b serves both together"
         )
-
-
-def _check_sha256(name: str, value: str | None) -> None:
-    if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise ValueError(f"{name} is {value}, allowed: 64 hexadecimal digits in lower case, or null")

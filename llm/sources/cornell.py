@@ -4,11 +4,13 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from llm.dialogue import Dialogue, join_speaker_turns
 from llm.download import HttpConfig, location_name, read_zip
 from llm.fetched import fetch_once
 from llm.files import file_sha256
+from llm.ranges import check_sha256
 from llm.sources import Corpus
 from llm.sources.plaintext import script_text
 
@@ -18,14 +20,25 @@ LICENCE = "none stated; research use (Danescu-Niculescu-Mizil & Lee 2011)"
 _SEPARATOR = re.compile(r" \+\+\+\$\+\+\+ ?")  # an empty text may have lost the last space
 
 
-def read_cornell(location: str, sha256: str | None, http: HttpConfig) -> Corpus:
+@dataclass(frozen=True)
+class CornellConfig:
+    """Where the corpus is."""
+
+    location: str  # URL or local path of the zip
+    sha256: str | None  # of the zip; None: not checked
+
+    def __post_init__(self) -> None:
+        check_sha256("sha256", self.sha256)
+
+
+def read_cornell(config: CornellConfig, source: str, http: HttpConfig) -> Corpus:
     """Whole conversations of the corpus' zip; a film is a group."""
-    path = fetch_once(location, sha256, http)
+    path = fetch_once(config.location, config.sha256, http)
     members = read_zip(path, (LINES, CONVERSATIONS))
     counts: Counter[str] = Counter()
     lines = parse_lines(members[LINES], counts)
-    dialogues = list(_conversations(members[CONVERSATIONS], lines, counts))
-    return Corpus(dialogues, location_name(location), LICENCE, file_sha256(path), counts=dict(counts))
+    dialogues = list(_conversations(members[CONVERSATIONS], source, lines, counts))
+    return Corpus(dialogues, location_name(config.location), LICENCE, file_sha256(path), counts=dict(counts))
 
 
 def parse_lines(content: bytes, counts: Counter[str]) -> dict[str, tuple[str, str]]:
@@ -42,7 +55,9 @@ def parse_lines(content: bytes, counts: Counter[str]) -> dict[str, tuple[str, st
     return lines
 
 
-def _conversations(content: bytes, lines: dict[str, tuple[str, str]], counts: Counter[str]) -> Iterator[Dialogue]:
+def _conversations(
+    content: bytes, source: str, lines: dict[str, tuple[str, str]], counts: Counter[str]
+) -> Iterator[Dialogue]:
     for number, (_, _, film, listed) in _rows(content, CONVERSATIONS, 4):
         counts["rows"] += 1
         ids = _line_ids(listed, number)
@@ -53,7 +68,7 @@ def _conversations(content: bytes, lines: dict[str, tuple[str, str]], counts: Co
         if len(turns) < 2:
             counts["conversations_of_one_turn"] += 1
             continue
-        yield Dialogue(f"cornell-{ids[0]}", "dialogue", f"cornell-{film}", turns)
+        yield Dialogue(f"cornell-{ids[0]}", source, f"cornell-{film}", turns)
 
 
 def _rows(content: bytes, name: str, n_fields: int) -> Iterator[tuple[int, list[str]]]:

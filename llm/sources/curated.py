@@ -1,6 +1,7 @@
 """The project's own question-answer sets: data/curated/*.jsonl, written for it by hand."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from llm.dialogue import Dialogue
@@ -8,6 +9,13 @@ from llm.files import file_sha256
 from llm.sources import Corpus
 
 LICENCE = "CC BY 4.0"
+
+
+@dataclass(frozen=True)
+class CuratedConfig:
+    """Which of the sets is read."""
+
+    location: str  # URL or local path
 
 
 def read_curated(path: Path, source: str) -> Corpus:
@@ -28,7 +36,8 @@ def read_curated(path: Path, source: str) -> Corpus:
             raise ValueError(f"{path}, line {number}: the id {id} stands in line {seen[id]} too")
         seen[id] = number
         dialogues.append(Dialogue(f"curated-{id}", source, f"curated-{id}", turns))
-    return Corpus(dialogues, f"data/curated/{path.name}", LICENCE, file_sha256(path), counts={"rows": len(dialogues)})
+    name = path.name if path.is_absolute() else path.as_posix()
+    return Corpus(dialogues, name, LICENCE, file_sha256(path), counts={"rows": len(dialogues)})
 
 
 def _parse_item(line: str) -> tuple[str, tuple[str, ...]]:

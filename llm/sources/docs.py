@@ -5,11 +5,13 @@ import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from llm.dialogue import Dialogue
+from llm.ranges import check_sha256
 from llm.sources import Corpus
 from llm.sources.docstrings import read_docstrings, sentences, without_gaps
 
@@ -68,24 +70,34 @@ _VERBS = (
 _THIRD_PERSON = {verb: third_person(verb) for verb in _VERBS.split()}
 
 
-def read_docs(expected_sha256: str | None) -> Corpus:
+@dataclass(frozen=True)
+class DocsConfig:
+    """Which corpus is expected."""
+
+    sha256: str | None  # of the corpus; None: not checked
+
+    def __post_init__(self) -> None:
+        check_sha256("sha256", self.sha256)
+
+
+def read_docs(config: DocsConfig, source: str) -> Corpus:
     """Question and answer for every name of docs_names.txt whose docstring explains enough.
 
-    Raises ValueError when `expected_sha256` is given and other library versions give another corpus.
+    Raises ValueError when other library versions give another corpus than the expected one.
     """
     packages = (f"{name} {version(name).partition('+')[0]}" for name in ("torch", "scikit-learn"))  # 2.13.0+cpu: 2.13.0
     location = f"docstrings of {' and '.join(packages)}"
     texts = read_texts({library: _folder(library) for library in LIBRARIES})
     answers, counts = make_answers(texts)
     dialogues = [
-        Dialogue(f"docs-{name}", "technical", family(name), (make_question(name), answer))
+        Dialogue(f"docs-{name}", source, family(name), (make_question(name), answer))
         for name, answer in answers.items()
     ]
     sha256 = hashlib.sha256("\n".join(f"{d.id}\t{d.turns[0]}\t{d.turns[1]}" for d in dialogues).encode()).hexdigest()
-    if expected_sha256 is not None and sha256 != expected_sha256:
+    if config.sha256 is not None and sha256 != config.sha256:
         raise ValueError(
-            f"the {location} give the corpus {sha256}, expected {expected_sha256}; "
-            f"install the versions of requirements.lock, or set docs_sha256 to null"
+            f"the {location} give the corpus {sha256}, expected {config.sha256}; "
+            f"install the versions of requirements.lock, or set docs.sha256 to null"
         )
     return Corpus(dialogues, location, LICENCE, sha256, counts=counts)
 

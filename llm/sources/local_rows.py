@@ -14,6 +14,7 @@ from llm.sources.local_files import TABLES, TEXT_ENDINGS, PlacedRow, Row, ending
 MAX_LINE_BYTES = 1 << 26  # a line is held in memory; a longer one is a file without line breaks
 MAX_WHOLE_BYTES = 1 << 29  # of a file that is no stream of lines; its objects take several times as much memory
 PART_ROWS = 1024  # of a table, held in memory
+BUFFER_BYTES = 1 << 20  # of each column of a table; without it a whole row group is held, however large
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 OTHERS = {
     b"PK\x03\x04": ("zip file or an office document", "unpack it, or save it as plain text (.txt) first"),
@@ -229,25 +230,44 @@ def _header(file: Path, cells: list[str]) -> list[str]:
     return cells
 
 
-def _table_rows(file: Path) -> Iterator[PlacedRow]:
-    import pyarrow as pa
+def parquet_rows(opened: IO[bytes], name: str) -> Iterator[PlacedRow]:
+    """Rows of an open parquet file, placed by this name; no more of it is read than the rows asked for need.
+
+    pyarrow's own scanner reads ahead, before a slow reader to the end. Raises ValueError when the file is damaged.
+    """
     import pyarrow.parquet as pq
+
+    def parts() -> Iterator[Any]:
+        with pq.ParquetFile(opened, buffer_size=BUFFER_BYTES, pre_buffer=False) as table:
+            yield from table.iter_batches(PART_ROWS, use_threads=False)
+
+    yield from _rows_of_parts(parts(), name, "parquet")
+
+
+def _table_rows(file: Path) -> Iterator[PlacedRow]:
+    with file.open("rb") as opened:
+        if ending(file) == ".parquet":
+            yield from parquet_rows(opened, file.name)
+        else:
+            yield from _rows_of_parts(_arrow_parts(opened), file.name, "Arrow")
+
+
+def _rows_of_parts(parts: Iterator[Any], name: str, form: str) -> Iterator[PlacedRow]:
+    import pyarrow as pa
 
     number = 0
     try:
-        with file.open("rb") as opened:
-            if ending(file) == ".parquet":
-                parts: Any = pq.ParquetFile(opened).iter_batches(batch_size=PART_ROWS)
-            else:
-                parts = _arrow_parts(opened)
-            for part in parts:
-                for row in part.to_pylist():
-                    number += 1
-                    yield f"{file.name}, row {number}", row
+        for part in parts:
+            for row in part.to_pylist():
+                number += 1
+                yield f"{name}, row {number}", row
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno):  # of the disk, or the network
+            raise
         reason = " ".join(str(error).split())[:120]
         raise ValueError(
-            f"{file.name} is not a whole {ending(file)[1:]} file ({reason}): fetch or write it again"
+            f"{name} is not a whole {form} file, damaged or another thing (a Git LFS pointer, a web page), after row "
+            f"{number} ({reason}): fetch or write it again"
         ) from error
 
 

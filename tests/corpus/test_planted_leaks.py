@@ -12,7 +12,7 @@ from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import Dialogue
 from llm.download import HttpConfig
 from llm.sources.chitchat import read_chitchat
-from llm.sources.cornell import read_cornell
+from llm.sources.cornell import CornellConfig, read_cornell
 from tests.corpus.test_leaks import found
 
 STRANGE = ("Tell me something.", "I would rather not say.")  # the other half of a planted exchange
@@ -137,10 +137,10 @@ def split(dialogues, every=20):
 
 
 def test_planted_among_chats():
-    check(*split(list(read_chitchat().dialogues)[:1500]), at_least=200)
+    check(*split(list(read_chitchat("dialogue").dialogues)[:1500]), at_least=200)
 
 
 def test_planted_among_film_dialogues(real_data, tmp_path):
     http = HttpConfig(timeout_s=5.0, retries=0, backoff_s=0.1)
-    corpus = read_cornell(str(real_data / "cornell_movie_dialogs_corpus.zip"), None, http)
+    corpus = read_cornell(CornellConfig(str(real_data / "cornell_movie_dialogs_corpus.zip"), None), "dialogue", http)
     check(*split([d for d in corpus.dialogues if all(normalise_turns((turn, "a")) for turn in d.turns)]), at_least=200)

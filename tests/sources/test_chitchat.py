@@ -13,7 +13,7 @@ def parse(tmp_path, conversations):
         for key, blocks in conversations.items()
     }
     (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
-    return parse_conversations(tmp_path / "dataset.json")
+    return parse_conversations(tmp_path / "dataset.json", "dialogue")
 
 
 def test_messages_of_one_speaker_in_a_row_are_one_turn(tmp_path):
@@ -35,7 +35,7 @@ def test_a_conversation_of_one_turn_is_left_out_and_counted(tmp_path):
 
 
 def test_the_package_has_the_conversations_it_is_known_for():  # figures of DESIGN: 4,017 of 258,145 messages
-    corpus = read_chitchat()
+    corpus = read_chitchat("dialogue")
     assert len(corpus.dialogues) == 4_017
     assert sum(map(n_exchanges, corpus.dialogues)) == 131_557
     assert corpus.counts["messages"] == 258_145

@@ -1,23 +1,18 @@
 """Which provider serves, how much of it, and what is written down about it."""
 
 import json
+from typing import Any
 
 import pytest
 
 from llm.dialogue import Dialogue, n_exchanges
 from llm.download import HttpConfig
 from llm.sources import Corpus
-from llm.sources.collect import (
-    DialogueConfig,
-    Eli5Config,
-    TechnicalConfig,
-    collect,
-    dialogue_providers,
-    eli5_providers,
-    interleave,
-    take,
-    technical_providers,
-)
+from llm.sources.collect import SourceConfig, check_sources, collect, interleave, providers_of, take
+from llm.sources.cornell import CornellConfig
+from llm.sources.curated import CuratedConfig
+from llm.sources.docs import DocsConfig
+from llm.sources.stackexchange import StackexchangeConfig
 
 
 def dialogues(name: str, *n_turns: int) -> list[Dialogue]:
@@ -109,34 +104,64 @@ def test_the_record_says_who_served_how_much_under_which_licence():
     assert json.loads(json.dumps(record)) == record
 
 
-DIALOGUE = {"fallback": False, "limit": 10, "cornell_location": "a.zip", "cornell_sha256": None}
-TECHNICAL = {"fallback": False, "limit": 10, "stackexchange_location": "a/b", "stackexchange_revision": "main"}
+HTTP = HttpConfig(timeout_s=1.0, retries=0, backoff_s=0.0)
+CORNELL = CornellConfig("a.zip", None)
+
+
+def config(*providers: str, **changes: Any) -> SourceConfig:
+    return SourceConfig(**{"providers": providers, "fallback": False, "limit": 10, "cornell": CORNELL, **changes})
 
 
 @pytest.mark.parametrize("providers", [(), ("cornel",), ("cornell", "cornell"), ("cornell+chitchat+cornell",), ("",)])
 def test_unknown_missing_and_repeated_providers_are_refused(providers):
-    with pytest.raises(ValueError, match=r"^providers is .*allowed: cornell, chitchat"):
-        DialogueConfig(providers=providers, **DIALOGUE)
+    with pytest.raises(ValueError, match=r"^providers is .*allowed: chitchat, cornell, eli5"):
+        config(*providers)
 
 
-@pytest.mark.parametrize("change", [{"limit": 0}, {"cornell_sha256": "abc"}, {"cornell_sha256": "A" * 64}])
-def test_bad_numbers_and_hashes_are_refused(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
-        DialogueConfig(providers=("cornell",), **{**DIALOGUE, **change})
+def test_a_limit_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="limit is 0, allowed: 1 to"):
+        config("chitchat", limit=0)
 
 
-def test_technical_needs_a_site():
-    with pytest.raises(ValueError, match="stackexchange_sites is empty"):
-        TechnicalConfig(providers=("docs",), stackexchange_sites=(), docs_sha256=None, **TECHNICAL)
+@pytest.mark.parametrize("sha256", ["abc", "A" * 64])
+def test_what_is_no_sha256_is_refused(sha256):
+    for section in (CornellConfig, DocsConfig):
+        with pytest.raises(ValueError, match="sha256 is"):
+            section(sha256=sha256, **({"location": "a.zip"} if section is CornellConfig else {}))
 
 
-def test_every_provider_is_offered_by_its_source(tmp_path):
-    http = HttpConfig(timeout_s=1.0, retries=0, backoff_s=0.0)
-    dialogue = DialogueConfig(providers=("cornell", "chitchat"), **DIALOGUE)
-    hub = {"huggingface_location": "a/b", "huggingface_config": "pair", "huggingface_revision": "main"}
-    eli5 = Eli5Config(providers=("huggingface", "curated"), fallback=False, limit=9, **hub)
-    sites = {"stackexchange_sites": ("ai",), "docs_sha256": None}
-    technical = TechnicalConfig(providers=("stackexchange", "docs+curated"), **TECHNICAL, **sites)
-    assert list(dialogue_providers(dialogue, http)) == ["cornell", "chitchat"]
-    assert list(eli5_providers(eli5, tmp_path)) == ["huggingface", "curated"]
-    assert list(technical_providers(technical, tmp_path)) == ["stackexchange", "docs", "curated"]
+def test_stackexchange_needs_a_site():
+    with pytest.raises(ValueError, match="sites is empty"):
+        StackexchangeConfig("a/b", "main", ())
+
+
+def test_a_provider_that_is_named_without_its_section_is_refused_with_the_keys_of_it():
+    with pytest.raises(ValueError, match=r"^stackexchange is missing: .* with the keys location, revision, sites$"):
+        config("cornell", "docs+stackexchange", docs=DocsConfig(None))
+
+
+def test_a_section_of_a_provider_that_is_not_named_may_stay():
+    assert config("chitchat").cornell == CORNELL
+
+
+@pytest.mark.parametrize("name", ["", "My", "a-b", "a/b", "x" * 41, "ü"])
+def test_a_source_s_name_is_one_of_stages_and_files(name):
+    check_sources({"mine_2": config("chitchat")})
+    with pytest.raises(ValueError, match=f"download has the source {name!r}, allowed: names of 1 to 40"):
+        check_sources({"mine_2": config("chitchat"), name: config("chitchat")})
+
+
+def test_no_source_is_refused():
+    with pytest.raises(ValueError, match="download is empty, allowed: one source or more"):
+        check_sources({})
+
+
+def test_every_provider_can_serve_every_source(tmp_path):
+    """Each reads something, and its dialogues are of the source that asked."""
+    item = {"id": "a-1", "topic": "t", "turns": ["What is a loss?", "A number that says how wrong it was."]}
+    (tmp_path / "c.jsonl").write_text(json.dumps(item) + "\n", encoding="utf-8")
+    sections = {"docs": DocsConfig(None), "curated": CuratedConfig(f"{tmp_path}/c.jsonl")}
+    found = providers_of("mine", config("cornell", **sections), HTTP)
+    assert list(found) == ["chitchat", "cornell", "docs", "curated"]
+    for name in ("chitchat", "docs", "curated"):
+        assert {dialogue.source for dialogue in found[name]().dialogues} == {"mine"}

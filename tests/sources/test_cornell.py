@@ -8,7 +8,7 @@ import pytest
 from llm.dialogue import n_exchanges
 from llm.download import DownloadError, HttpConfig
 from llm.files import file_sha256
-from llm.sources.cornell import CONVERSATIONS, LINES, read_cornell
+from llm.sources.cornell import CONVERSATIONS, LINES, CornellConfig, read_cornell
 
 HTTP = HttpConfig(timeout_s=1.0, retries=0, backoff_s=0.0)
 FOLDER = "cornell movie-dialogs corpus"
@@ -33,7 +33,7 @@ def make_zip(folder: Path, lines: list[str], conversations: list[str]) -> Path:
 
 
 def read(tmp_path, lines, conversations):
-    return read_cornell(str(make_zip(tmp_path, lines, conversations)), None, HTTP)
+    return read_cornell(CornellConfig(str(make_zip(tmp_path, lines, conversations)), None), "dialogue", HTTP)
 
 
 def test_a_conversation_is_one_dialogue_and_its_film_the_group(tmp_path):
@@ -122,7 +122,7 @@ def test_the_record_names_the_file_its_hash_and_the_licence(tmp_path):
 
 def test_a_wrong_hash_is_refused(tmp_path):
     with pytest.raises(DownloadError, match="sha256"):
-        read_cornell(str(make_zip(tmp_path, [], [])), "0" * 64, HTTP)
+        read_cornell(CornellConfig(str(make_zip(tmp_path, [], [])), "0" * 64), "dialogue", HTTP)
 
 
 def test_the_real_excerpt_gives_its_conversations(tmp_path, real_data):
@@ -130,7 +130,7 @@ def test_the_real_excerpt_gives_its_conversations(tmp_path, real_data):
     with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
         for name in (LINES, CONVERSATIONS):
             archive.write(raw / name, f"{FOLDER}/{name}")
-    corpus = read_cornell(str(tmp_path / "c.zip"), None, HTTP)
+    corpus = read_cornell(CornellConfig(str(tmp_path / "c.zip"), None), "dialogue", HTTP)
     assert corpus.counts["rows"] == 201
     assert "conversations_with_unknown_lines" not in corpus.counts
     first = corpus.dialogues[0]
@@ -141,7 +141,8 @@ def test_the_real_excerpt_gives_its_conversations(tmp_path, real_data):
 
 def test_the_whole_corpus_is_read(real_data):  # 129,000 conversations of two lines, 149 lines empty
     path = real_data / "cornell_movie_dialogs_corpus.zip"
-    corpus = read_cornell(path.as_uri(), "a38656bc6bbbd75fcef5823ebd7d48ee1f1b4425a866f0f6fdf47ca72d9755b2", HTTP)
+    sha256 = "a38656bc6bbbd75fcef5823ebd7d48ee1f1b4425a866f0f6fdf47ca72d9755b2"
+    corpus = read_cornell(CornellConfig(path.as_uri(), sha256), "dialogue", HTTP)
     assert corpus.counts["rows"] == 129_000
     assert len(corpus.dialogues) + corpus.counts["conversations_of_one_turn"] == 129_000
     assert len({dialogue.group for dialogue in corpus.dialogues}) == 617

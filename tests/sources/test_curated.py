@@ -21,7 +21,7 @@ def test_an_item_is_a_dialogue_and_its_own_group(tmp_path):
     assert [d.id for d in corpus.dialogues] == [d.group for d in corpus.dialogues] == ["curated-a-001", "curated-a-002"]
     assert corpus.dialogues[1].turns == ("a?", "b.", "c?", "d.")
     assert corpus.dialogues[0].source == "eli5"
-    assert corpus.location == "data/curated/eli5.jsonl"
+    assert corpus.location == "eli5.jsonl"
     assert corpus.counts == {"rows": 2}
 
 

@@ -10,6 +10,7 @@ import pytest
 from llm.sources.docs import (
     MAX_ANSWER_WORDS,
     MIN_ANSWER_WORDS,
+    DocsConfig,
     family,
     make_answers,
     make_question,
@@ -153,21 +154,21 @@ def test_twins_and_variants_are_one_family():
 
 def test_the_installed_libraries_give_the_corpus_of_the_lock(repository):
     laptop = (repository / "presets" / "laptop.yaml").read_text("utf-8")
-    (sha256,) = re.findall(r"docs_sha256:\s+([0-9a-f]{64})", laptop)
-    corpus = read_docs(sha256)
+    (sha256,) = re.findall(r"docs:\n.*\n +sha256:\s+([0-9a-f]{64})", laptop)
+    corpus = read_docs(DocsConfig(sha256), "technical")
     assert len(corpus.dialogues) == corpus.counts["rows"] == 484  # every listed name gives an answer
 
 
 def test_another_corpus_is_refused_with_what_to_do():
     with pytest.raises(
-        ValueError, match=r"expected 0{64}; install the versions of requirements\.lock, or set docs_sha256"
+        ValueError, match=r"expected 0{64}; install the versions of requirements\.lock, or set docs.sha256"
     ):
-        read_docs("0" * 64)
+        read_docs(DocsConfig("0" * 64), "technical")
 
 
 @pytest.fixture(scope="module")
 def corpus():
-    return read_docs(None)
+    return read_docs(DocsConfig(None), "technical")
 
 
 def test_every_answer_is_whole_sentences_of_plain_text(corpus):
@@ -191,6 +192,9 @@ def test_no_name_is_listed_twice():
 
 
 def test_no_library_is_imported():
-    code = "import sys; from llm.sources.docs import read_docs; read_docs(None); print({'torch'} & set(sys.modules))"
+    code = (
+        "import sys; from llm.sources.docs import DocsConfig, read_docs; read_docs(DocsConfig(None), 'technical'); "
+        "print({'torch'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,9 +1,11 @@
 """Stack Exchange threads from files of exactly the hub's form."""
 
+import json
+
 import pytest
 from datasets import Dataset, Features, List, Value
 
-from llm.sources.stackexchange import best_answer, read_stackexchange
+from llm.sources.stackexchange import StackexchangeConfig, best_answer, read_stackexchange
 
 TEXT, INT = Value("string"), Value("int64")
 ANSWER = {"answer_id": INT, "author": TEXT, "author_id": INT, "author_profile": TEXT, "pm_score": INT}
@@ -33,13 +35,17 @@ def write_rows(path, rows):
     return str(path)
 
 
+def read(location, sites, limit=10):
+    return read_stackexchange(StackexchangeConfig(location, "main", tuple(sites)), "technical", limit)
+
+
 PLAIN = [answer(1, 3, False, "<p>Because.</p>"), answer(2, 1, False, "<p>So.</p>")]
 
 
 def test_a_thread_becomes_a_dialogue_with_its_own_group(tmp_path):
     code = "<p>How do I use <code>fit</code>?</p><pre><code>m.fit(X,\n      y)\n</code></pre>"
     path = write_rows(tmp_path / "a.parquet", [row(7, "stats.stackexchange.com", PLAIN, code)])
-    corpus = read_stackexchange(path, "main", ["stats"], 10)
+    corpus = read(path, ["stats"], 10)
     (dialogue,) = corpus.dialogues
     assert dialogue.id == dialogue.group == "stackexchange-stats-7"
     assert dialogue.turns == ("How do I use fit?\n\nm.fit(X,\n      y)", "Because.")
@@ -65,16 +71,74 @@ def test_other_sites_and_threads_without_text_are_left_out_and_counted(tmp_path)
         row(3, "ai.stackexchange.com", []),
         row(4, "ai.stackexchange.com", PLAIN),
     ]
-    corpus = read_stackexchange(write_rows(tmp_path / "a.parquet", rows), "main", ["ai", "stats"], 10)
+    corpus = read(write_rows(tmp_path / "a.parquet", rows), ["ai", "stats"], 10)
     assert [dialogue.id for dialogue in corpus.dialogues] == ["stackexchange-ai-4"]
     assert corpus.counts == {"rows": 4, "rows_of_other_sites": 1, "rows_without_text": 2}
 
 
 def test_a_site_may_be_named_in_full(tmp_path):
     path = write_rows(tmp_path / "a.parquet", [row(1, "mathoverflow.net", PLAIN)])
-    assert len(read_stackexchange(path, "main", ["mathoverflow.net"], 10).dialogues) == 1
+    assert len(read(path, ["mathoverflow.net"], 10).dialogues) == 1
 
 
 def test_no_more_than_the_limit_is_read(tmp_path):
     path = write_rows(tmp_path / "a.parquet", [row(i, "ai.stackexchange.com", PLAIN) for i in range(5)])
-    assert read_stackexchange(path, "main", ["ai"], 2).counts["rows"] == 2
+    assert read(path, ["ai"], 2).counts["rows"] == 2
+
+
+def test_a_repeated_question_is_dropped_and_counted(tmp_path):
+    rows = [row(1, "ai.stackexchange.com", PLAIN), row(1, "stats.stackexchange.com", PLAIN)] * 2
+    corpus = read(write_rows(tmp_path / "a.parquet", rows), ["ai", "stats"])
+    assert [dialogue.id for dialogue in corpus.dialogues] == ["stackexchange-ai-1", "stackexchange-stats-1"]
+    assert corpus.counts == {"rows": 4, "repeated_questions": 2}
+
+
+def test_ill_formed_markup_is_dropped_and_counted(tmp_path):
+    rows = [
+        row(i, "ai.stackexchange.com", PLAIN, "<p>see <![foo[ x ]]></p>" if i == 2 else "<p>a</p>") for i in range(5)
+    ]
+    corpus = read(write_rows(tmp_path / "a.parquet", rows), ["ai"])
+    assert len(corpus.dialogues) == 4
+    assert corpus.counts == {"rows": 5, "rows_with_ill_formed_markup": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": []},
+        {"metadata": None},
+        {"answers": None},
+        {"answers": ["so"]},
+        {"question": {"a": 1}},
+        {"qid": None},
+    ],
+)
+def test_rows_of_another_structure_are_counted_up_to_a_share(tmp_path, change):
+    path = tmp_path / "a.jsonl"
+    rows = [row(i, "ai.stackexchange.com", PLAIN) for i in range(5)]
+    path.write_text("".join(json.dumps(r) + "\n" for r in [*rows, row(9, "ai.stackexchange.com", PLAIN) | change]))
+    corpus = read(str(path), ["ai"])
+    assert (len(corpus.dialogues), corpus.counts) == (5, {"rows": 6, "rows_of_other_types": 1})
+    path.write_text("".join(json.dumps(r | change) + "\n" for r in rows))
+    with pytest.raises(ValueError, match=rf"5 of 5 rows cannot be read.* a\.jsonl, line 1: its {next(iter(change))} "):
+        read(str(path), ["ai"])
+
+
+def test_answers_without_votes_or_text_are_taken_as_such(tmp_path):
+    path = tmp_path / "a.jsonl"
+    answers = [{"text": None, "pm_score": None}, {"text": "<p>So.</p>", "pm_score": 0}]
+    path.write_text(json.dumps(row(1, "ai.stackexchange.com", answers)) + "\n", encoding="utf-8")
+    assert read(str(path), ["ai"]).dialogues[0].turns == ("Why?", "So.")
+
+
+def test_of_a_local_copy_only_the_sites_folders_are_read(tmp_path):
+    for host in ("ai.stackexchange.com", "stats.stackexchange.com"):
+        (tmp_path / "data" / host).mkdir(parents=True)
+        write_rows(tmp_path / "data" / host / "a.parquet", [row(1, host, PLAIN)])
+    assert read(str(tmp_path), ["stats"]).counts == {"rows": 1}
+
+
+def test_a_reported_row_of_ill_formed_markup_is_dropped(real_data):
+    corpus = read(str(real_data / "reports" / "18-ill-formed-markup" / "se.jsonl"), ["ai"])
+    assert len(corpus.dialogues) == 4
+    assert corpus.counts["rows"] == 5

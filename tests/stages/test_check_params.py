@@ -7,8 +7,8 @@ from typing import get_type_hints
 
 import pytest
 
-from stages.check_params import Params
-from stages.params import load
+from stages.check_params import Params, check_layout
+from stages.params import load, read_params
 from stages.preset import PRESETS, render
 
 
@@ -108,6 +108,64 @@ def test_a_bad_value_is_refused(section, line, message, params):
     with pytest.raises(ValueError) as caught:
         load("", Params, params)
     assert message in str(caught.value)
+
+
+HUB = "hub: {location: a/b, config: null, revision: main, split: train, licence: MIT, columns: COLUMNS}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("limit: 600", "limit: 0", "download.mine.limit is 0, allowed: 1 to 100000000"),
+        ("limit: 600", "limits: 600", "download.mine.limits (now 600, a whole number) is not a parameter, did you "),
+        ("limit: 600", "limit: x", "download.mine.limit is 'x', a text, allowed: a whole number"),
+        ("limit: 600", "", "download.mine.limit is missing, allowed: a whole number"),
+        ("a.zip", "7", "download.mine.cornell.location is 7, a whole number, allowed: a text"),
+        ("location", "locaton", "did you mean download.mine.cornell.location?"),
+        ("sha256: null", "sha256: x", "download.mine.cornell.sha256 is x, allowed: 64 hexadecimal digits"),
+        ("cornell: {", "cornel: {", "download.mine.cornel (now a section) is not a parameter, did you mean "),
+        ("cornell: {", "eli5: {", "download.mine.eli5.sha256 (now null) is not a parameter, known: "),
+        ("providers: [cornell]", "providers: [docs]", "download.mine.docs is missing: who names the provider "),
+        ("providers: [cornell]", "providers: [films]", "download.mine.providers is ['films'], allowed: chitchat"),
+        ("cornell: {location: a.zip, sha256: null}", HUB.replace("COLUMNS", "[a]"),
+         "download.mine.hub.columns is a list, allowed: a section whose entries are each a text or null"),
+        ("cornell: {location: a.zip, sha256: null}", HUB.replace("COLUMNS", "{prompt: 1}"),
+         "download.mine.hub.columns.prompt is 1, a whole number, allowed: a text"),
+        ("  mine:", "  Mine:", "download has the source 'Mine', allowed: names of 1 to 40 lower-case letters"),
+    ],
+)  # fmt: skip
+def test_a_bad_source_is_refused_by_its_name(params, old, new, message):
+    source = "  mine:\n    providers: [cornell]\n    fallback: false\n    limit: 600\n"
+    source += "    cornell: {location: a.zip, sha256: null}\n"
+    text = params.read_text(encoding="utf-8")
+    params.write_text(text.replace("\ndownload:\n", f"\ndownload:\n{source}"), encoding="utf-8")
+    assert load("", Params, params).download["mine"].limit == 600
+    assert old in source
+    params.write_text(text.replace("\ndownload:\n", f"\ndownload:\n{source.replace(old, new)}"), encoding="utf-8")
+    with pytest.raises(ValueError) as caught:
+        load("", Params, params)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["{}", "[dialogue]", "null", "dialogue"])
+def test_download_holds_a_source_or_more(params, value):
+    text = params.read_text(encoding="utf-8")
+    start, end = text.index("download:\n"), text.index("\nclean:")
+    params.write_text(f"{text[:start]}download: {value}\n{text[end:]}", encoding="utf-8")
+    check_layout(read_params(params))
+    with pytest.raises(ValueError, match=r"^download is (empty|a list|null|'dialogue'), .*allowed: "):
+        load("", Params, params)
+
+
+def test_the_layout_before_ends_in_one_line_that_says_how_it_is_written_now(params, repository):
+    text = params.read_text(encoding="utf-8")
+    start, end = text.index("    cornell:\n"), text.index("  eli5:\n")
+    old = "    cornell_location: a.zip\n    cornell_sha256: null\n"
+    params.write_text(text[:start] + old + text[end:], encoding="utf-8")
+    checked = run_check(repository)
+    (line,) = checked.stderr.splitlines()
+    assert "download.dialogue.cornell_location is written download.dialogue.cornell.location now" in line
+    assert "python -m stages.preset laptop" in line
 
 
 def test_a_replaced_section_is_refused(params):

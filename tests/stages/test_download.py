@@ -66,20 +66,20 @@ def test_the_limit_of_params_holds(workspace, repository):
 
 
 def test_the_hub_out_of_reach_ends_in_one_line(workspace, repository):
-    change(workspace, "\n    - curated\n", "\n    - huggingface\n    - curated\n")
+    change(workspace, "\n    - curated\n", "\n    - eli5\n    - curated\n")
     done = run(workspace, repository, "eli5")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "eli5: huggingface failed: cannot read sentence-transformers/eli5" in done.stderr.splitlines()[-1]
+    assert "eli5: eli5 failed: cannot read sentence-transformers/eli5" in done.stderr.splitlines()[-1]
     assert not (workspace / "data" / "raw" / "eli5.jsonl").exists()
 
 
 def test_the_hub_out_of_reach_falls_back_where_that_is_allowed(workspace, repository):
-    change(workspace, "\n    - curated\n", "\n    - huggingface\n    - curated\n")
+    change(workspace, "\n    - curated\n", "\n    - eli5\n    - curated\n")
     change(workspace, "fallback: false", "fallback: true")
     assert run(workspace, repository, "eli5").returncode == 0
     record = json.loads((workspace / "data" / "raw" / "eli5.provenance.json").read_text(encoding="utf-8"))
-    assert [entry["provider"] for entry in record["failed"]] == ["huggingface"]
+    assert [entry["provider"] for entry in record["failed"]] == ["eli5"]
     assert [entry["provider"] for entry in record["served"]] == ["curated"]
 
 

@@ -106,7 +106,7 @@ def test_coursework_holds_the_brief_s_numbers(params):
     assert values["train.warmup"] * 30 == pytest.approx(2)  # epochs
     assert [values[f"download.{source}.providers"][0] for source in ("dialogue", "eli5", "technical")] == [
         "cornell",
-        "huggingface",
+        "eli5",
         "stackexchange",
     ]
 

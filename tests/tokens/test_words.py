@@ -30,7 +30,7 @@ def test_words_give_the_ids_of_the_whole_text(text):
 
 
 def test_every_turn_of_the_installed_conversations_has_the_ids_of_the_tokenizer():
-    turns = [turn for dialogue in read_chitchat().dialogues for turn in dialogue.turns]
+    turns = [turn for dialogue in read_chitchat("dialogue").dialogues for turn in dialogue.turns]
     tokenizer = train_tokenizer(turns, TokenizerConfig(vocab_size=4096, min_frequency=2))
     assert tokenizer.encode_batch(turns) == [e.ids for e in tokenizer._bpe.encode_batch_fast(turns)]
 
