@@ -16,6 +16,7 @@ from llm.sources.local import Found, LocalConfig, local_data, local_dialogues
 from llm.sources.masking import RULES
 
 MIN_TEST = 30  # test dialogues below which a source is called small and gets no interval: clean.min_test_dialogues
+FEW_GROUPS = 2  # the split goes through them, section by section
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Check:
     n_exchanges: int = 0
     n_systems: int = 0
     duplicates: int = 0
-    groups: set[str] = field(default_factory=set)  # of dialogues
+    groups: set[str] = field(default_factory=set)
     signs: Counter[str] = field(default_factory=Counter)
     words: Counter[str] = field(default_factory=Counter)
 
@@ -45,9 +46,9 @@ class Check:
         return {rule: n for rule in RULES if (n := self.found.counts[f"masked_{rule}"])}
 
     @property
-    def units(self) -> int:
-        """What is split into training, validation and test: groups of dialogues, and sections."""
-        return len(self.groups) + self.n_sections
+    def different(self) -> int:
+        """Dialogues and sections, each text once."""
+        return self.n_dialogues + self.n_sections - self.duplicates
 
 
 def check_data(config: LocalConfig, http: HttpConfig) -> Check:
@@ -81,7 +82,7 @@ def describe_check(check: Check, config: LocalConfig, max_test_share: float) -> 
         ("left out", _left_out(check)),
         ("to mask", _masks(check)),
         ("groups", _groups(check, config)),
-        ("test set", _test_set(check.units, max_test_share)),
+        ("test set", _test_set(check, max_test_share)),
     ]
     lines = [config.location, *(f"  {name:<11}{fact}" for name, fact in facts if fact)]
     if check.found.left_out:
@@ -105,13 +106,13 @@ def _count(check: Check, dialogue: Dialogue) -> None:
     for text in texts:
         check.signs.update(text)
         check.words.update(count_words(text))
+    check.groups.add(dialogue.group)
     if dialogue.kind == "document":
         check.n_sections += 1
         return
     check.n_dialogues += 1
     check.n_exchanges += n_exchanges(dialogue)
     check.n_systems += dialogue.system is not None
-    check.groups.add(dialogue.group)
 
 
 def _files(check: Check) -> str:
@@ -153,20 +154,20 @@ def _masks(check: Check) -> str:
 
 
 def _groups(check: Check, config: LocalConfig) -> str:
-    if not check.n_dialogues:
-        return ""
-    if "group" in (config.columns or {}):
-        return f"{len(check.groups):,}, by the column {(config.columns or {})['group']}"
-    return "one a row; name a column by columns: {group: ...} if rows of one thread belong together"
+    groups = f"{len(check.groups):,}, each held out as a whole"
+    if "group" in (config.columns or {}) or not check.n_dialogues:
+        return groups
+    return f"{groups}: a row is one; columns: {{group: NAME}} if rows of one thread belong together"
 
 
-def _test_set(units: int, max_test_share: float) -> str:
-    tested = max(1, int(units * max_test_share))
-    if units < 3:
-        return "none: fewer than 3 groups and sections, so all are trained on and nothing can be measured"
+def _test_set(check: Check, max_test_share: float) -> str:
+    n = check.different
+    tested, groups = int(n * max_test_share), len(check.groups)
+    if not tested:
+        return f"none: {n:,} different dialogues and sections are too few to hold any out"
+    if groups <= FEW_GROUPS:
+        of = f"the last of {n:,} dialogues and sections of {groups:,} group{'s' * (groups > 1)}"
+        return f"up to {tested:,}, {of}: figures tell how these go on, nothing of other texts"
     if tested < MIN_TEST:
-        return (
-            f"about {tested:,} of {units:,} groups and sections, fewer than {MIN_TEST}: figures without an interval, "
-            f"which say little of other texts"
-        )
-    return f"{MIN_TEST:,} or more of {units:,} groups and sections: figures get an interval"
+        return f"{tested:,} of {n:,} dialogues and sections, fewer than {MIN_TEST}: figures without an interval"
+    return f"{MIN_TEST:,} or more of {n:,} dialogues and sections: figures with an interval"

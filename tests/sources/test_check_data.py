@@ -38,7 +38,7 @@ def test_the_report_of_chats(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert report["left out"] == "rows of one turn: 1, rows with tools: 1"
     assert report["to mask"] == "2 email"
     assert report["language"] == "Latin script 100%, by its commonest words English"
-    assert report["test set"].startswith("30 or more of 202")
+    assert report["test set"].startswith("30 or more of 201 dialogues and sections")
     assert "own.jsonl, line 203: nothing in it answers the user" in report[""]
 
 
@@ -53,12 +53,16 @@ def test_it_ends_with_a_source_that_can_be_read(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_small_set_is_told_what_it_cannot_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "book.txt").write_text("Once upon a time. " * 2000, encoding="utf-8")
+    (tmp_path / "book.txt").write_text("".join(f"Once upon {i:04}. " for i in range(2250)), encoding="utf-8")
     report = told(capsys, str(tmp_path))
     assert report["sections"] == "12 of documents, each learned as a text"
     assert report["test set"].startswith(
         "about 2 of 12 groups and sections, fewer than 30: figures without an interval"
     )
+
+    (tmp_path / "own.jsonl").write_bytes(rows(*chats()[:50]))
+    report = told(capsys, str(tmp_path / "own.jsonl"))
+    assert report["test set"] == "10 of 50 dialogues and sections, fewer than 30: figures without an interval"
 
 
 def test_damaged_lines_are_numbered_and_the_first_ten_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
