@@ -78,3 +78,17 @@ def test_a_site_may_be_named_in_full(tmp_path):
 def test_no_more_than_the_limit_is_read(tmp_path):
     path = write_rows(tmp_path / "a.parquet", [row(i, "ai.stackexchange.com", PLAIN) for i in range(5)])
     assert read_stackexchange(path, "main", ["ai"], 2).counts["rows"] == 2
+
+
+def test_a_thread_of_ill_formed_markup_is_left_out_and_counted(tmp_path):
+    stats = "stats.stackexchange.com"
+    rows = [row(1, stats, PLAIN), row(2, stats, PLAIN, "<p>see <![foo[ x ]]> y</p>"), row(3, stats, PLAIN)]
+    corpus = read_stackexchange(write_rows(tmp_path / "a.parquet", rows), "main", ["stats"], 10)
+    assert [dialogue.id for dialogue in corpus.dialogues] == ["stackexchange-stats-1", "stackexchange-stats-3"]
+    assert corpus.counts["rows_without_text"] == 1
+
+
+def test_the_reported_ill_formed_thread_is_left_out_and_counted(real_data):
+    path = real_data / "reports" / "18-ill-formed-markup" / "se.jsonl"
+    corpus = read_stackexchange(str(path), "main", ["ai"], 10)
+    assert (len(corpus.dialogues), corpus.counts["rows_without_text"]) == (4, 1)
