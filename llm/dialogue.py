@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,15 +54,8 @@ def join_speaker_turns(messages: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     >>> join_speaker_turns([("a", "Hi."), ("a", "You there?"), ("b", "Yes.")])
     ('Hi.\\nYou there?', 'Yes.')
     """
-    turns: list[str] = []
-    last_speaker: str | None = None
-    for speaker, text in messages:
-        if speaker == last_speaker:
-            turns[-1] += "\n" + text
-        else:
-            turns.append(text)
-        last_speaker = speaker
-    return tuple(turns)
+    by_turn = groupby(messages, key=lambda message: message[0])
+    return tuple("\n".join(text for _, text in turn) for _, turn in by_turn)
 
 
 def scored_replies(dialogue: Dialogue) -> list[Example]:

@@ -16,7 +16,7 @@ importlib.import_module(sys.argv[1])
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 HEAVY = {  # .2 to 6 s each, on a fast machine
-    *("bs4", "datasets", "dvc", "gguf", "huggingface_hub", "matplotlib", "pandas", "peft", "pyarrow", "sacrebleu"),
+    *("lxml", "datasets", "dvc", "gguf", "huggingface_hub", "matplotlib", "pandas", "peft", "pyarrow", "sacrebleu"),
     *("scipy", "sklearn", "torch", "transformers"),
 }
 LIGHT = (

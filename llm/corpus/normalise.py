@@ -1,32 +1,29 @@
-"""Text as it was meant: mojibake, markup, invisible characters and whitespace repaired; rules that a turn must pass."""
+"""Text as it was meant: mojibake, invisible characters and whitespace repaired; rules that a turn must pass.
 
-import html
+Markup is no matter of this module: only the provider knows whether `List<i>` is a tag or what somebody wrote.
+"""
+
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from itertools import dropwhile
 
 import ftfy
 
 from llm.dialogue import join_speaker_turns
 
+MAX_MARKS = 30  # on one letter (Unicode Standard Annex 15, stream-safe text); ordering n of them takes n x n steps
 MIN_WORDS_REPETITION = 10  # below it a repeated word is ordinary speech ("no, no, no")
 
-# Only tags that format text: `a < b`, `vector<int>` and `<your name>` stay.
-_INLINE = (
-    "a|abbr|b|big|center|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var"
-)
-_BLOCK = "blockquote|br|dd|div|dl|dt|h[1-6]|hr|li|ol|p|pre|table|tbody|td|th|thead|tr|ul"
-_INLINE_TAG = re.compile(rf"</?(?:{_INLINE})(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK})(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z]\w*);", re.IGNORECASE)
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffe]")
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _OTHER_SPACE = re.compile(r"[^\S\n\t ]")
 _INNER_SPACES = re.compile(r"(?<=\S) {2,}")  # spaces that open a line are code's indentation
+_MANY_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{MAX_MARKS + 1},}}")  # what may be that: a mark is no part of \w
 _WORD = re.compile(r"\w+")
 _FTFY = ftfy.TextFixerConfig(
-    unescape_html=False,  # done with the markup, in one place
+    unescape_html=False,  # `&lt;` stands here where somebody wrote about it
     uncurl_quotes=False,
     fix_latin_ligatures=False,
     fix_character_width=False,
@@ -43,35 +40,33 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text.casefold().replace("'", "").replace("’", ""))
 
 
-def strip_markup(text: str) -> str:
-    """The text without HTML tags; blocks and breaks become line breaks, entities characters.
-
-    >>> strip_markup("a <i>very</i> small &amp; a < b<br>next")
-    'a very small & a < b\\nnext'
-    """
-    if "<" in text:
-        text = _INLINE_TAG.sub("", _BLOCK_TAG.sub("\n", text))
-    return _ENTITY.sub(lambda found: html.unescape(found[0]), text) if "&" in text else text
-
-
 def tidy_whitespace(text: str) -> str:
     """The text with single spaces, at most one empty line in a row and nothing at its ends; indentation stays."""
     text = _LINE_BREAK.sub("\n", text)
     text = _OTHER_SPACE.sub(" ", text).replace("\t", "    ")
     text = _INNER_SPACES.sub(" ", text)
-    text = re.sub(r" +(?=\n)", "", text)
+    text = re.sub(r"(?<! ) +(?=\n)", "", text)  # each run is looked at once
     return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def _with_fewer_marks(run: re.Match[str]) -> str:
+    """The characters, of combining marks in a row the first `MAX_MARKS`."""
+    kept, marks = [], 0
+    for character in run[0]:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= MAX_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def normalise_text(text: str) -> str:
     """The repaired text, in Unicode form NFC; empty when nothing readable is left.
 
-    >>> normalise_text("It&#39;s  a\\u200b <u>fine</u> cafÃ©\\t. ")
-    "It's a fine café ."
+    >>> normalise_text("It is  a\\u200b fine cafÃ©\\t. ")
+    'It is a fine café .'
     """
-    text = strip_markup(text)
     if not text.isascii():  # ASCII holds no mojibake, and is most of the text
-        text = ftfy.fix_text(text, _FTFY)
+        text = _MANY_MARKS.sub(_with_fewer_marks, ftfy.fix_text(text, _FTFY))
     return unicodedata.normalize("NFC", tidy_whitespace(_INVISIBLE.sub("", text)))
 
 
@@ -82,10 +77,8 @@ def normalise_turns(turns: Iterable[str]) -> tuple[str, ...]:
     ('Hi.\\nYou there?', 'Yes.')
     """
     repaired = [("assistant" if i % 2 else "user", normalise_text(turn)) for i, turn in enumerate(turns)]
-    messages = [(speaker, text) for speaker, text in repaired if text]
-    while messages and messages[0][0] == "assistant":  # an answer to nothing
-        messages.pop(0)
-    return join_speaker_turns(messages)
+    messages = ((speaker, text) for speaker, text in repaired if text)
+    return join_speaker_turns(dropwhile(lambda message: message[0] == "assistant", messages))  # answers to nothing
 
 
 def repetition(turn: str) -> float:

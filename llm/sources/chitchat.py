@@ -8,6 +8,7 @@ from pathlib import Path
 from llm.dialogue import Dialogue, join_speaker_turns
 from llm.files import file_sha256
 from llm.sources import Corpus
+from llm.sources.plaintext import without_layout_tags
 
 PACKAGE = "chitchat-dataset"
 
@@ -46,4 +47,5 @@ def parse_conversations(path: Path, source: str) -> tuple[list[Dialogue], dict[s
 
 
 def _without_empty_lines(text: str) -> str:
-    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
+    lines = [line.strip() for line in without_layout_tags(text).split("\n")]
+    return "\n".join(line for line in lines if line)

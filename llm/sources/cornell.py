@@ -1,10 +1,10 @@
 """The Cornell Movie-Dialogs Corpus: conversations of film characters (Danescu-Niculescu-Mizil & Lee 2011)."""
 
-import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import shorten
 
 from llm.dialogue import Dialogue, join_speaker_turns
 from llm.download import HttpConfig, location_name, read_zip
@@ -18,6 +18,8 @@ LINES, CONVERSATIONS = "movie_lines.txt", "movie_conversations.txt"
 ENCODING = "cp1252"  # with latin-1 its dashes and quotes become control characters; UTF-8 fails
 LICENCE = "none stated; research use (Danescu-Niculescu-Mizil & Lee 2011)"
 _SEPARATOR = re.compile(r" \+\+\+\$\+\+\+ ?")  # an empty text may have lost the last space
+
+_IDS = re.compile(r"\s*\[\s*(?:'\w+'[\s,]*)+\]\s*")
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,7 @@ def _rows(content: bytes, name: str, n_fields: int) -> Iterator[tuple[int, list[
 
 
 def _line_ids(listed: str, number: int) -> list[str]:
-    """Line ids of a Python list literal: ['L194', 'L195']."""
-    try:
-        ids = ast.literal_eval(listed.strip())
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{CONVERSATIONS}, line {number}: {listed!r} is not a list of line ids") from error
-    if not isinstance(ids, list) or not ids or not all(isinstance(id, str) for id in ids):
-        raise ValueError(f"{CONVERSATIONS}, line {number}: {listed!r} is not a list of line ids")
-    return ids
+    """Line ids of a Python list: ['L194', 'L195']."""
+    if not _IDS.fullmatch(listed):
+        raise ValueError(f"{CONVERSATIONS}, line {number}: {shorten(listed, 80)!r} is not a list of line ids")
+    return listed.split("'")[1::2]

@@ -9,7 +9,7 @@ from llm.failures import describe_error, is_out_of_memory
 
 ELSEWHERE = "or fetch the files elsewhere and give their local path as the location"
 NETWORK = f"check network and proxy, {ELSEWHERE}"
-# Class names, as importing the libraries would take seconds: httpx2's, requests', urllib3's, zlib's, bs4's, datasets'.
+# Class names, as importing the libraries would take seconds: httpx2's, requests', urllib3's, zlib's, datasets'.
 KNOWN = {
     "OfflineModeIsEnabled": f"HF_HUB_OFFLINE forbids asking the hub, its cache holds no copy: unset it, {ELSEWHERE}",
     "ProxyError": "the proxy does not answer or refuses: check HTTPS_PROXY and ALL_PROXY",
@@ -25,7 +25,6 @@ KNOWN = {
     "ConnectionError": f"no connection to the server: {NETWORK}",
     "JSONDecodeError": "the answer is not what a hub says, perhaps a network's sign-in page: open the address in a "
     "browser, and check HF_ENDPOINT",
-    "ParserRejectedMarkup": "markup that no parser reads",
 }
 STATUS = {
     401: "it needs a token: set HF_TOKEN",

@@ -1,7 +1,7 @@
 """Any data set of the Hugging Face hub whose rows have one of the known forms."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -23,7 +23,7 @@ class HubConfig:
     config: str | None  # name of a part of the data set; None where it has no parts
     revision: str  # commit hash, branch or tag
     split: str
-    columns: Mapping[str, str] | None  # what each is for (prompt, reply, messages, ...); None: recognised by name
+    columns: dict[str, str] | None  # what each is for (prompt, reply, messages, ...); None: recognised by name
     licence: str
 
     def __post_init__(self) -> None:

@@ -114,15 +114,9 @@ def _dialogues(
 
 def _turns(thread: Thread, counts: Counter[str]) -> tuple[str, str] | None:
     """Question and best answer as plain text; None, counted, without them."""
-    from bs4.exceptions import ParserRejectedMarkup
-
     answer = best_answer(thread.answers)
-    try:
-        question_text = html_text(thread.question)
-        answer_text = html_text(plain_text(answer.get("text")) or "") if answer else ""
-    except ParserRejectedMarkup:
-        counts["rows_with_ill_formed_markup"] += 1
-        return None
+    question_text = html_text(thread.question)
+    answer_text = html_text(plain_text(answer.get("text")) or "") if answer else ""
     if not question_text or not answer_text:
         counts["rows_without_text"] += 1
         return None

@@ -10,9 +10,9 @@ from llm.corpus.normalise import (
     normalise_turns,
     repetition,
     split_words,
-    strip_markup,
     tidy_whitespace,
 )
+from tests.growth import growth
 
 
 def test_words_are_lower_case_without_punctuation():
@@ -27,21 +27,25 @@ def test_cp1252_control_range_becomes_the_characters_meant():
     assert normalise_text("wait\x85 it\x92s late") == "wait… it’s late"
 
 
-def test_formatting_tags_go_and_their_text_stays():
-    assert strip_markup('Do you think I <u>wanted</u> <a href="x">this</a>?') == "Do you think I wanted this?"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "when x<a or y>b we reject",
+        "List<i> and vector<int>",
+        'soup.find("<a href=1>")',
+        "&lt;b&gt; is how <b> is written",
+        "a <br> in HTML",
+        "<your name>",
+        "R&D; AT&T &#39;",
+    ],
+)
+def test_what_looks_like_markup_stays(text):
+    assert normalise_text(text) == text
 
 
-def test_blocks_become_line_breaks():
-    assert normalise_text("<p>one</p><p>two<br/>three</p>") == "one\n\ntwo\nthree"
-
-
-@pytest.mark.parametrize("text", ["a < b and c > d", "vector<int> v", "<your name>", "R&D; AT&T", "x<y>z"])
-def test_angle_brackets_and_ampersands_of_speech_and_code_stay(text):
-    assert strip_markup(text) == text
-
-
-def test_entities_become_characters_and_never_tags():
-    assert strip_markup("&lt;b&gt; &amp; it&#39;s &eacute;") == "<b> & it's é"
+def test_a_letter_has_no_more_than_thirty_marks():
+    assert normalise_text("e" + "\u0301\u0327" * 40) == unicodedata.normalize("NFC", "e" + "\u0301\u0327" * 15)
+    assert normalise_text("🙂" * 40) == "🙂" * 40
 
 
 def test_invisible_and_control_characters_go():
@@ -107,3 +111,22 @@ def test_repetition_counts_only_turns_of_ten_words():
 )
 def test_the_first_broken_rule_is_named(turns, rule):
     assert broken_rule(turns, max_turn_chars=100, max_repetition=0.5) == rule
+
+
+GROWING = {
+    "indentation": lambda n: " " * n + "a",
+    "blank lines": lambda n: " \n" * n + "a",
+    "marks": lambda n: "a" + "\u0301\u0327" * n,
+    "mojibake": lambda n: "Ã©â€" * n,
+    "tags": lambda n: "<a " * n,
+}
+
+
+@pytest.mark.parametrize("make", GROWING.values(), ids=GROWING)
+def test_the_time_grows_as_the_text_does(make):
+    assert growth(normalise_text, make) <= 8
+
+
+def test_the_time_grows_as_the_turns_do():
+    assert growth(normalise_turns, lambda n: ["a" * 100, ""] * n) <= 8
+    assert growth(normalise_turns, lambda n: ["", "a"] * n) <= 8

@@ -28,6 +28,11 @@ def test_a_turn_with_nothing_in_it_is_left_out_and_counted(tmp_path):
     assert counts["empty_turns"] == 1
 
 
+def test_tags_by_which_people_mark_words_go_and_other_brackets_stay(tmp_path):
+    (dialogue,), _ = parse(tmp_path, {"c1": [[("a", "<em>I</em> think")], [("b", "a<b or List<i32>?")]]})
+    assert dialogue.turns == ("I think", "a<b or List<i32>?")
+
+
 def test_a_conversation_of_one_turn_is_left_out_and_counted(tmp_path):
     dialogues, counts = parse(tmp_path, {"c1": [[("a", "Anyone?")]], "c2": []})
     assert dialogues == []

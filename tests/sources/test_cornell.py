@@ -93,7 +93,10 @@ def test_conversations_that_cannot_be_used_are_counted(tmp_path):
     assert corpus.counts["conversations_of_one_turn"] == 1
 
 
-@pytest.mark.parametrize("listed", ["[L1]", "__import__('os').getcwd()", "'L1'", "[]", "[1]"])
+@pytest.mark.parametrize(
+    "listed",
+    ["[" * 5000, "[" + "-" * 100_000 + "1]", "['L1'", "[L1]", "__import__('os').getcwd()", "'L1'", "[]", "[1]"],
+)
 def test_what_is_no_list_of_ids_is_refused_with_its_line(tmp_path, listed):
     with pytest.raises(ValueError, match=r"line 2: .*not a list of line ids"):
         read(

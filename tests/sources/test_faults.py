@@ -10,7 +10,6 @@ import zlib
 import httpx2
 import pytest
 import requests
-from bs4 import BeautifulSoup
 from datasets.exceptions import DatasetGenerationError
 
 from llm.download import DownloadError
@@ -82,15 +81,6 @@ def deflate64() -> Exception:
     raise AssertionError("Python reads deflate64")
 
 
-def rejected() -> Exception:
-    """What Python's HTML parser gives on a marked section of no known kind."""
-    try:
-        BeautifulSoup("<![foo[ x ]]>", "html.parser")
-    except Exception as error:
-        return error
-    raise AssertionError("the parser accepts it")
-
-
 FULL = OSError(errno.ENOSPC, "No space left on device", "/cache/eli5.arrow")
 REQUEST = httpx2.Request("GET", "https://huggingface.co/a")
 
@@ -111,7 +101,6 @@ REQUEST = httpx2.Request("GET", "https://huggingface.co/a")
         (requests.exceptions.ChunkedEncodingError("cut"), "the connection broke off"),
         (zlib.error("Error -3 while decompressing data"), "compressed data are damaged"),
         (deflate64(), "the zip is packed by a method that Python does not know"),
-        (rejected(), "markup that no parser reads"),
         (DownloadError("the file is gone;\n correct it"), "the file is gone; correct it"),
         (KeyError("answer"), "KeyError: 'answer'"),
         (MemoryError(), "out of memory"),

@@ -99,7 +99,7 @@ def test_ill_formed_markup_is_dropped_and_counted(tmp_path):
     ]
     corpus = read(write_rows(tmp_path / "a.parquet", rows), ["ai"])
     assert len(corpus.dialogues) == 4
-    assert corpus.counts == {"rows": 5, "rows_with_ill_formed_markup": 1}
+    assert corpus.counts == {"rows": 5, "rows_without_text": 1}
 
 
 @pytest.mark.parametrize(
@@ -140,5 +140,4 @@ def test_of_a_local_copy_only_the_sites_folders_are_read(tmp_path):
 
 def test_a_reported_row_of_ill_formed_markup_is_dropped(real_data):
     corpus = read(str(real_data / "reports" / "18-ill-formed-markup" / "se.jsonl"), ["ai"])
-    assert len(corpus.dialogues) == 4
-    assert corpus.counts["rows"] == 5
+    assert (len(corpus.dialogues), corpus.counts) == (4, {"rows": 5, "rows_without_text": 1})
