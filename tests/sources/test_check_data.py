@@ -56,9 +56,7 @@ def test_a_small_set_is_told_what_it_cannot_say(tmp_path: Path, capsys: pytest.C
     (tmp_path / "book.txt").write_text("".join(f"Once upon {i:04}. " for i in range(2250)), encoding="utf-8")
     report = told(capsys, str(tmp_path))
     assert report["sections"] == "12 of documents, each learned as a text"
-    assert report["test set"].startswith(
-        "about 2 of 12 groups and sections, fewer than 30: figures without an interval"
-    )
+    assert report["test set"].startswith("up to 2, the last of 12 dialogues and sections of 1 group: figures tell")
 
     (tmp_path / "own.jsonl").write_bytes(rows(*chats()[:50]))
     report = told(capsys, str(tmp_path / "own.jsonl"))
