@@ -56,6 +56,8 @@ PROVIDERS = {  # exchanges that each has, and tokens of an exchange
     "stackexchange": (1_000_000, 400),
     "docs": (500, 160),
     "curated": (780, 160),
+    "local": (100_000, 40),  # a guess, as of any data set of the hub
+    "hub": (1_000_000, 40),
 }
 OVER_THE_NETWORK = {"cornell", "eli5", "stackexchange", "hub"}
 BASES = {"smollm2-135m": 134.5e6, "tiny": 0.1e6, "mistralai/Mistral-7B-v0.3": 7.25e9}  # weights

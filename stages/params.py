@@ -4,7 +4,7 @@ import copy
 import difflib
 import json
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -80,7 +80,7 @@ def describe(hint: Any) -> str:
     """What a type allows, in words."""
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(describe(option) for option in get_args(hint))
-    if get_origin(hint) is dict:
+    if get_origin(hint) in (dict, Mapping):
         return f"a section whose entries are each {describe(get_args(hint)[1])}"
     if get_origin(hint) is Literal:
         return ", ".join(str(choice) for choice in get_args(hint))

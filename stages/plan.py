@@ -19,11 +19,13 @@ STATES = {"train_scratch": "scratch", "finetune_mistral": "mistral"}  # names of
 
 def changes(stage: Any, restored: dict[str, Any]) -> bool:
     """Whether DVC will find the stage changed; the hashes of its inputs become those that they will have then."""
+    from dvc_data.hashfile.meta import Meta
+
     changed = stage.changed_stage() or any(out.status() for out in stage.outs)
     for dep in stage.deps:
         if known := known_hash(dep.def_path, restored):
             changed |= dep.hash_info != known
-            dep.hash_info = known
+            dep.hash_info, dep.meta = known, Meta()  # that of the lock holds the old hash too
         elif dep.status():
             changed = True
             dep.save()

@@ -1,13 +1,15 @@
-"""Stage report: what evaluate measured -> metrics/results.md and samples.md, to be read and committed.
+"""Stage report: what was measured -> metrics/results.md, samples.md and data_card.md, to be read and committed.
 
 A stage of its own: DVC caches the results of evaluate only where none of its outputs is a page that git tracks.
 """
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from llm.evaluation.data_card import data_card
 from llm.evaluation.result_table import MODELS, result_table
 from llm.evaluation.samples import PROMPTS, samples_markdown
 from llm.files import write_bytes
@@ -15,7 +17,8 @@ from llm.runs.output_rows import read_output_rows
 from stages.logs import run_stage
 
 DETAIL, PREDICTIONS = Path("metrics/detail"), Path("metrics/predictions.jsonl")
-RESULTS, SAMPLES = Path("metrics/results.md"), Path("metrics/samples.md")
+DATA, SCORES = Path("metrics/data.json"), Path("metrics/scores.jsonl")
+RESULTS, SAMPLES, CARD = Path("metrics/results.md"), Path("metrics/samples.md"), Path("metrics/data_card.md")
 SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
 
 logger = logging.getLogger(__name__)
@@ -33,10 +36,24 @@ def samples_page(details: dict[str, dict[str, Any]]) -> str:
     return samples_markdown(PROMPTS, names, {name: [row["text"] for row in rows[name]] for name in names})
 
 
+def evaluated_bytes() -> dict[str, int]:
+    """Bytes of the scored replies by source: the same of every model."""
+    replies = next(kinds["reply"] for kinds in read_output_rows(SCORES).values() if "reply" in kinds)
+    found = Counter[str]()
+    for row in replies:
+        found[row["source"]] += row["bytes"]
+    return dict(found)
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     details = {name: read_detail(name) for name in MODELS}
-    pages = {RESULTS: result_table(details, read_detail("compare")), SAMPLES: samples_page(details)}
+    data = json.loads(DATA.read_text(encoding="utf-8"))
+    pages = {
+        RESULTS: result_table(details, read_detail("compare")),
+        SAMPLES: samples_page(details),
+        CARD: data_card(data, evaluated_bytes()),
+    }
     for path, page in pages.items():
         write_bytes(path, page.encode())
         logger.info("%s", path)

@@ -23,6 +23,7 @@ from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
 
 MAX_LIMIT = 100_000_000
 SOURCE_NAME = re.compile(r"[a-z0-9_]{1,40}")
+TOGETHER = ("all", "macro")  # names of the figures of all sources, beside those of each
 SECTIONS = {  # the providers with parameters
     "cornell": CornellConfig,
     "eli5": Eli5Config,
@@ -67,9 +68,10 @@ def check_sources(sources: Mapping[str, SourceConfig]) -> None:
     """Raise ValueError unless there is a source and all names can be those of stages and files."""
     if not sources:
         raise ValueError("download is empty, allowed: one source or more")
-    if unfit := [name for name in sources if not SOURCE_NAME.fullmatch(name)]:
+    if unfit := [name for name in sources if not SOURCE_NAME.fullmatch(name) or name in TOGETHER]:
         raise ValueError(
-            f"download has the source {unfit[0]!r}, allowed: names of 1 to 40 lower-case letters, digits and _"
+            f"download has the source {unfit[0]!r}, allowed: names of 1 to 40 lower-case letters, digits and _, "
+            f"but not {' or '.join(TOGETHER)}"
         )
 
 

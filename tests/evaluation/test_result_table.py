@@ -30,12 +30,19 @@ def test_figures_stand_in_their_columns(details):
     details["scratch"] |= {"text": {"bleu": {"value": 0.14}, "chrf": {"value": 7.28}}}
     details["scratch"] |= {"choice": {"all": {"mc1": {"value": 0.215}}}, "truth": {"nearer_correct": {"value": 0.35}}}
     (line,) = (line for line in result_table(details, COMPARED).splitlines() if line.startswith("| `scratch`"))
-    assert line == "| `scratch` | **3.000** (2.500 to 3.500) | - | 3.000 | - | 0.14 | 7.3 | 0.215 | 0.350 |"
+    assert line == "| `scratch` | **3.000** (2.500 to 3.500) | 3.000 | 0.14 | 7.3 | 0.215 | 0.350 |"
+
+
+def test_every_source_has_a_column_whatever_its_name(details):
+    details["scratch"]["bpb"] |= {"mine": {"value": 2.5}, "macro": {"value": 2.75}}
+    head, _, *rows = result_table(details, COMPARED).splitlines()
+    assert head.split(" | ")[2:4] == ["eli5", "mine"]
+    assert [row.split(" | ")[2:4] for row in rows if row.startswith("| `scratch`")] == [["3.000", "2.500"]]
 
 
 def test_a_model_that_only_replies_has_a_dash_for_its_bits(details):
     (line,) = (line for line in result_table(details, COMPARED).splitlines() if line.startswith("| `frequent`"))
-    assert line == "| `frequent` | - | - | - | - | - | - | - | - |"
+    assert line == "| `frequent` | - | - | - | - | - | - |"
 
 
 def test_a_pair_of_which_one_is_not_there_has_no_line(details):

@@ -144,7 +144,7 @@ def test_a_section_of_a_provider_that_is_not_named_may_stay():
     assert config("chitchat").cornell == CORNELL
 
 
-@pytest.mark.parametrize("name", ["", "My", "a-b", "a/b", "x" * 41, "ü"])
+@pytest.mark.parametrize("name", ["", "My", "a-b", "a/b", "x" * 41, "ü", "all", "macro"])
 def test_a_source_s_name_is_one_of_stages_and_files(name):
     check_sources({"mine_2": config("chitchat")})
     with pytest.raises(ValueError, match=f"download has the source {name!r}, allowed: names of 1 to 40"):

@@ -110,6 +110,9 @@ def test_a_bad_value_is_refused(section, line, message, params):
     assert message in str(caught.value)
 
 
+HUB = "hub: {location: a/b, config: null, revision: main, split: train, licence: MIT, columns: COLUMNS}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -124,6 +127,10 @@ def test_a_bad_value_is_refused(section, line, message, params):
         ("cornell: {", "eli5: {", "download.mine.eli5.sha256 (now null) is not a parameter, known: "),
         ("providers: [cornell]", "providers: [docs]", "download.mine.docs is missing: who names the provider "),
         ("providers: [cornell]", "providers: [films]", "download.mine.providers is ['films'], allowed: chitchat"),
+        ("cornell: {location: a.zip, sha256: null}", HUB.replace("COLUMNS", "[a]"),
+         "download.mine.hub.columns is a list, allowed: a section whose entries are each a text or null"),
+        ("cornell: {location: a.zip, sha256: null}", HUB.replace("COLUMNS", "{prompt: 1}"),
+         "download.mine.hub.columns.prompt is 1, a whole number, allowed: a text"),
         ("  mine:", "  Mine:", "download has the source 'Mine', allowed: names of 1 to 40 lower-case letters"),
     ],
 )  # fmt: skip

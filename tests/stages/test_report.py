@@ -13,9 +13,10 @@ from tests.stages.test_evaluate import project  # noqa: F401  a fixture
 
 
 @pytest.fixture
-def reported(project, tmp_path, monkeypatch):  # noqa: F811
-    """A folder with metrics of its own, in which the stage runs."""
+def reported(project, repository, tmp_path, monkeypatch):  # noqa: F811
+    """A folder with metrics of its own, in which the stage runs; those of the data are the committed run's."""
     shutil.copytree(project / "metrics", tmp_path / "metrics")
+    shutil.copy(repository / "metrics" / "data.json", tmp_path / "metrics")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "metrics"
 
@@ -49,5 +50,17 @@ def test_equal_metrics_give_equal_pages(reported):
     pages = []
     for _ in range(2):
         main()
-        pages.append([(reported / name).read_bytes() for name in ("results.md", "samples.md")])
+        pages.append([(reported / name).read_bytes() for name in ("results.md", "samples.md", "data_card.md")])
     assert pages[0] == pages[1]
+
+
+def test_the_data_card_has_the_share_of_every_source_in_what_is_scored(reported):
+    main()
+    card = (reported / "data_card.md").read_text(encoding="utf-8").splitlines()
+    shares = {line.split("`")[1]: float(line.rsplit(" | ", 1)[1].split("%")[0]) for line in card if line[:3] == "| `"}
+    rows = [json.loads(line) for line in (reported / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
+    scored = {row["id"]: row for row in rows if row["kind"] == "reply"}.values()
+    whole = sum(row["bytes"] for row in scored)
+    for source, share in shares.items():
+        assert share == pytest.approx(100 * sum(r["bytes"] for r in scored if r["source"] == source) / whole, abs=0.051)
+    assert sum(shares.values()) == pytest.approx(100, abs=0.2)
