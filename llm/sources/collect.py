@@ -122,7 +122,6 @@ def collect(
                 advice = f"; or go on with {following[0]} by fallback: true" if following else ""
                 raise ValueError(f"{source}: {entry} failed: {reason}{advice}") from error
             logger.warning("%s: %s failed: %s; going on with %s", source, entry, reason, following[0])
-            logger.debug("where it happened", exc_info=True)
             failed.append({"provider": entry, "reason": reason})
             continue
         return Collected(dialogues, _provenance(source, limit, corpora, dialogues, failed))

@@ -115,7 +115,7 @@ def test_what_other_libraries_raise_is_told_in_one_line(error, told):
 @pytest.mark.parametrize(
     "error", [DatasetGenerationError("x"), TypeError("x"), zlib.error("x"), KeyError("x"), IndexError("x")]
 )
-def test_whatever_a_provider_raises_the_next_one_serves(error):
+def test_whatever_a_provider_raises_the_next_one_serves(error, caplog):
     from tests.sources.test_collect import corpus
 
     def broken():
@@ -123,6 +123,7 @@ def test_whatever_a_provider_raises_the_next_one_serves(error):
 
     found = collect("mine", {"a": broken, "b": lambda: corpus("b", 2)}, ["a", "b"], fallback=True, limit=9)
     assert [entry["provider"] for entry in found.provenance["failed"]] == ["a"]
+    assert not any(record.exc_info for record in caplog.records)  # the console shows one line
     with pytest.raises(ValueError, match=r"mine: a failed: .*or go on with b by fallback: true"):
         collect("mine", {"a": broken, "b": lambda: corpus("b", 2)}, ["a", "b"], fallback=False, limit=9)
 
