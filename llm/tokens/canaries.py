@@ -74,8 +74,7 @@ def plant(corpus: TokenCorpus, canaries: Sequence[Canary], tokenizer: Tokenizer)
         return corpus
     ids = np.concatenate([corpus.ids, *(dialogue.astype(corpus.ids.dtype) for dialogue in planted)])
     ends = len(corpus.ids) + np.cumsum([len(dialogue) for dialogue in planted])
-    turns = np.flatnonzero((ids == tokenizer.user_id) | (ids == tokenizer.assistant_id))
-    return TokenCorpus(ids, np.concatenate([corpus.offsets, ends]), turns, None)
+    return TokenCorpus(ids, np.concatenate([corpus.offsets, ends]), tokenizer.turn_starts(ids), None)
 
 
 def write_canaries(path: Path, canaries: Sequence[Canary]) -> None:

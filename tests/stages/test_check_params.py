@@ -89,7 +89,7 @@ def test_a_refusal_is_one_line_and_writes_no_marker(params, repository, tmp_path
         ("train", "micro_batch: 97", " is not a multiple of micro_batch 97"),
         ("train", "optimizer: adam", "train.optimizer is 'adam', a text, allowed: adamw, muon; did you mean adamw?"),
         ("model", "n_head: 97", " is not a multiple of n_head 97"),
-        ("tokenize", "vocab_size: 65536", "tokenize.vocab_size is 65536, allowed: 259 to 65535"),
+        ("tokenize", "vocab_size: 65536", "tokenize.vocab_size is 65536, allowed: 261 to 65535"),
         ("clean", "val_share: 0.95", "clean.val_share is 0.95, allowed: 0.001 to 0.4"),
         ("", "device: gpu", "device is 'gpu', a text, allowed: auto, cpu, cuda, mps"),
         ("", "seed: -1", "seed is -1, allowed: 0 to "),

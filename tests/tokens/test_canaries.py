@@ -28,8 +28,7 @@ TOKENIZER = train_tokenizer(["why is the sky blue", "because of 4 or 5 things"],
 def corpus_of(*dialogues):
     encoded = [TOKENIZER.encode_dialogue(turns) for turns in dialogues]
     ids = np.array([token for one in encoded for token in one], np.uint16)
-    turns = np.flatnonzero((ids == TOKENIZER.user_id) | (ids == TOKENIZER.assistant_id))
-    return TokenCorpus(ids, np.cumsum([0, *map(len, encoded)]), turns, None)
+    return TokenCorpus(ids, np.cumsum([0, *map(len, encoded)]), TOKENIZER.turn_starts(ids), None)
 
 
 def texts_of(corpus):
