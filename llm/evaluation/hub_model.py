@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llm.dialogue import Example
 from llm.evaluation.scoring import Score, check_lossless, encode_prompts, fit_prompt, score_targets
-from llm.hub.pretrained import encode_prompt, encode_reply, end_id
+from llm.hub.chat import encode_prompt, encode_reply, end_id
 from llm.inference.decoding import Decoding, item_draws, mark_seen, next_ids
 from llm.inference.generate import prompt_room
 from llm.inference.likelihood import group_by_length

@@ -3,7 +3,7 @@ import torch
 
 from llm.dialogue import Example
 from llm.evaluation.hub_model import HubModel
-from llm.hub.pretrained import encode_prompt, encode_reply, end_id
+from llm.hub.chat import encode_prompt, encode_reply, end_id
 from llm.inference.decoding import Decoding
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 
