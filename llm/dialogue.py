@@ -59,11 +59,12 @@ class Example:
     history: tuple[str, ...]  # odd number of turns, the last one the user's; empty for a document
     reply: str
     system: str | None = None  # of the dialogue
+    opening: str = ""  # what stands before `reply` in its turn; empty where that is all of it
 
     @property
     def prompt(self) -> Prompt:
         """What stands before the reply."""
-        return Prompt(self.history, self.system)
+        return Prompt(self.history, self.system, self.opening)
 
 
 def n_exchanges(dialogue: Dialogue) -> int:

@@ -7,6 +7,7 @@ import torch
 from jinja2 import TemplateError
 
 from llm.__main__ import main as run_command
+from llm.dialogue import Prompt
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
@@ -128,7 +129,7 @@ def test_generate_gives_our_greedy_replies_on_every_machine(machine, scratch, ex
     gpt, ours = load_gpt(scratch), load_tokenizer(scratch / "tokenizer.json")
     model, tokenizer = exported
     histories = [TURNS[:1], ("the cat",), TURNS]
-    expected = ScratchModel("scratch", gpt, ours, 2048).generate(histories, GREEDY)
+    expected = ScratchModel("scratch", gpt, ours, 2048).generate([Prompt(history) for history in histories], GREEDY)
     assert all(expected)
     for history, reply in zip(histories, expected, strict=True):
         ids = tokenizer.apply_chat_template(messages(history), add_generation_prompt=True, return_tensors="pt")
@@ -171,7 +172,7 @@ def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
         base = load_base(finetuned[0])[0](ids).logits
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
     assert (ours - base).abs().max() > 0.01
-    expected = HubModel("mistral", *load_finetuned(*finetuned), 2048).generate([TURNS], GREEDY)
+    expected = HubModel("mistral", *load_finetuned(*finetuned), 2048).generate([Prompt(TURNS)], GREEDY)
     prompt = tokenizer.apply_chat_template(messages(TURNS), add_generation_prompt=True, return_tensors="pt")
     said = model.generate(**prompt, max_new_tokens=12)[0, prompt["input_ids"].size(1) :]
     assert [tokenizer.decode(said, skip_special_tokens=True).strip()] == expected
