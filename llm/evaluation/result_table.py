@@ -1,6 +1,6 @@
 """What a run measured, as the Markdown table that people read: every model, its main figures and their intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm.evaluation.figure_files import BAR, Details
@@ -11,8 +11,7 @@ MODELS = (
 )
 BELOW = "▼"
 SHOWN_PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
-SHOWN_SOURCES = ("dialogue", "eli5", "technical")
-RESULT_COLUMNS = ("model", "bits per byte, all (95 % CI)", *SHOWN_SOURCES, "BLEU", "chrF++", "quiz", "truthful")
+TOGETHER = ("all", "macro")  # figures over several sources
 START, END = "<!-- results -->\n", "<!-- /results -->"  # marks in README.md, between which the table stands
 
 
@@ -34,14 +33,14 @@ def show_interval(value: float | None, low: float | None, high: float | None) ->
     return "-" if value is None else f"**{show_number(value, 3)}** ({show_number(low, 3)} to {show_number(high, 3)})"
 
 
-def table_row(name: str, detail: Mapping[str, Any], bar: float | None) -> tuple[str, ...]:
+def table_row(name: str, detail: Mapping[str, Any], sources: Sequence[str], bar: float | None) -> tuple[str, ...]:
     """A model's line of the table, marked where it needs more bits than `bar`."""
     value, low, high = (find_figure(detail, "bpb", "all", key) for key in ("value", "low", "high"))
     below = value is not None and bar is not None and value > bar
     return (
         f"`{name}` {BELOW}" if below else f"`{name}`",
         show_interval(value, low, high),
-        *(show_number(find_figure(detail, "bpb", source, "value"), 3) for source in SHOWN_SOURCES),
+        *(show_number(find_figure(detail, "bpb", source, "value"), 3) for source in sources),
         show_number(find_figure(detail, "text", "bleu", "value"), 2),
         show_number(find_figure(detail, "text", "chrf", "value"), 1),
         show_number(find_figure(detail, "choice", "all", "mc1", "value"), 3),
@@ -52,7 +51,9 @@ def table_row(name: str, detail: Mapping[str, Any], bar: float | None) -> tuple[
 def result_table(details: Details, compared: Mapping[str, Any]) -> str:
     """The table and the comparisons below it, as Markdown; `compared` is metrics/detail/compare.json."""
     bar = find_figure(details[BAR], "bpb", "all", "value")
-    cells = [RESULT_COLUMNS, ("---",) * len(RESULT_COLUMNS), *(table_row(name, details[name], bar) for name in MODELS)]
+    sources = [name for name in details[BAR]["bpb"] if name not in TOGETHER]
+    columns = ("model", "bits per byte, all (95 % CI)", *sources, "BLEU", "chrF++", "quiz", "truthful")
+    cells = [columns, ("---",) * len(columns), *(table_row(name, details[name], sources, bar) for name in MODELS)]
     lines = [f"| {' | '.join(line)} |" for line in cells]
     lines += ["", f"{BELOW}: more bits per byte than `{BAR}`, so it has learned less than counting does."]
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]

@@ -14,6 +14,7 @@ from llm.corpus.questions import read_questions
 from llm.dialogue import Dialogue, write_table
 from llm.evaluation.eval_models import MODEL_NAMES
 from llm.evaluation.measure import TEXT_MEASURES
+from llm.evaluation.result_table import MODELS
 from llm.evaluation.samples import CONTINUED, OWN, PROMPTS
 from llm.files import write_json
 from llm.tokens.canaries import draw_canaries, plant, write_canaries
@@ -109,6 +110,14 @@ def test_documents_have_a_row_of_their_own_for_every_model_that_scores(project):
         assert (found["ppl"]["book"] is not None) == (scores and name != "compressor")
     bpb = {name: read(project, name)["bpb"]["book"] for name in ("ngram5", "unigram", "compressor", "untrained")}
     assert 0 < bpb["ngram5"] < bpb["unigram"] < bpb["untrained"] and 0 < bpb["compressor"] < bpb["untrained"]
+
+
+def test_the_table_has_a_column_for_each_source(project):
+    head, _, *lines = (project / "metrics/results.md").read_text(encoding="utf-8").splitlines()
+    columns = head.strip("| ").split(" | ")
+    assert columns[2:-4] == (["book", "mine"] if is_mixed(project) else ["book"])
+    cells = dict(zip(columns, lines[MODELS.index("ngram5")].strip("| ").split(" | "), strict=True))
+    assert cells["book"] == f"{read(project, 'ngram5')['bpb']['book']:.3f}"
 
 
 def test_the_bytes_of_a_document_are_those_of_its_text(project):
