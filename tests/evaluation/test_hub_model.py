@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import pre_tokenizers
 
 from llm.dialogue import Example, Prompt
 from llm.evaluation.hub_model import HubModel
-from llm.hub.chat import encode_prompt, encode_reply, end_id
+from llm.hub.chat import DOCUMENT_SEPARATOR, encode_prompt, encode_reply, end_id
+from llm.hub.smollm2 import byte_level_tokenizer
 from llm.inference.decoding import Decoding
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 
@@ -117,3 +119,18 @@ def test_a_long_history_and_a_long_reply_are_handled(parts):
     assert score.n_tokens == len(encode_reply(parts[1], example.reply))
     assert score.n_windows > 1 and score.n_cut > 0
     assert len(make_model(parts).generate([example.prompt], decoding())) == 1
+
+
+def test_a_document_ends_with_the_separator_of_pretraining_and_a_reply_with_the_end_of_the_chat(parts):
+    special = [DOCUMENT_SEPARATOR, "<s>", "</s>"]
+    vocab = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = byte_level_tokenizer(
+        vocab, merges=[], special=special, split_digits=False, bos_token="<s>", eos_token="</s>"
+    )
+    examples = [Example("d/0", "book", "d", (), "It is"), Example("e/1", "eli5", "e", ("Why?",), "It is")]
+    scores = HubModel("base", parts[0], tokenizer, 256).loglik(examples)
+    for example, end, score in zip(examples, (0, 2), scores, strict=True):
+        prompt = [*encode_prompt(tokenizer, example.history), *encode_reply(tokenizer, example.reply)]
+        with torch.no_grad():
+            logits = parts[0](torch.tensor([prompt])).logits[0, -1]
+        assert score.end_logprob == pytest.approx(logits.double().log_softmax(0)[end].item(), rel=1e-6)
