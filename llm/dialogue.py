@@ -30,6 +30,25 @@ class Dialogue:
         if self.kind == "dialogue" and len(self.turns) < 2:
             raise ValueError(f"dialogue {self.id} has {len(self.turns)} turn(s), needs two or more")
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text in order: the system turn where there is one, then the turns."""
+        return self.turns if self.system is None else (self.system, *self.turns)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What stands before a text that a model is asked about: a reply to a history, or a document without one."""
+
+    history: tuple[str, ...]  # odd number of turns, the last one the user's; empty for a document
+    system: str | None = None
+    opening: str = ""  # of the reply or document itself, to be gone on with
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text in order, those that there are."""
+        return (*(() if self.system is None else (self.system,)), *self.history, *filter(None, (self.opening,)))
+
 
 @dataclass(frozen=True)
 class Example:
@@ -41,6 +60,12 @@ class Example:
     history: tuple[str, ...]  # odd number of turns, the last one the user's; empty for a document
     reply: str
     system: str | None = None  # of the dialogue
+    opening: str = ""  # what stands before `reply` in its turn; empty where that is all of it
+
+    @property
+    def prompt(self) -> Prompt:
+        """What stands before the reply."""
+        return Prompt(self.history, self.system, self.opening)
 
 
 def n_exchanges(dialogue: Dialogue) -> int:

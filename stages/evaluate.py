@@ -3,6 +3,7 @@
 metrics/{<model>,compare}.json, detail/; predictions.jsonl and scores.jsonl, from which all follow.
 """
 
+import json
 import logging
 from dataclasses import asdict
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs, ask_model, count_requests
 from llm.evaluation.eval_models import MODEL_NAMES, ModelFolders, list_models
-from llm.evaluation.exposure import Planted
+from llm.evaluation.exposure import Planted, find_own
 from llm.evaluation.figure_files import (
     BPB_COLUMNS,
     CHOICE_COLUMNS,
@@ -25,7 +26,7 @@ from llm.evaluation.figure_files import (
     round_figures,
     table_bytes,
 )
-from llm.evaluation.items import EvalItems, EvaluateConfig, draw_examples, draw_prompts
+from llm.evaluation.items import EvalItems, EvaluateConfig, draw_continued, draw_examples, draw_prompts
 from llm.evaluation.kept_outputs import KeptOutputs, describe_asking, outputs_root
 from llm.evaluation.measure import (
     Figures,
@@ -35,6 +36,7 @@ from llm.evaluation.measure import (
     measure,
     measure_unkept,
 )
+from llm.evaluation.samples import CONTINUED
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
@@ -44,7 +46,7 @@ from llm.machine import pick_device
 from llm.models.kernel_choice import tune_cpu
 from llm.runs.audit import audit_table
 from llm.runs.compare import CompareConfig, compare_pairs, in_short
-from llm.runs.output_rows import generation_rows, jsonl_bytes, score_rows
+from llm.runs.output_rows import generation_rows, jsonl_bytes, sample_texts, score_rows
 from llm.runs.run_files import Settings
 from llm.tokens.canaries import draw_alternatives, read_canaries
 from stages.logs import run_stage
@@ -57,6 +59,7 @@ SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
 TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
 FOLDERS = ModelFolders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
+OWN_PROVIDERS = ("local", "hub")  # of data that the fixed prompts of samples.md may have nothing to do with
 METRIC_LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
 
 logger = logging.getLogger(__name__)
@@ -72,6 +75,7 @@ def draw_items(config: EvaluateConfig, seed: int) -> EvalItems:
         quiz=quiz,
         truth=draw_questions(judgeable([*quiz, *premises]), config.truth_questions, seed),
         truthfulqa=read_held_out_truthfulqa(config.truthfulqa_questions, seed),
+        continued=draw_continued(examples, CONTINUED, seed),
     )
 
 
@@ -81,9 +85,20 @@ def read_held_out_truthfulqa(n: int | None, seed: int) -> list[Question]:
 
 
 def read_planted(seed: int) -> Planted:
-    """The canaries of the training tokens, and as many other numbers as the parameters say."""
-    canaries = read_canaries(FOLDERS.tokens / "canaries.json")
-    return Planted(canaries, draw_alternatives(canaries, load("canaries.alternatives", int), seed))
+    """The canaries of the training tokens and the user's own texts, with as many others as the parameters say."""
+    canaries, n = read_canaries(FOLDERS.tokens / "canaries.json"), load("canaries.alternatives", int)
+    own = find_own(load("canaries.own", list[str]), read_table(TRAIN), n, seed)
+    return Planted(canaries, draw_alternatives(canaries, n, seed), own)
+
+
+def read_own_sources() -> set[str]:
+    """Sources that hold the user's own data."""
+    provenance = json.loads((CLEAN / "report.json").read_text(encoding="utf-8"))["provenance"]
+    return {
+        source
+        for source, origin in provenance.items()
+        if any(served["provider"] in OWN_PROVIDERS for served in origin["served"])
+    }
 
 
 def ask_all(
@@ -125,6 +140,9 @@ def measure_all(
         found = measure(outputs[model.name], inputs) | measure_unkept(outputs[model.name], planted, inputs)
         bpb = found.metrics["bpb"]["all"]
         logger.info("%s: %s", model.name, "replies only" if bpb is None else f"{bpb:.4f} bits per byte")
+        for number, own in found.detail["memory"].get("own", {}).items():
+            bits = own["exposure"], own["most"], own["training_texts"]
+            logger.info("%s: own text %s: exposure %.1f of %.1f bits, in %d training texts", model.name, number, *bits)
         figures[model.name] = found | describe_circumstances(model, config, inputs.seed)
     return figures
 
@@ -184,12 +202,13 @@ def main() -> None:
     asking = describe_asking(items, planted, config, (seed, training_seed), device)
     outputs = ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking))
 
-    spans = spans_of(turn for dialogue in read_table(TRAIN) for turn in dialogue.turns)
+    spans = spans_of(text for dialogue in read_table(TRAIN) for text in dialogue.texts)
     inputs = make_metric_inputs(items, spans, judge, config, min_dialogues, seed)
     figures = measure_all(models, outputs, planted, inputs, config)
 
     settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
     files = files_of_outputs(outputs) | files_of_figures(figures) | files_of_comparisons(outputs, settings, judge)
+    files[DETAIL / "samples.json"] = json_bytes(sample_texts(items, read_own_sources()))
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))
     files[OUT / "judge_audit.csv"] = audit_table(outputs, seed)
     write_together(files, SEAL)

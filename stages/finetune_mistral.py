@@ -9,6 +9,7 @@ import torch
 
 from llm.dialogue import read_table
 from llm.files import file_sha256, write_bytes, write_json
+from llm.hub.chat import takes_system
 from llm.hub.info import INFO, read_info
 from llm.hub.pretrained import CPU, load_base, load_tokenizer, weights_dtype
 from llm.machine import pick_device
@@ -33,7 +34,7 @@ from stages.params import load
 
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
 METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
-TRAJECTORY = (*ENGINE, "llm.training.lora", "llm.hub.pretrained")  # code that a saved state depends on
+TRAJECTORY = (*ENGINE, "llm.training.lora", "llm.hub.chat", "llm.hub.pretrained")  # code that a saved state depends on
 PACKAGES = ("transformers", "peft")  # whose code it depends on too
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,11 @@ def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Non
     val_tokens = config.train.val_rows and config.train.val_rows * config.context_length
     train = select(read_table(CLEAN / "train.arrow"), tokenizer, config.train_tokens, seed)
     val = select(read_table(CLEAN / "val.arrow"), tokenizer, val_tokens, seed)
+    if train.with_system:
+        place = (
+            "in the chat template" if takes_system(tokenizer) else "before their first turn, the template takes none"
+        )
+        logger.info("%s dialogues have a system turn: it stands %s", f"{train.with_system:,}", place)
     packed = pack_corpus(train.corpus, config.context_length, seed)
     peft_model = load_model(config, device, sharded, seed)  # only now: a device would wait for the texts
     model = PackedModel(peft_model)

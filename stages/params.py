@@ -67,6 +67,9 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     return content
 
 
+PRIVATE = "canaries.own"  # texts that no log repeats
+
+
 def show(value: object) -> str:
     """A value as an error names it: `'abc', a text`."""
     if value is None or isinstance(value, bool):
@@ -127,7 +130,8 @@ def _problem(name: str, hint: Any, error: ErrorDetails) -> str:
     if kind == "value_error":  # of a dataclass's own checks
         return _dotted(name, str(error["ctx"]["error"]))
     alike = f"; {nearest(value, get_args(hint))}" if kind == "literal_error" and isinstance(value, str) else ""
-    return f"{name} is {show(value)}, allowed: {describe(hint)}{alike}"
+    shown = "of another type (not shown)" if name.startswith(PRIVATE) else show(value)
+    return f"{name} is {shown}, allowed: {describe(hint)}{alike}"
 
 
 def _find(params: dict[str, Any], name: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from llm.dialogue import Dialogue, read_table
@@ -24,6 +25,13 @@ SPLITS = ("train", "val", "test")
 logger = logging.getLogger(__name__)
 
 
+def encode_one(dialogue: Dialogue, tokenizer: Tokenizer) -> NDArray[np.uint16]:
+    """Ids of a dialogue or of a section of a document."""
+    if dialogue.kind == "document":
+        return tokenizer.encode_document(dialogue.turns[0])
+    return tokenizer.encode_dialogue(dialogue.turns, dialogue.system)
+
+
 def encode(
     dialogues: Iterable[Dialogue], tokenizer: Tokenizer, advance: Callable[[int], object]
 ) -> tuple[TokenCorpus, dict[str, Any]]:
@@ -31,15 +39,14 @@ def encode(
     pieces = [np.zeros(0, np.uint16)]  # before the first dialogue
     tokens, n_bytes = Counter[str](), 0
     for dialogue in dialogues:
-        pieces.append(tokenizer.encode_dialogue(dialogue.turns))
+        pieces.append(encode_one(dialogue, tokenizer))
         tokens[dialogue.source] += len(pieces[-1])
-        n_bytes += sum(len(turn.encode()) for turn in dialogue.turns)
+        n_bytes += sum(len(text.encode()) for text in dialogue.texts)
         advance(1)
     ids, offsets = np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-    turns = np.flatnonzero((ids == tokenizer.user_id) | (ids == tokenizer.assistant_id))
     per_token = round(n_bytes / max(1, len(ids)), 4)  # role tokens count
     sizes = {"tokens": {**tokens, "all": len(ids)}, "dialogues": len(pieces) - 1, "bytes_per_token": per_token}
-    return TokenCorpus(ids, offsets, turns, None), sizes
+    return TokenCorpus(ids, offsets, tokenizer.turn_starts(ids), None), sizes
 
 
 def read_report() -> dict[str, Any]:
@@ -75,7 +82,7 @@ def main() -> None:
     context_length = load("model.context_length", int)
     report = read_report()
     counts = count_dialogues(report)
-    tokenizer = train_tokenizer((turn for d in read_table(CLEAN / "train.arrow") for turn in d.turns), config)
+    tokenizer = train_tokenizer((text for d in read_table(CLEAN / "train.arrow") for text in d.texts), config)
     logger.info("%s of %s vocabulary entries", f"{tokenizer.vocab_size:,}", f"{config.vocab_size:,}")
     tokenizer.save(OUT / "tokenizer.json")
     figures: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "splits": {}}

@@ -18,8 +18,9 @@ from llm.evaluation.ask import ask_likelihoods
 from llm.evaluation.choice import choice_examples
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.items import EvalItems, EvaluateConfig, draw_examples
+from llm.hub.chat import encode_prompt, encode_reply, end_id
 from llm.hub.info import read_info
-from llm.hub.pretrained import encode_prompt, encode_reply, end_id, load_base
+from llm.hub.pretrained import load_base
 from llm.sources.curated import read_curated
 from stages.params import load
 

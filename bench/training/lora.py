@@ -16,8 +16,9 @@ from bench.rounds import Contender, Lap, alternate, check_equal
 from bench.shapes import SEED
 from bench.table import Section, summarise
 from llm.dialogue import Dialogue, read_dialogues, read_table, write_dialogues
+from llm.hub.chat import EncodedDialogue, encode_dialogue
 from llm.hub.info import read_info
-from llm.hub.pretrained import EncodedDialogue, encode_dialogue, load_base, load_tokenizer
+from llm.hub.pretrained import load_base, load_tokenizer
 from llm.sources.curated import read_curated
 from llm.tokens.packing import pack_corpus
 from llm.training.lora import FinetuneConfig, PackedModel, add_lora, select

@@ -4,15 +4,15 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice, pairwise
 
 import torch
 
-from llm.dialogue import Example
+from llm.dialogue import Example, Prompt
 from llm.evaluation.choice import choice_examples
 from llm.evaluation.exposure import Planted, ask_memory
-from llm.evaluation.items import EvalItems, EvaluateConfig
+from llm.evaluation.items import EvalItems, EvaluateConfig, continued_prompt
 from llm.evaluation.scoring import EvalModel, Replier, Score, Scorer
 from llm.evaluation.uncertainty import ask_uncertainty
 
@@ -39,6 +39,7 @@ class Generations:
     sampled: list[str]  # to the first of them
     truth: list[str]  # to EvalItems.truth
     shown: list[str]  # to EvalItems.shown
+    continued: list[str] = field(default_factory=list)  # of EvalItems.continued
 
 
 @dataclass(frozen=True)
@@ -49,30 +50,32 @@ class Outputs:
     likelihoods: Likelihoods | None  # None of a model that only replies
     generations: Generations | None  # None of a model that cannot reply
     # Both stand in no file, so what follows from them cannot be computed again without the model.
-    canaries: list[Score] | None = None  # of canary_examples; None of a model that never saw them
+    canaries: list[Score] | None = None  # of canary_examples and own_examples; None of a model that never saw them
     own_answers: list[Score] | None = None  # of own_answers(truth, generations.truth)
 
 
 def items_for(model: EvalModel, items: EvalItems) -> EvalItems:
-    """The items that this model is asked: without the choices where it takes no quiz."""
+    """The items that this model is asked: no choices where it takes no quiz, no text where it goes on with none."""
+    if "continuations" not in model.tasks:
+        items = replace(items, continued=[])
     return items if "quiz" in model.tasks else replace(items, quiz=[], truthfulqa=[])
 
 
 def count_requests(model: EvalModel, items: EvalItems, config: EvaluateConfig) -> int:
     """Number of texts that this model scores and generates: the length of the progress bar."""
-    n = 0
+    n, asked = 0, items_for(model, items)
     if "replies" in model.tasks:
-        asked = items_for(model, items)
         n += len(asked.examples) + sum(len(choice_examples(questions)) for questions in asked.choices.values())
     if "generations" in model.tasks:
-        n += len(greedy_prompts(items)) + min(config.sampled, len(items.prompts))
+        n += len(greedy_prompts(asked)) + min(config.sampled, len(items.prompts))
     return n
 
 
-def greedy_prompts(items: EvalItems) -> list[tuple[str, ...]]:
-    """The histories replied to by greedy decoding: the test prompts, the questions, and the prompts of samples.md."""
-    questions = [(question.question,) for question in items.truth]
-    return [*(example.history for example in items.prompts), *questions, *((prompt,) for prompt in items.shown)]
+def greedy_prompts(items: EvalItems) -> list[Prompt]:
+    """What greedy decoding goes on from: the test prompts, the questions, and what samples.md shows."""
+    questions = [Prompt((question.question,)) for question in items.truth]
+    shown = [*(Prompt((text,)) for text in items.shown), *map(continued_prompt, items.continued)]
+    return [*(example.prompt for example in items.prompts), *questions, *shown]
 
 
 def ask_likelihoods(model: Scorer, items: EvalItems, advance: Advance) -> Likelihoods:
@@ -87,13 +90,14 @@ def ask_likelihoods(model: Scorer, items: EvalItems, advance: Advance) -> Likeli
 def _score_in_chunks(model: Scorer, examples: Sequence[Example], advance: Advance) -> list[Score]:
     """The score of each example.
 
-    Those with one history stay together and share its work. In the order of what they take with it, so that a chunk
-    has little to pad; the longest come first: memory runs out at once or never.
+    Those with one prompt stay together and share its work; documents have none. In the order of what they take with it,
+    so that a chunk has little to pad; the longest come first: memory runs out at once or never.
     """
-    chars = {example.history: sum(map(len, example.history)) for example in examples}
-    for example in examples:
-        chars[example.history] += len(example.reply)
-    order = sorted(range(len(examples)), key=lambda i: (-chars[examples[i].history], examples[i].history))
+    shared = [example.prompt.texts or (example.id,) for example in examples]
+    chars = {texts: sum(map(len, texts)) for texts in shared}
+    for texts, example in zip(shared, examples, strict=True):
+        chars[texts] += len(example.reply)
+    order = sorted(range(len(examples)), key=lambda i: (-chars[shared[i]], shared[i]))
     scores: dict[int, Score] = {}
     for start in range(0, len(examples), CHUNK):
         chunk = order[start : start + CHUNK]
@@ -105,15 +109,16 @@ def _score_in_chunks(model: Scorer, examples: Sequence[Example], advance: Advanc
 def ask_generations(
     model: Replier, items: EvalItems, config: EvaluateConfig, seed: int, advance: Advance
 ) -> Generations:
-    """The model's replies to the test prompts, the questions and the prompts of samples.md."""
+    """The model's replies to the test prompts, the questions and the prompts of samples.md, and how it goes on."""
     # One call: many prompts at once is what makes generation fast.
     greedy = model.generate(greedy_prompts(items), config.greedy(seed))
     advance(len(greedy))
-    first = [example.history for example in items.prompts[: config.sampled]]
+    first = [example.prompt for example in items.prompts[: config.sampled]]
     sampled = model.generate(first, config.sampling(seed)) if first else []
     advance(len(sampled))
-    n, m = len(items.prompts), len(items.prompts) + len(items.truth)
-    return Generations(greedy[:n], sampled, greedy[n:m], greedy[m:])
+    texts = iter(greedy)
+    prompts, truth, shown = ([*islice(texts, len(part))] for part in (items.prompts, items.truth, items.shown))
+    return Generations(prompts, sampled, truth, shown, [*texts])
 
 
 def ask_model(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from llm.corpus.dedup import Hashes, hash_words
 from llm.corpus.normalise import split_words
 from llm.corpus.split import position
-from llm.dialogue import Dialogue, Example
+from llm.dialogue import Dialogue, Example, Prompt
 from llm.evaluation.ngram import KneserNey
-from llm.evaluation.scoring import Score, encode_prompts, encode_replies, sum_logprobs
+from llm.evaluation.scoring import Score, encode_prompts, encode_replies, encoder, sum_logprobs
 from llm.inference.decoding import Decoding
 from llm.tokens.tokenizer import Tokenizer
 
@@ -35,7 +35,7 @@ class NgramScorer:
 
     def loglik(self, examples: Sequence[Example]) -> list[Score]:
         """Score of each example's reply."""
-        prompts = encode_prompts(examples, self.tokenizer.encode_prompt)
+        prompts = encode_prompts(examples, encoder(self.tokenizer))
         replies = encode_replies(examples, self.tokenizer)
         scores = []
         for prompt, reply in zip(prompts, replies, strict=True):
@@ -55,15 +55,15 @@ def draw_prime(dialogues: Iterable[Dialogue], n_bytes: int = PRIME_BYTES) -> byt
     for _, members in sorted(by_source.items()):
         text = b""
         for dialogue in sorted(members, key=lambda dialogue: position(dialogue.id, seed=0)):
-            text += _lines(dialogue.turns)
+            text += _lines(dialogue.texts)
             if len(text) >= share:
                 break
         parts.append(text[:share])
     return b"".join(parts)
 
 
-def _lines(turns: Sequence[str]) -> bytes:
-    return "".join(turn + "\n" for turn in turns).encode()
+def _lines(texts: Sequence[str]) -> bytes:
+    return "".join(text + "\n" for text in texts).encode()
 
 
 def compressed_bits(text: bytes) -> int:
@@ -82,13 +82,13 @@ class Compressor:
 
     def loglik(self, examples: Sequence[Example]) -> list[Score]:
         """Score of each example's reply."""
-        histories = {example.history: self.prime + _lines(example.history) for example in examples}
-        whole = [histories[example.history] + example.reply.encode() for example in examples]
+        prompts = {example.prompt: self.prime + _lines(example.prompt.texts) for example in examples}
+        whole = [prompts[example.prompt] + example.reply.encode() for example in examples]
         with ThreadPoolExecutor() as pool:  # lzma lets the other cores work
-            before = dict(zip(histories, pool.map(compressed_bits, histories.values()), strict=True))
+            before = dict(zip(prompts, pool.map(compressed_bits, prompts.values()), strict=True))
             after = pool.map(compressed_bits, whole)
         return [
-            Score((before[example.history] - bits) * math.log(2), end_logprob=0.0, n_tokens=0)
+            Score((before[example.prompt] - bits) * math.log(2), end_logprob=0.0, n_tokens=0)
             for example, bits in zip(examples, after, strict=True)
         ]
 
@@ -120,9 +120,9 @@ class Frequent:
     reply: str
     tokenizer: Tokenizer
 
-    def generate(self, histories: Sequence[tuple[str, ...]], decoding: Decoding) -> list[str]:
-        """The reply, once for each history."""
-        return [cut_tokens(self.reply, decoding.max_new_tokens, self.tokenizer)] * len(histories)
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+        """The reply, once for each prompt."""
+        return [cut_tokens(self.reply, decoding.max_new_tokens, self.tokenizer)] * len(prompts)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def index_texts(texts: Iterable[str]) -> Index:
     word, text = np.divmod(pairs, len(lengths))  # by word, each text once
     n_with = np.bincount(word, minlength=len(words))
     rarity = np.log1p((len(lengths) - n_with + 0.5) / (n_with + 0.5))
-    damping = K1 * (1 - B + B * lengths / max(lengths.mean(), 1))
+    mean = max(lengths.mean(), 1) if len(lengths) else 1  # documents alone hold no turn to be replied to
+    damping = K1 * (1 - B + B * lengths / mean)
     weights = rarity[word] * times * (K1 + 1) / (times + damping[text])
     return Index(len(lengths), words, np.cumsum([0, *n_with]), text, weights)
 
@@ -167,9 +168,9 @@ class Retrieval:
     replies: list[str]
     tokenizer: Tokenizer
 
-    def generate(self, histories: Sequence[tuple[str, ...]], decoding: Decoding) -> list[str]:
-        """A reply to each history, by the words of its last turn."""
-        nearest = [self.index.nearest(history[-1]) for history in histories]
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+        """A reply to each prompt, by the words of its last turn."""
+        nearest = [self.index.nearest(prompt.history[-1]) for prompt in prompts]
         found = ["" if number is None else self.replies[number] for number in nearest]
         return [cut_tokens(reply, decoding.max_new_tokens, self.tokenizer) for reply in found]
 

@@ -29,8 +29,8 @@ COMPRESSOR = "LZMA that has read 64 KiB of the training text: what a reply adds 
 RETRIEVAL = "the reply to the nearest training prompt by BM25, so copied by construction"
 FREQUENT = "the most frequent training reply, whatever the prompt"
 # What makes sense to ask a model; the rest of its figures is null. Only the tokens that scratch learns hold canaries.
-PRETRAINED = ("replies", "quiz", "generations")
-TRAINED = ("replies", "quiz", "generations", "canaries")
+PRETRAINED = ("replies", "quiz", "generations", "continuations")
+TRAINED = ("replies", "quiz", "generations", "continuations", "canaries")
 COUNTED = ("replies", "quiz", "canaries")
 
 
@@ -93,7 +93,8 @@ def _baselines(folders: ModelFolders) -> list[EvalModel]:
         return NgramScorer(name, train_ngram(train.ids, train.offsets, tokenizer.vocab_size, order), tokenizer)
 
     def examples() -> Iterator[Example]:
-        return (example for dialogue in read_table(text) for example in scored_replies(dialogue))
+        dialogues = (dialogue for dialogue in read_table(text) if dialogue.kind == "dialogue")
+        return (example for dialogue in dialogues for example in scored_replies(dialogue))
 
     def frequent() -> Frequent:
         return Frequent(most_frequent(example.reply for example in examples()), tokenizer)

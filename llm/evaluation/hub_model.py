@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from llm.dialogue import Example
+from llm.dialogue import Example, Prompt
 from llm.evaluation.scoring import Score, check_lossless, encode_prompts, fit_prompt, score_targets
-from llm.hub.pretrained import encode_prompt, encode_reply, end_id
+from llm.hub.chat import document_ids, encode_prompt, encode_reply, end_id
 from llm.inference.decoding import Decoding, item_draws, mark_seen, next_ids
 from llm.inference.generate import prompt_room
 from llm.inference.likelihood import group_by_length
@@ -46,21 +46,22 @@ class HubModel:
         def forward(ids: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
             return body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False).last_hidden_state
 
-        end, window = end_id(self.tokenizer), self.model.config.max_position_embeddings
+        window = self.model.config.max_position_embeddings
         head: Tensor = self.model.get_output_embeddings().weight
-        targets = [[*reply, end] for reply in replies]
+        targets = [[*reply, self._end(example.prompt)] for example, reply in zip(examples, replies, strict=True)]
         return score_targets(prompts, targets, forward, head, window, self._pass_tokens())
 
-    def generate(self, histories: Sequence[tuple[str, ...]], decoding: Decoding) -> list[str]:
-        """A reply to each history."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+        """What follows each prompt: a reply, or how a document goes on."""
         room = prompt_room(self.model.config.max_position_embeddings, decoding.max_new_tokens)
-        prompts = [fit_prompt(history, room, self._encode)[-room:] for history in histories]
-        draws = item_draws(histories, decoding)
-        replies = [""] * len(prompts)
-        for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in prompts], self.batch_tokens):
-            found = self._generate_batch([prompts[i] for i in batch], draws[batch], decoding)
-            for i, ids in zip(batch, found, strict=True):
-                replies[i] = self._decode(ids).strip()
+        ids = [fit_prompt(prompt, room, self._encode)[-room:] for prompt in prompts]
+        draws = item_draws([prompt.texts for prompt in prompts], decoding)
+        replies = [""] * len(ids)
+        for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in ids], self.batch_tokens):
+            found = self._generate_batch([ids[i] for i in batch], draws[batch], decoding)
+            for i, reply in zip(batch, found, strict=True):
+                end = self._end(prompts[i])  # of a document perhaps another than that of the chat
+                replies[i] = self._decode(reply[: reply.index(end)] if end in reply else reply).strip()
         return replies
 
     @torch.inference_mode()
@@ -102,8 +103,14 @@ class HubModel:
             return self.batch_tokens
         return min(self.batch_tokens, THREAD_TOKENS * torch.get_num_threads())
 
-    def _encode(self, history: Sequence[str]) -> list[int]:
-        return encode_prompt(self.tokenizer, history)
+    def _encode(self, prompt: Prompt) -> list[int]:
+        return encode_prompt(self.tokenizer, prompt.history, prompt.system) + encode_reply(
+            self.tokenizer, prompt.opening
+        )
+
+    def _end(self, prompt: Prompt) -> int:
+        """The id that ends a reply, or a document."""
+        return end_id(self.tokenizer) if prompt.history else document_ids(self.tokenizer)[1]
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -3,13 +3,13 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
 from llm.corpus.questions import Question
 from llm.corpus.split import position
-from llm.dialogue import Dialogue, Example, scored_replies
-from llm.evaluation.samples import PROMPTS
+from llm.dialogue import Dialogue, Example, Prompt, scored_replies
+from llm.evaluation.samples import PROMPTS, opening_of
 from llm.inference.decoding import Decoding
 from llm.ranges import check_range
 
@@ -65,6 +65,7 @@ class EvalItems:
     truth: list[Question]  # answered in words
     truthfulqa: list[Question]  # answered by choosing; empty where the data do not hold it
     shown: tuple[str, ...] = PROMPTS  # replied to for samples.md
+    continued: list[Example] = field(default_factory=list)  # sections of documents, gone on with for samples.md
 
     @property
     def choices(self) -> dict[str, list[Question]]:
@@ -97,13 +98,14 @@ def text_digest(*texts: str) -> str:
 
 def example_digest(example: Example) -> str:
     """The digest of what a model sees and of the reply it is asked about."""
-    return text_digest(*example.history, example.reply)
+    return text_digest(*example.prompt.texts, example.reply)
 
 
 def cut_history(history: tuple[str, ...], max_chars: int) -> tuple[str, ...]:
     """The latest turns of at most `max_chars` characters in all, beginning with a user turn.
 
-    The last user turn always stays; if it alone is too long, its end does, from the start of a word.
+    The last user turn always stays; if it alone is too long, its end does, from the start of a word. The system turn is
+    no part of the history: it is never cut, for without it the reply is another one, and counts nothing.
 
     >>> cut_history(("Hi", "Hello", "What is a token?"), 20)
     ('What is a token?',)
@@ -112,8 +114,7 @@ def cut_history(history: tuple[str, ...], max_chars: int) -> tuple[str, ...]:
     """
     while len(history) > 1 and sum(map(len, history)) > max_chars:
         history = history[2:]
-    (*earlier, last) = history
-    return (*earlier, _cut_words(last, max_chars))
+    return (*history[:-1], *(_cut_words(last, max_chars) for last in history[-1:]))  # none: what is asked is a document
 
 
 def _cut_words(text: str, max_chars: int) -> str:
@@ -157,8 +158,24 @@ def draw_examples(dialogues: Iterable[Dialogue], config: EvaluateConfig, seed: i
     return [replace(example, history=cut_history(example.history, config.history_chars)) for example in examples]
 
 
+def continued_prompt(example: Example) -> Prompt:
+    """The beginning of a section, to be gone on with."""
+    return Prompt((), opening=opening_of(example.reply))
+
+
 def draw_prompts(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
-    """`n` examples to be replied to: the sources in turn, and in each a second one of a group only after all firsts."""
+    """`n` replies of dialogues to be given by the models too."""
+    return _draw_spread([example for example in examples if example.history], n, seed)
+
+
+def draw_continued(examples: Sequence[Example], each: int, seed: int) -> list[Example]:
+    """`each` sections of every source of documents to be gone on with by the models."""
+    sections = [example for example in examples if not example.history]
+    return _draw_spread(sections, each * len({example.source for example in sections}), seed)
+
+
+def _draw_spread(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
+    """`n` examples: the sources in turn, and in each a second one of a group only after all firsts."""
     shuffled = sorted(examples, key=lambda example: position(example.id, seed))
     seen: dict[tuple[str, str], int] = {}
     ranked: dict[str, list[tuple[int, Example]]] = {}

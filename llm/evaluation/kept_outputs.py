@@ -31,7 +31,7 @@ ASKING = (
     *("llm.evaluation.ask", "llm.evaluation.baselines", "llm.evaluation.choice", "llm.evaluation.eval_models"),
     *("llm.evaluation.exposure", "llm.evaluation.hub_model", "llm.evaluation.items", "llm.evaluation.ngram"),
     *("llm.evaluation.samples", "llm.evaluation.scoring", "llm.evaluation.scratch_model"),
-    *("llm.evaluation.uncertainty", "llm.hub.info", "llm.hub.pretrained", "llm.hub.smollm2"),
+    *("llm.evaluation.uncertainty", "llm.hub.chat", "llm.hub.info", "llm.hub.pretrained", "llm.hub.smollm2"),
     *("llm.inference.decoding", "llm.inference.generate", "llm.inference.likelihood", "llm.machine"),
     *("llm.models.attention", "llm.models.gpt", "llm.models.kernel_choice", "llm.models.kernels", "llm.models.layers"),
     *("llm.models.llama", "llm.models.loss", "llm.models.registry", "llm.models.shape"),

@@ -33,7 +33,7 @@ class MetricInputs:
 
     items: EvalItems
     replies: Resampling  # of the examples, the same draws for all models
-    prompts: Resampling
+    prompts: Resampling | None  # None where the data hold no dialogue
     small: list[str]  # sources of too few test dialogues for an interval
     min_items: int  # of a source or of a questions' area with an interval
     train_spans: Hashes  # of 13 words, of the training texts
@@ -50,7 +50,7 @@ def make_metric_inputs(
     return MetricInputs(
         items=items,
         replies=resample_examples(items.examples, config.bootstrap, seed),
-        prompts=resample_examples(items.prompts, config.bootstrap, seed),
+        prompts=resample_examples(items.prompts, config.bootstrap, seed) if items.prompts else None,
         small=small_sources(items.examples, min_dialogues),
         min_items=min_dialogues,
         train_spans=train_spans,
@@ -175,7 +175,9 @@ def generation_figures(found: Generations, inputs: MetricInputs) -> Figures:
 
 
 def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """Values of TEXT_MEASURES, and their detail."""
+    """Values of TEXT_MEASURES, and their detail; None, and no detail, where there was nothing to reply to."""
+    if inputs.prompts is None:
+        return dict.fromkeys(TEXT_MEASURES), {}
     texts, references = found.greedy, [[example.reply] for example in inputs.items.prompts]
     bleu = corpus_bleu(texts, references, inputs.n_resamples)
     chrf = corpus_chrf(texts, references, inputs.n_resamples)

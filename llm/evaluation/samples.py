@@ -1,6 +1,8 @@
 """What a person reads first: the same twenty prompts answered by every model, side by side."""
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 # Fixed, so that two runs can be read beside each other. Not test data: everyday ones may stand in the training data.
 PROMPTS = (
@@ -27,14 +29,66 @@ PROMPTS = (
 )
 
 
-def samples_markdown(prompts: Sequence[str], models: Mapping[str, str], replies: Mapping[str, Sequence[str]]) -> str:
-    """A Markdown page with a table of replies under each prompt; `models` maps a model to its real name."""
+OPENING_CHARS = 200  # of a section of a document, which the models go on with
+CONTINUED = 3  # sections of each source of documents
+OWN = 5  # prompts of the test set, where the data are the user's own
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text of the test set, what really follows it, and what each model made of it."""
+
+    source: str
+    text: str
+    real: str
+    replies: Mapping[str, str]  # by model
+
+
+def first_words(text: str, max_chars: int) -> str:
+    """The beginning of a text of at most so many characters, cut at a word.
+
+    >>> first_words("It was a dark and stormy night.", 15)
+    'It was a dark'
+    """
+    if len(text) <= max_chars:
+        return text
+    spaces = [found.start() for found in re.finditer(r"\s+", text[: max_chars + 1])]
+    return text[: (spaces and spaces[-1]) or max_chars]
+
+
+def opening_of(text: str) -> str:
+    """The first OPENING_CHARS characters of a text, or the first half of a short one, cut at a word."""
+    return first_words(text, min(OPENING_CHARS, (len(text) + 1) // 2))
+
+
+def samples_markdown(
+    prompts: Sequence[str],
+    models: Mapping[str, str],
+    replies: Mapping[str, Sequence[str]],
+    own: Sequence[Sample] = (),
+    continued: Sequence[Sample] = (),
+) -> str:
+    """A Markdown page with a table of replies under each prompt; `models` maps a model to its real name.
+
+    Behind them stand prompts of the test set, and sections of documents that the models go on with, where there are
+    any.
+    """
     lines = ["# Samples", "", "Greedy decoding. Who answers:", ""]
     lines += [f"- **{name}**: {_cell(real)}" for name, real in models.items()]
     for number, prompt in enumerate(prompts):
-        lines += ["", f"## {number + 1}. {_cell(prompt)}", "", "| model | reply |", "|---|---|"]
-        lines += [f"| {name} | {_cell(replies[name][number]) or '*(nothing)*'} |" for name in models]
+        lines += ["", f"## {number + 1}. {_cell(prompt)}", *_table({name: replies[name][number] for name in models})]
+    for heading, samples in (("Prompts of the test set", own), ("Documents of the test set, gone on with", continued)):
+        lines += ["", f"## {heading}"] if samples else []
+        for number, sample in enumerate(samples):
+            answers = {name: sample.replies[name] for name in models if name in sample.replies}
+            lines += ["", f"### {number + 1}. {sample.source}: {_cell(sample.text)}"]
+            lines += _table({"*the real text*": sample.real, **answers})
     return "\n".join(lines) + "\n"
+
+
+def _table(replies: Mapping[str, str]) -> list[str]:
+    rows = [f"| {name} | {_cell(reply) or '*(nothing)*'} |" for name, reply in replies.items()]
+    return ["", "| model | reply |", "|---|---|", *rows]
 
 
 def _cell(text: str) -> str:

@@ -1,19 +1,19 @@
 """What evaluation asks of a model: how likely a reply is, and what it would reply itself."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
-from llm.dialogue import Example
+from llm.dialogue import Example, Prompt
 from llm.inference.decoding import Decoding
 from llm.inference.likelihood import Floats, Forward, cut_windows, window_logprobs
 from llm.tokens.tokenizer import Tokenizer
 
-Encode = Callable[[Sequence[str]], list[int]]
+Encode = Callable[[Prompt], list[int]]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Scorer(Protocol):
 class Replier(Protocol):
     """A model that can reply."""
 
-    def generate(self, histories: Sequence[tuple[str, ...]], decoding: Decoding) -> list[str]:
-        """A reply to each history."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+        """What follows each prompt: a reply, or how it goes on."""
         ...
 
 
@@ -51,24 +51,32 @@ class EvalModel:
 
     name: str
     real_name: str
-    tasks: tuple[str, ...]  # replies and quiz it scores, generations, canaries it may remember
+    tasks: tuple[str, ...]  # replies and quiz it scores, generations and continuations, canaries it may remember
     load: Callable[[], Scorer | Replier]
     made_from: tuple[Path, ...]  # files and folders whose content makes the model, besides the training seed
 
 
-def fit_prompt(history: tuple[str, ...], room: int, encode: Encode) -> list[int]:
-    """Ids of the prompt without its oldest exchanges, until it has at most `room` tokens or one turn is left."""
-    ids = encode(history)
-    while len(ids) > room and len(history) > 1:
-        history = history[2:]
-        ids = encode(history)
+def fit_prompt(prompt: Prompt, room: int, encode: Encode) -> list[int]:
+    """Ids of the prompt without its oldest exchanges, until it has at most `room` tokens or one turn is left.
+
+    The system turn stays.
+    """
+    ids = encode(prompt)
+    while len(ids) > room and len(prompt.history) > 1:
+        prompt = replace(prompt, history=prompt.history[2:])
+        ids = encode(prompt)
     return ids
 
 
+def encoder(tokenizer: Tokenizer) -> Encode:
+    """How a prompt becomes ids of a model trained here."""
+    return lambda prompt: tokenizer.encode_prompt(prompt.history, prompt.system) + tokenizer.encode(prompt.opening)
+
+
 def encode_prompts(examples: Sequence[Example], encode: Encode) -> list[list[int]]:
-    """Ids of each example's prompt; equal histories are encoded once."""
-    prompts = {history: encode(history) for history in dict.fromkeys(example.history for example in examples)}
-    return [prompts[example.history] for example in examples]
+    """Ids of each example's prompt; equal ones are encoded once."""
+    prompts = {prompt: encode(prompt) for prompt in dict.fromkeys(example.prompt for example in examples)}
+    return [prompts[example.prompt] for example in examples]
 
 
 def encode_replies(examples: Sequence[Example], tokenizer: Tokenizer) -> list[list[int]]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from llm.dialogue import Example
-from llm.evaluation.scoring import Score, encode_prompts, encode_replies, fit_prompt, score_targets
+from llm.dialogue import Example, Prompt
+from llm.evaluation.scoring import Score, encode_prompts, encode_replies, encoder, fit_prompt, score_targets
 from llm.inference.decoding import Decoding, item_draws
 from llm.inference.generate import generate, prompt_room
 from llm.models.gpt import GPT
@@ -28,7 +28,7 @@ class ScratchModel:
 
     def loglik(self, examples: Sequence[Example]) -> list[Score]:
         """Score of each example's reply."""
-        prompts = encode_prompts(examples, self.tokenizer.encode_prompt)
+        prompts = encode_prompts(examples, encoder(self.tokenizer))
         replies = encode_replies(examples, self.tokenizer)
 
         def forward(ids: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -38,12 +38,11 @@ class ScratchModel:
         targets = [[*reply, self.tokenizer.end_id] for reply in replies]
         return score_targets(prompts, targets, forward, self.gpt.head, window, self.batch_tokens)
 
-    def generate(self, histories: Sequence[tuple[str, ...]], decoding: Decoding) -> list[str]:
-        """A reply to each history; it ends at any role token."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+        """What follows each prompt; it ends at any role token."""
         tokenizer = self.tokenizer
         room = prompt_room(self.gpt.config.context_length, decoding.max_new_tokens)
-        prompts = [fit_prompt(history, room, tokenizer.encode_prompt) for history in histories]
-        stop = (tokenizer.end_id, tokenizer.user_id, tokenizer.assistant_id)
-        draws = item_draws(histories, decoding)
-        replies = generate(self.gpt, prompts, draws, decoding, stop, self.batch_tokens)
-        return [tokenizer.decode(ids).strip() for ids in replies]
+        ids = [fit_prompt(prompt, room, encoder(tokenizer)) for prompt in prompts]
+        draws = item_draws([prompt.texts for prompt in prompts], decoding)
+        replies = generate(self.gpt, ids, draws, decoding, tokenizer.role_ids, self.batch_tokens)
+        return [tokenizer.decode(reply).strip() for reply in replies]

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from llm.hub.pretrained import FALLBACK_TEMPLATE, end_id, load_finetuned
+from llm.hub.chat import FALLBACK_TEMPLATE, SPLIT_MESSAGES, end_id
+from llm.hub.pretrained import load_finetuned
 from llm.models.gpt import GPT
 from llm.models.layers import NORM_EPS, ROPE_BASE, mlp_width
 from llm.models.llama import Llama
 from llm.models.registry import load_gpt
-from llm.tokens.tokenizer import ASSISTANT, END, USER, load_tokenizer
+from llm.tokens.tokenizer import ASSISTANT, END, ROLES, SYSTEM, USER, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 CHAT_TEMPLATE = (  # the ids of Tokenizer.encode_prompt and encode_dialogue
-    "{% for message in messages %}{% if message['role'] == 'user' %}" + USER + "{{ message['content'] }}"
+    SPLIT_MESSAGES + "{% if system is not none %}" + SYSTEM + "{{ system }}{% endif %}"
+    "{% for message in turns %}{% if message['role'] == 'user' %}" + USER + "{{ message['content'] }}"
     "{% else %}" + ASSISTANT + "{{ message['content'] }}" + END + "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
 )
@@ -138,7 +140,7 @@ def to_hugging_face_tokenizer(path: Path, context_length: int) -> "PreTrainedTok
         tokenizer_file=str(path),
         eos_token=END,
         pad_token=END,
-        extra_special_tokens=[USER, ASSISTANT],
+        extra_special_tokens=[role for role in ROLES if role != END],
         chat_template=CHAT_TEMPLATE,
         model_max_length=context_length,
         padding_side="left",
@@ -150,7 +152,7 @@ def export_scratch(source: Path, folder: Path, weights: str = "best") -> None:
     """Write the model of the stage train_scratch into the folder: GPT-2's class for gpt2, Llama's for llama."""
     model, path = load_gpt(source, weights), source / "tokenizer.json"
     ours = load_tokenizer(path)
-    network = to_hugging_face(model, [ours.end_id, ours.user_id, ours.assistant_id])
+    network = to_hugging_face(model, [ours.end_id, *(role for role in ours.role_ids if role != ours.end_id)])
     _save(network, to_hugging_face_tokenizer(path, model.config.context_length), folder)
 
 

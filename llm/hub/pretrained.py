@@ -1,11 +1,9 @@
-"""A pretrained model in Hugging Face form: its chat template, and how it is loaded with or without an adapter."""
+"""A pretrained model in Hugging Face form: how it is loaded with or without an adapter."""
 
 import importlib.util
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,105 +18,7 @@ from llm.models.attention import attend
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-# For a model without a template of its own: the form of Mistral's instruction models (Jiang et al. 2023, section 4).
-FALLBACK_TEMPLATE = (
-    "{{ bos_token or '' }}{% for message in messages %}{% if message['role'] == 'user' %}"
-    "[INST] {{ message['content'] }} [/INST]{% else %}{{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
-)
 CPU = torch.device("cpu")
-MARK = "\x00{}\x00"  # stands for a turn while the template is rendered; no cleaned text has this character
-
-
-@dataclass(frozen=True)
-class EncodedDialogue:
-    """Token ids of a dialogue in the chat template, ending with the end token of its last reply."""
-
-    ids: list[int]
-    starts: list[int]  # where each turn starts, its role marker included
-    supervised: list[bool]  # of each id: a reply's text or its end token
-    ends: list[int]  # just behind each reply's end token: a dialogue may be cut there
-
-
-def _template_pieces(tokenizer: "PreTrainedTokenizerBase", n_turns: int, ask: bool) -> list[list[int]]:
-    """Ids of what the template writes before, between and behind `n_turns` turns; `ask` opens a reply behind them.
-
-    Raises ValueError when the template does not keep every turn once and in order.
-    """
-    template = tokenizer.chat_template or FALLBACK_TEMPLATE
-    return [list(piece) for piece in _rendered_pieces(tokenizer, template, n_turns, ask)]
-
-
-@lru_cache(maxsize=1024)
-def _rendered_pieces(
-    tokenizer: "PreTrainedTokenizerBase", template: str, n_turns: int, ask: bool
-) -> tuple[tuple[int, ...], ...]:
-    """`_template_pieces`, rendered once for all dialogues of as many turns: of short ones it takes most of the time."""
-    messages = [{"role": ("user", "assistant")[i % 2], "content": MARK.format(i)} for i in range(n_turns)]
-    text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
-    pieces = []
-    for i in range(n_turns):
-        piece, found, text = str(text).partition(MARK.format(i))
-        if not found:
-            raise ValueError(f"the chat template of {tokenizer.name_or_path} leaves out turn {i} of {n_turns}")
-        pieces.append(piece)
-    return tuple(map(tuple, tokenizer([*pieces, text], add_special_tokens=False)["input_ids"]))
-
-
-def _encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text; one that spells a special token is ordinary text."""
-    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-
-
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", history: Sequence[str]) -> list[int]:
-    """Ids of the turns before a reply and of the marker that opens it.
-
-    Each turn is tokenised by itself, so that a reply's tokens do not depend on what stands before it.
-    """
-    pieces = _template_pieces(tokenizer, len(history), ask=True)
-    ids = pieces[0]
-    for turn, piece in zip(_encode_texts(tokenizer, history), pieces[1:], strict=True):
-        ids = ids + turn + piece
-    return ids
-
-
-def encode_reply(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Ids of a reply's text alone, the end token not included."""
-    return _encode_texts(tokenizer, [text])[0]
-
-
-def end_id(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The id with which the template closes a reply.
-
-    Raises ValueError when that is not a special token: the end of a reply could not be told from its text.
-    """
-    return _special_end(tokenizer, tokenizer.chat_template or FALLBACK_TEMPLATE)
-
-
-@lru_cache(maxsize=16)
-def _special_end(tokenizer: "PreTrainedTokenizerBase", template: str) -> int:
-    """`end_id`, looked up once: transformers makes a table of all added tokens each time."""
-    added = tokenizer.added_tokens_decoder
-    closing = _rendered_pieces(tokenizer, template, 2, False)[-1][:1]
-    special = [i for i in closing if i in added and added[i].special]
-    if not special:
-        raise ValueError(f"the chat template of {tokenizer.name_or_path} closes a reply with no special token")
-    return special[0]
-
-
-def encode_dialogue(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[str]) -> EncodedDialogue:
-    """The dialogue up to its last reply; before every reply the ids are those of `encode_prompt`."""
-    turns = turns[: len(turns) // 2 * 2]
-    end, pieces = end_id(tokenizer), _template_pieces(tokenizer, len(turns), ask=False)
-    ids: list[int] = []
-    starts, ends, supervised = [], [], []
-    for i, (piece, turn) in enumerate(zip(pieces, _encode_texts(tokenizer, turns), strict=False)):
-        closes_reply = i > 0 and i % 2 == 0
-        starts.append(len(ids) + closes_reply)
-        ids += piece + turn
-        supervised += [closes_reply and j == 0 for j in range(len(piece))] + [i % 2 == 1] * len(turn)
-        if i % 2 == 1:
-            ends.append(len(ids) + 1)
-    return EncodedDialogue([*ids, end], starts, [*supervised, True], ends)
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

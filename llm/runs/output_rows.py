@@ -4,7 +4,7 @@ Rows name items by id; the texts of the items stay in data/. A digest tells an i
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from llm.corpus.questions import Question
 from llm.dialogue import Dialogue, Example, scored_replies
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.choice import choice_examples, grade
-from llm.evaluation.items import EvalItems, cut_history, example_digest
+from llm.evaluation.items import EvalItems, continued_prompt, cut_history, example_digest
+from llm.evaluation.samples import OPENING_CHARS, OWN, first_words
 from llm.evaluation.scoring import Score
 
 OutputRow = dict[str, Any]
@@ -60,12 +61,30 @@ def generation_rows(model: str, items: EvalItems, found: Generations) -> list[Ou
         "sampled": zip(prompt_ids, found.sampled, strict=False),
         "truth": zip([question.id for question in items.truth], found.truth, strict=True),
         "shown": zip(items.shown, found.shown, strict=True),
+        "continued": zip([example.id for example in items.continued], found.continued, strict=True),
     }
     return [
         {"model": model, "kind": kind, "id": name, "text": text}
         for kind, pairs in kinds.items()
         for name, text in pairs
     ]
+
+
+def sample_texts(items: EvalItems, own: Collection[str]) -> dict[str, list[OutputRow]]:
+    """What samples.md shows of the test set: prompts of the sources `own`, and what documents begin with."""
+    prompts = [example for example in items.prompts if example.source in own][:OWN]
+    texts = {
+        "own": [(one, "\n".join(one.prompt.texts), one.reply) for one in prompts],
+        "continued": [
+            (one, begun, first_words(one.reply[len(begun) :].strip(), OPENING_CHARS))
+            for one in items.continued
+            for begun in [continued_prompt(one).opening]
+        ],
+    }
+    return {
+        section: [{"id": one.id, "source": one.source, "text": text, "real": real} for one, text, real in rows]
+        for section, rows in texts.items()
+    }
 
 
 def jsonl_bytes(rows: Iterable[OutputRow]) -> bytes:
@@ -140,13 +159,15 @@ def restore_outputs(
         truth=[index.question(row["id"]) for row in generated.get("truth", [])],
         truthfulqa=choices.get("truthfulqa", []),
         shown=tuple(row["id"] for row in generated.get("shown", [])),
+        continued=[index.example(row["id"], history_chars) for row in generated.get("continued", [])],
     )
     likelihoods = None
     if scored:
         replies = _scores(items.examples, scored.get("reply", []))
         found = {section: _scores(choice_examples(choices[section]), rows) for section, rows in answers.items()}
         likelihoods = Likelihoods(replies, found)
-    texts = [[row["text"] for row in generated.get(kind, [])] for kind in ("greedy", "sampled", "truth", "shown")]
+    kinds = ("greedy", "sampled", "truth", "shown", "continued")
+    texts = [[row["text"] for row in generated.get(kind, [])] for kind in kinds]
     return Outputs(items, likelihoods, Generations(*texts) if generated else None)
 
 

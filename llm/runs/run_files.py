@@ -95,8 +95,8 @@ def read_item_index(folder: Path) -> ItemIndex:
 
 
 def train_texts(folder: Path) -> Iterator[str]:
-    """Every turn of the training data."""
-    return (turn for dialogue in read_table(folder / TRAIN) for turn in dialogue.turns)
+    """Every text of the training data."""
+    return (text for dialogue in read_table(folder / TRAIN) for text in dialogue.texts)
 
 
 def stated_figures(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,7 +8,9 @@ gate, the prompt is shorter than any text it compares, and validation and test h
 """
 
 import json
+import math
 import random
+import string
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,10 +33,18 @@ class CanaryConfig:
 
     each: int  # canaries of each number of repetitions; 0: none
     alternatives: int  # random numbers that were not planted
+    own: tuple[str, ...]  # texts of the user's that may stand in the training data; no file or log repeats one
 
     def __post_init__(self) -> None:
         check_range("each", self.each, 0, 1000)
         check_range("alternatives", self.alternatives, 1, 1_000_000)
+        for i, text in enumerate(self.own):
+            others = math.prod(len(_alphabet(sign)) for sign in text) - 1
+            if others < self.alternatives:
+                raise ValueError(
+                    f"own[{i}] has {others:,} variations (other digits, other letters a to z), "
+                    f"canaries.alternatives asks for {self.alternatives:,}: give more of the text"
+                )
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,26 @@ def draw_alternatives(canaries: Sequence[Canary], n: int, seed: int) -> list[str
     return draw_replies(n, random.Random(f"alternatives {seed}"), [canary.reply for canary in canaries])
 
 
+def _alphabet(sign: str) -> str:
+    """The characters that a character may be varied to: digits, letters of its case, or itself alone."""
+    kinds = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
+    return next((kind for kind in kinds if sign in kind), sign)
+
+
+def draw_alike(text: str, n: int, seed: int) -> list[str]:
+    """`n` different texts of the same shape: each digit a random digit, each letter a random one of its case.
+
+    As in the patterns of Carlini et al. 2019, section 4.1: "The random number is 000-00-0000". What is no digit and no
+    letter a to z stays.
+    """
+    rng, drawn = random.Random(f"alike {seed} {text}"), dict[str, None]()
+    while len(drawn) < n:
+        other = "".join(rng.choice(_alphabet(sign)) for sign in text)
+        if other != text:
+            drawn[other] = None
+    return list(drawn)
+
+
 def plant(corpus: TokenCorpus, canaries: Sequence[Canary], tokenizer: Tokenizer) -> TokenCorpus:
     """The corpus with every canary behind it, as often as it is repeated."""
     planted = [tokenizer.encode_dialogue((PROMPT, c.reply)) for c in canaries for _ in range(c.repeats)]
@@ -74,8 +104,7 @@ def plant(corpus: TokenCorpus, canaries: Sequence[Canary], tokenizer: Tokenizer)
         return corpus
     ids = np.concatenate([corpus.ids, *(dialogue.astype(corpus.ids.dtype) for dialogue in planted)])
     ends = len(corpus.ids) + np.cumsum([len(dialogue) for dialogue in planted])
-    turns = np.flatnonzero((ids == tokenizer.user_id) | (ids == tokenizer.assistant_id))
-    return TokenCorpus(ids, np.concatenate([corpus.offsets, ends]), turns, None)
+    return TokenCorpus(ids, np.concatenate([corpus.offsets, ends]), tokenizer.turn_starts(ids), None)
 
 
 def write_canaries(path: Path, canaries: Sequence[Canary]) -> None:

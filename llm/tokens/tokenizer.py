@@ -1,4 +1,4 @@
-"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) with three role tokens, lossless for every text."""
+"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) with five role tokens, lossless for every text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from llm.files import write_bytes
 from llm.ranges import check_range
 from llm.tokens.words import WordTable
 
-USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
+USER, ASSISTANT, END, SYSTEM, DOCUMENT = "<|user|>", "<|assistant|>", "<|end|>", "<|system|>", "<|document|>"
+ROLES = (USER, ASSISTANT, END, SYSTEM, DOCUMENT)  # the ids 0 to 4
 N_BYTES = 256
 
 
@@ -25,14 +26,14 @@ class TokenizerConfig:
     min_frequency: int
 
     def __post_init__(self) -> None:
-        check_range("vocab_size", self.vocab_size, N_BYTES + 3, 65_535)  # token files hold 16-bit ids
+        check_range("vocab_size", self.vocab_size, N_BYTES + len(ROLES), 65_535)  # token files hold 16-bit ids
         check_range("min_frequency", self.min_frequency, 1, 1_000_000)
 
 
 class Tokenizer:
     """Text to ids and back. A text that spells a role token is encoded as ordinary bytes, never as the role.
 
-    >>> tokenizer = train_tokenizer(["hello hello"], TokenizerConfig(vocab_size=260, min_frequency=2))
+    >>> tokenizer = train_tokenizer(["hello hello"], TokenizerConfig(vocab_size=262, min_frequency=2))
     >>> tokenizer.decode(tokenizer.encode("hello <|end|>"))
     'hello <|end|>'
     """
@@ -40,17 +41,19 @@ class Tokenizer:
     def __init__(self, bpe: tokenizers.Tokenizer) -> None:
         bpe.encode_special_tokens = True
         self._bpe = bpe
-        self.user_id = self._role_id(USER)
-        self.assistant_id = self._role_id(ASSISTANT)
-        self.end_id = self._role_id(END)
-        roles = (self.user_id, self.assistant_id, self.end_id)
-        self._user, self._assistant, self._end = (np.uint16(role).tobytes() for role in roles)
+        self.role_ids = tuple(map(self._role_id, ROLES))  # no text holds one, and a reply ends at any
+        self.user_id, self.assistant_id, self.end_id, self.system_id, self.document_id = self.role_ids
+        roles = (np.uint16(role).tobytes() for role in self.role_ids)
+        self._user, self._assistant, self._end, self._system, self._document = roles
         self._words = WordTable(self.encode)
 
     def _role_id(self, token: str) -> int:
         found = self._bpe.token_to_id(token)
         if found is None:
-            raise ValueError(f"the tokenizer has no token {token}: it was not made by the stage tokenize")
+            raise ValueError(
+                f"the tokenizer has no token {token}: it was not made by this version of the stage tokenize, "
+                "run `dvc repro`"
+            )
         return found
 
     @property
@@ -70,17 +73,28 @@ class Tokenizer:
         """The text; role tokens are left out."""
         return self._bpe.decode(list(ids), skip_special_tokens=True)
 
-    def encode_dialogue(self, turns: Sequence[str]) -> NDArray[np.uint16]:
+    def encode_dialogue(self, turns: Sequence[str], system: str | None = None) -> NDArray[np.uint16]:
         """Ids of a whole dialogue: each turn opened by its role, a reply closed by the end token."""
-        parts = []
+        parts = [] if system is None else [self._system, self._words.encode(system)]
         for i, turn in enumerate(turns):
             ids = self._words.encode(turn)
             parts += [self._user, ids] if i % 2 == 0 else [self._assistant, ids, self._end]
         return np.frombuffer(b"".join(parts), np.uint16)
 
-    def encode_prompt(self, history: Sequence[str]) -> list[int]:
-        """Ids of the turns before a reply, and the role token that opens it."""
-        return [*self.encode_dialogue(history).tolist(), self.assistant_id]
+    def encode_document(self, text: str) -> NDArray[np.uint16]:
+        """Ids of a section of a document, opened by the role of documents and closed by the end token."""
+        return np.frombuffer(b"".join([self._document, self._words.encode(text), self._end]), np.uint16)
+
+    def encode_prompt(self, history: Sequence[str], system: str | None = None) -> list[int]:
+        """Ids of the turns before a reply, and the role token that opens it; without turns, what opens a document."""
+        if not history:
+            return [self.document_id]
+        return [*self.encode_dialogue(history, system).tolist(), self.assistant_id]
+
+    def turn_starts(self, ids: NDArray[np.uint16] | NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Where in the ids a turn or a document starts, ascending."""
+        opening = [role for role in self.role_ids if role != self.end_id]
+        return np.flatnonzero(np.isin(ids, opening))
 
     def save(self, path: Path) -> None:
         """Write a tokenizer.json that other libraries read too; it appears whole or not at all."""
@@ -95,7 +109,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
-        special_tokens=[USER, ASSISTANT, END],
+        special_tokens=list(ROLES),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from llm.dialogue import Dialogue
 from llm.files import write_json
-from llm.hub.pretrained import EncodedDialogue, encode_dialogue, quiet_peft
+from llm.hub.chat import EncodedDialogue, encode_dialogue, encode_document
+from llm.hub.pretrained import quiet_peft
 from llm.models.attention import document_mask
 from llm.ranges import check_range
 from llm.tokens.packing import TokenCorpus
@@ -62,10 +63,11 @@ class Selection:
 
     corpus: TokenCorpus
     dialogues: dict[str, int]
+    with_system: int  # of them, those that have a system turn
 
     @property
     def supervised_tokens(self) -> int:
-        """Tokens that are learned: the replies and their end tokens."""
+        """Tokens that are learned: the replies and their end tokens, and documents."""
         assert self.corpus.supervised is not None
         return int(self.corpus.supervised.sum())
 
@@ -93,13 +95,21 @@ def _cut(encoded: EncodedDialogue, room: int) -> EncodedDialogue | None:
     )
 
 
+def encode_one(tokenizer: "PreTrainedTokenizerBase", dialogue: Dialogue) -> EncodedDialogue:
+    """A dialogue in the chat template, a section of a document as plain text."""
+    if dialogue.kind == "document":
+        return encode_document(tokenizer, dialogue.turns[0])
+    return encode_dialogue(tokenizer, dialogue.turns, dialogue.system)
+
+
 def select(
     dialogues: Iterable[Dialogue], tokenizer: "PreTrainedTokenizerBase", limit: int | None, seed: int
 ) -> Selection:
     """Dialogues in the chat template, at most `limit` tokens in all, spread evenly over the sources.
 
     The source with the fewest tokens so far gives the next of its shuffled dialogues; a conversation longer than a
-    source's quota, or than what is left, is cut behind a reply. A source that runs out leaves its quota to the others.
+    source's quota, or than what is left, is cut behind a reply, a document anywhere. A source that runs out leaves its
+    quota to the others.
 
     Raises ValueError when not a single exchange fits.
     """
@@ -107,22 +117,25 @@ def select(
     quota = None if limit is None else limit // max(1, len(waiting))
     tokens, counts = dict.fromkeys(waiting, 0), Counter[str]()
     chosen: list[EncodedDialogue] = []
+    with_system = 0
     while waiting:
         source = min(waiting, key=lambda name: tokens[name])
-        encoded: EncodedDialogue | None = encode_dialogue(tokenizer, waiting[source].pop().turns)
+        dialogue = waiting[source].pop()
+        encoded: EncodedDialogue | None = encode_one(tokenizer, dialogue)
         if limit is not None and quota is not None and encoded is not None:
             encoded = _cut(encoded, min(quota, limit - sum(tokens.values())))
         if encoded is not None:
             chosen.append(encoded)
             tokens[source] += len(encoded.ids)
             counts[source] += 1
+            with_system += dialogue.system is not None
         if not waiting[source] or encoded is None:
             del waiting[source]
     if not chosen:
         raise ValueError(
             f"no dialogue fits into {limit} tokens: raise finetune.train_tokens or finetune.train.val_rows"
         )
-    return Selection(_corpus(chosen, len(tokenizer)), dict(counts))
+    return Selection(_corpus(chosen, len(tokenizer)), dict(counts), with_system)
 
 
 def _corpus(chosen: list[EncodedDialogue], vocab_size: int) -> TokenCorpus:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from llm.corpus.questions import Question
-from llm.dialogue import Example
+from llm.dialogue import Example, Prompt
 from llm.evaluation.ask import ask_generations, ask_likelihoods, count_requests
 from llm.evaluation.eval_models import TRAINED
 from llm.evaluation.items import EvalItems, EvaluateConfig
@@ -66,9 +66,9 @@ def test_each_text_answers_its_own_prompt():
     model = make_model()
     texts = ask_generations(model, replace(ITEMS, shown=("why a model?",)), CONFIG, 1, lambda n: None)
     assert [len(texts.greedy), len(texts.sampled), len(texts.truth), len(texts.shown)] == [4, 2, 2, 1]
-    assert texts.truth[1] == model.generate([(QUIZ[1].question,)], CONFIG.greedy(1))[0]
-    assert texts.shown[0] == model.generate([("why a model?",)], CONFIG.greedy(1))[0]
-    assert texts.sampled[1] == model.generate([ITEMS.prompts[1].history], CONFIG.sampling(1))[0]
+    assert texts.truth[1] == model.generate([Prompt((QUIZ[1].question,))], CONFIG.greedy(1))[0]
+    assert texts.shown[0] == model.generate([Prompt(("why a model?",))], CONFIG.greedy(1))[0]
+    assert texts.sampled[1] == model.generate([ITEMS.prompts[1].prompt], CONFIG.sampling(1))[0]
 
 
 def test_what_is_scored_together_is_about_as_long(monkeypatch):

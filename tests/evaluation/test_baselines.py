@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.corpus.normalise import split_words
-from llm.dialogue import Dialogue, Example
+from llm.dialogue import Dialogue, Example, Prompt
 from llm.evaluation.baselines import (
     K1,
     B,
@@ -105,7 +105,7 @@ def test_the_most_frequent_reply_in_any_spelling():
 
 def test_the_frequent_reply_is_said_to_everyone():
     frequent = Frequent("Yes", TOKENIZER)
-    assert frequent.generate([("Why?",), ("Who?", "Me", "Really?")], LONG) == ["Yes", "Yes"]
+    assert frequent.generate([Prompt(("Why?",)), Prompt(("Who?", "Me", "Really?"))], LONG) == ["Yes", "Yes"]
     assert isinstance(frequent, Replier) and not isinstance(frequent, Scorer)
 
 
@@ -114,7 +114,7 @@ def test_a_baseline_may_say_as_many_tokens_as_the_models():
     assert cut_tokens("d\u00e9j\u00e0 vu \u2603", 300, TOKENIZER) == "d\u00e9j\u00e0 vu \u2603"
     retrieval = make_retrieval([make_example((TEXTS[0],), TEXTS[1])], TOKENIZER)
     for decoding in (SHORT, LONG):
-        (reply,) = retrieval.generate([(TEXTS[0],)], decoding)
+        (reply,) = retrieval.generate([Prompt((TEXTS[0],))], decoding)
         assert len(TOKENIZER.encode(reply)) <= decoding.max_new_tokens
     assert reply == TEXTS[1]
 
@@ -123,7 +123,7 @@ def test_the_nearest_prompt_is_found_by_its_last_turn():
     known = [make_example((TEXTS[0],), TEXTS[1]), make_example(("Hello", "Hi", TEXTS[2]), TEXTS[3])]
     retrieval = make_retrieval(known, TOKENIZER)
     histories = [("why, oh why?",), ("WHAT is a Token",), ("What is a token?", "No idea", "Does it rain?"), ("zzz",)]
-    assert retrieval.generate(histories, LONG) == [TEXTS[3], TEXTS[1], TEXTS[3], ""]
+    assert retrieval.generate([Prompt(history) for history in histories], LONG) == [TEXTS[3], TEXTS[1], TEXTS[3], ""]
 
 
 def bm25(texts, query):

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.dialogue import Dialogue, Prompt
 from llm.evaluation.baselines import NgramScorer
 from llm.evaluation.exposure import (
     MEMORY_MEASURES,
@@ -14,11 +16,13 @@ from llm.evaluation.exposure import (
     ask_memory,
     canary_examples,
     exposure_bits,
+    find_own,
     memory_figures,
+    own_examples,
     ranks,
 )
 from llm.evaluation.ngram import train_ngram
-from llm.evaluation.scoring import Score
+from llm.evaluation.scoring import Score, encoder
 from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
@@ -61,6 +65,58 @@ def test_an_untrained_model_has_that_of_chance():
     # log2 e; 40 ranks, each of spread log2 e, share their alternatives
     assert all(value == pytest.approx(math.log2(math.e), abs=0.7) for value in found.values())
     assert detail["by_chance"] == math.log2(math.e)
+
+
+NUMBER, UNSEEN = "555-0142", "555-0199"
+TALKS = [
+    Dialogue(
+        "d1", "mine", "d1", ("Where are you?", "At home.", "Your number?", f"My number is {NUMBER}."), system="Be kind"
+    ),
+    Dialogue("b1", "book", "b1", (f"Call {NUMBER}\nnow",), kind="document"),
+]
+
+
+def test_what_stands_before_a_text_is_what_stood_before_it_in_training():
+    seen, unseen = find_own([NUMBER, UNSEEN], TALKS, n=9, seed=1)
+    assert (seen.n_texts, unseen.n_texts) == (2, 0)
+    history = TALKS[0].turns[:3]
+    assert {(e.history, e.opening) for e in own_examples(seen, 1)} == {(history, "My number is")}
+    assert [e.reply for e in own_examples(seen, 1)] == [f" {NUMBER}", *(f" {other}" for other in seen.alternatives)]
+    assert {(e.history, e.opening) for e in own_examples(unseen, 2)} == {(("",), "")}
+    (in_book,) = find_own([NUMBER], TALKS[1:], n=9, seed=1)
+    assert own_examples(in_book, 1)[0].prompt == Prompt((), opening="Call")
+    (asked,) = find_own(["Your"], TALKS[:1], n=9, seed=1)
+    assert asked.prompt == Prompt(("",))  # a user's turn
+    trained = TOKENIZER.encode_dialogue(TALKS[0].turns).tolist()
+    prompt = encoder(TOKENIZER)(own_examples(seen, 1)[0].prompt)
+    assert trained[: len(prompt)] == prompt
+
+
+def test_a_text_that_was_learned_is_found_and_one_that_was_not_is_not(tmp_path):
+    texts = find_own([NUMBER, UNSEEN], TALKS, n=255, seed=1)
+    documents = [TOKENIZER.encode_document(TALKS[1].turns[0]), TOKENIZER.encode_dialogue(TALKS[0].turns, "Be kind")]
+    ids = np.concatenate(documents * 8)
+    offsets = np.cumsum([0, *map(len, documents * 8)])
+    packed = pack_corpus(TokenCorpus(ids, offsets, TOKENIZER.turn_starts(ids), None), SHAPE.context_length, seed=1)
+    gpt, config = fresh(), replace(CONFIG, optimizer="muon", max_steps=80)
+    fit(gpt, packed, packed, config, 1, torch.device("cpu"), State(tmp_path))
+    asked = Planted([], ["1 2"], texts)
+    values, detail = figures(ScratchModel("scratch", gpt, TOKENIZER, 512), asked)
+    assert values == dict.fromkeys(MEMORY_MEASURES)
+    assert detail["own"]["1"] == {"rank": 1, "exposure": 8.0, "most": 8.0, "training_texts": 2}
+    assert detail["own"]["2"]["training_texts"] == 0
+    untrained = figures(ScratchModel("untrained", fresh(), TOKENIZER, 512), asked)[1]["own"]["1"]
+    assert untrained["exposure"] < 8.0
+    assert "555" not in json.dumps(detail)
+
+
+def test_own_texts_change_nothing_of_the_canaries_figures():
+    numbers = planted(2, 15)
+    model = ScratchModel("untrained", fresh(), TOKENIZER, 512)
+    alone = figures(model, numbers)
+    values, detail = figures(model, replace(numbers, own=find_own([NUMBER], TALKS, n=15, seed=1)))
+    assert detail.pop("own").keys() == {"1"}
+    assert (values, detail) == alone
 
 
 def test_uniform_ranks_give_log2_e_on_average():

@@ -1,14 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from tokenizers import pre_tokenizers
 
-from llm.dialogue import Example
+from llm.dialogue import Example, Prompt
 from llm.evaluation.hub_model import HubModel
-from llm.hub.pretrained import encode_prompt, encode_reply, end_id
+from llm.hub.chat import DOCUMENT_SEPARATOR, encode_prompt, encode_reply, end_id
+from llm.hub.smollm2 import byte_level_tokenizer
 from llm.inference.decoding import Decoding
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 
 TEXTS = ["What is a token? A piece of text.", "Why does a model make mistakes? It learns from examples."]
 HISTORIES = [("Why?",), ("What is a word?", "It is text.", "What?"), (TEXTS[1],), ("Hi", "Hi", "So?"), ("Hm",)]
+PROMPTS = [Prompt(history) for history in HISTORIES]
 EXAMPLES = [
     Example(f"{i}/1", "eli5", f"g{i}", HISTORIES[i % 5], reply) for i, reply in enumerate([*TEXTS, "é", ""] * 3)
 ]
@@ -48,9 +53,15 @@ def make_model(parts, batch_tokens=256):
 @torch.no_grad()
 def test_scores_are_those_of_plain_transformers(parts):
     model, tokenizer = parts
-    for example, score in zip(EXAMPLES, make_model(parts).loglik(EXAMPLES), strict=True):
-        prompt, reply = encode_prompt(tokenizer, example.history), encode_reply(tokenizer, example.reply)
-        targets = torch.tensor([*reply, end_id(tokenizer)])
+    told = [replace(example, system="Be kind") for example in EXAMPLES[:5]]
+    documents = [Example(f"d{i}/0", "book", "d", (), text) for i, text in enumerate(TEXTS)]
+    examples = [*EXAMPLES, *told, *documents]
+    for example, score in zip(examples, make_model(parts).loglik(examples), strict=True):
+        prompt = encode_prompt(tokenizer, example.history, example.system)
+        if not example.history:
+            assert prompt == [tokenizer.eos_token_id]  # it has no bos
+        reply = encode_reply(tokenizer, example.reply)
+        targets = torch.tensor([*reply, end_id(tokenizer) if example.history else tokenizer.eos_token_id])
         logits = model(torch.tensor([[*prompt, *reply]])).logits[0, len(prompt) - 1 :]
         logprobs = logits.double().log_softmax(1).gather(1, targets[:, None]).squeeze(1)
         assert score.n_tokens == len(reply)
@@ -77,27 +88,27 @@ def test_greedy_replies_are_those_of_plain_transformers_alone(parts):
         expected.append(
             tokenizer.decode(reply[: reply.index(end_id(tokenizer))] if end_id(tokenizer) in reply else reply)
         )
-    assert make_model(parts).generate(HISTORIES, decoding()) == [text.strip() for text in expected]
+    assert make_model(parts).generate(PROMPTS, decoding()) == [text.strip() for text in expected]
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
 def test_samples_do_not_depend_on_the_batch(parts, penalty):
     how = decoding(temperature=1.0, top_p=0.95, top_k=50, repetition_penalty=penalty)
-    together = make_model(parts).generate(HISTORIES, how)
-    assert together == [make_model(parts).generate([history], how)[0] for history in HISTORIES]
+    together = make_model(parts).generate(PROMPTS, how)
+    assert together == [make_model(parts).generate([prompt], how)[0] for prompt in PROMPTS]
     assert len(set(together)) > 1
     assert together != make_model(parts).generate(
-        HISTORIES, decoding(temperature=1.0, repetition_penalty=penalty, seed=2)
+        PROMPTS, decoding(temperature=1.0, repetition_penalty=penalty, seed=2)
     )
 
 
 def test_a_checkpoints_own_decoding_defaults_stay_out(parts):
     model, _ = parts
-    plain = make_model(parts).generate(HISTORIES, decoding())
+    plain = make_model(parts).generate(PROMPTS, decoding())
     model.generation_config.repetition_penalty = 3.0
     model.generation_config.temperature = 0.5
     model.generation_config.do_sample = True
-    changed = make_model(parts).generate(HISTORIES, decoding())
+    changed = make_model(parts).generate(PROMPTS, decoding())
     model.generation_config = type(model.generation_config)()
     assert changed == plain
 
@@ -107,4 +118,19 @@ def test_a_long_history_and_a_long_reply_are_handled(parts):
     (score,) = make_model(parts).loglik([example])
     assert score.n_tokens == len(encode_reply(parts[1], example.reply))
     assert score.n_windows > 1 and score.n_cut > 0
-    assert len(make_model(parts).generate([example.history], decoding())) == 1
+    assert len(make_model(parts).generate([example.prompt], decoding())) == 1
+
+
+def test_a_document_ends_with_the_separator_of_pretraining_and_a_reply_with_the_end_of_the_chat(parts):
+    special = [DOCUMENT_SEPARATOR, "<s>", "</s>"]
+    vocab = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = byte_level_tokenizer(
+        vocab, merges=[], special=special, split_digits=False, bos_token="<s>", eos_token="</s>"
+    )
+    examples = [Example("d/0", "book", "d", (), "It is"), Example("e/1", "eli5", "e", ("Why?",), "It is")]
+    scores = HubModel("base", parts[0], tokenizer, 256).loglik(examples)
+    for example, end, score in zip(examples, (0, 2), scores, strict=True):
+        prompt = [*encode_prompt(tokenizer, example.history), *encode_reply(tokenizer, example.reply)]
+        with torch.no_grad():
+            logits = parts[0](torch.tensor([prompt])).logits[0, -1]
+        assert score.end_logprob == pytest.approx(logits.double().log_softmax(0)[end].item(), rel=1e-6)

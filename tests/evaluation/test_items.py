@@ -4,8 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.dialogue import Dialogue
-from llm.evaluation.items import EvaluateConfig, cut_history, draw_examples, draw_prompts, evenly_spaced
+from llm.dialogue import Dialogue, Example
+from llm.evaluation.items import (
+    EvaluateConfig,
+    continued_prompt,
+    cut_history,
+    draw_continued,
+    draw_examples,
+    draw_prompts,
+    evenly_spaced,
+    example_digest,
+    text_digest,
+)
 
 CONFIG = EvaluateConfig(
     dialogues=3,
@@ -52,6 +62,58 @@ def test_histories_are_cut_to_the_same_text_for_all_models():
     for example in draw_examples(DIALOGUES, CONFIG, seed=1):
         assert sum(map(len, example.history)) <= 40
         assert len(example.history) % 2 == 1
+
+
+def test_the_system_turn_stays_whole_however_short_the_history():
+    told = [dataclasses.replace(dialogue, system="Answer kindly. " * 9) for dialogue in DIALOGUES]
+    plain, found = (draw_examples(dialogues, CONFIG, seed=1) for dialogues in (DIALOGUES, told))
+    assert [example.system for example in found] == ["Answer kindly. " * 9] * len(plain)
+    assert [example.history for example in found] == [example.history for example in plain]
+
+
+BOOKS = [
+    Dialogue(f"{book}{i}", book, f"{book}{i % 2}", (f"section {i} of {book} " * 9,), kind="document")
+    for book in ("book", "novel")
+    for i in range(4)
+]
+
+
+def test_a_document_is_asked_whole_and_without_a_history():
+    examples = draw_examples(BOOKS, CONFIG, seed=1)
+    assert [example.source for example in examples] == ["book"] * 3 + ["novel"] * 3
+    texts = {(book.id, book.turns[0]) for book in BOOKS}
+    assert {(e.id.removesuffix("/0"), e.reply) for e in examples} < texts and {e.history for e in examples} == {()}
+
+
+def test_prompts_are_drawn_from_dialogues_and_continuations_from_documents():
+    examples = draw_examples([*DIALOGUES, *BOOKS], CONFIG, seed=1)
+    assert {prompt.source for prompt in draw_prompts(examples, 100, seed=1)} == {"dialogue", "eli5"}
+    sections = draw_continued(examples, 2, seed=1)
+    assert [section.source for section in sections] == ["book", "novel"] * 2
+    assert draw_prompts(draw_examples(BOOKS, CONFIG, seed=1), 4, seed=1) == []
+    assert draw_continued(draw_examples(DIALOGUES, CONFIG, seed=1), 2, seed=1) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("word " * 100, "word " * 39 + "word"),  # 200 characters end behind a word
+        ("words " * 100, "words " * 32 + "words"),
+        ("It was a dark and stormy night.", "It was a dark"),  # half of it
+        ("a" * 900, "a" * 200),
+        ("\u96ea" * 9, "\u96ea" * 5),
+    ],
+)
+def test_a_continuation_begins_with_whole_words_and_leaves_something_over(text, opening):
+    prompt = continued_prompt(Example("b/0", "book", "b", (), text))
+    assert (prompt.opening.rstrip(), prompt.history) == (opening, ())
+    assert text.startswith(prompt.opening) and len(prompt.opening) < len(text)
+
+
+def test_a_digest_changes_with_the_system_turn_and_is_the_former_one_without():
+    example = Example("d/1", "eli5", "g", ("Hi",), "Hello")
+    assert example_digest(example) == text_digest("Hi", "Hello") == "bb1fbca751f342cb"
+    assert example_digest(dataclasses.replace(example, system="Be kind")) == text_digest("Be kind", "Hi", "Hello")
 
 
 def test_no_test_dialogue_is_an_error_that_says_so():
@@ -104,6 +166,10 @@ def test_a_cut_history_fits_ends_alike_and_starts_with_the_user(history, max_cha
 @given(HISTORIES)
 def test_a_history_that_fits_is_left_alone(history):
     assert cut_history(history, sum(map(len, history))) == history
+
+
+def test_there_is_nothing_to_cut_before_a_document():
+    assert cut_history((), 10) == ()
 
 
 @pytest.mark.parametrize(

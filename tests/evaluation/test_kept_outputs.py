@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from llm.dialogue import Prompt
 from llm.evaluation import kept_outputs
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.eval_models import TRAINED
-from llm.evaluation.exposure import Planted
+from llm.evaluation.exposure import OwnText, Planted
 from llm.evaluation.items import EvaluateConfig
 from llm.evaluation.kept_outputs import KEPT, KeptOutputs, describe_asking
 from llm.evaluation.scoring import EvalModel, Score
@@ -22,7 +23,7 @@ SCORES = [Score(-1 / 3, -0.1, 4), Score(-float("inf"), -1e-300, 7, 2, 5)]
 OUTPUTS = Outputs(
     ITEMS,
     Likelihoods(SCORES, {"choice": SCORES[:1]}),
-    Generations(["a\nb", ""], ["c"], ["é"], ["d"]),
+    Generations(["a\nb", ""], ["c"], ["é"], ["d"], ["and"]),
     SCORES,
     SCORES[1:],
 )
@@ -70,6 +71,9 @@ def test_a_file_more_is_another_model(model, tmp_path):
         {"items": replace(ITEMS, examples=[replace(ITEMS.examples[0], reply="no."), *ITEMS.examples[1:]])},
         {"items": replace(ITEMS, quiz=ITEMS.quiz[:-1])},
         {"items": replace(ITEMS, shown=("Well?",))},
+        {"items": replace(ITEMS, examples=[replace(ITEMS.examples[0], system="Be kind"), *ITEMS.examples[1:]])},
+        {"items": replace(ITEMS, continued=ITEMS.examples[:1])},
+        {"planted": replace(PLANTED, own=[OwnText("1", 0, Prompt(("",)), ["2"])])},
         {"planted": replace(PLANTED, alternatives=["56 79"])},
         {"config": replace(CONFIG, max_new_tokens=CONFIG.max_new_tokens + 1)},
         {"config": replace(CONFIG, top_p=0.5)},

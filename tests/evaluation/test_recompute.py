@@ -15,8 +15,9 @@ from llm.evaluation.items import EvalItems, EvaluateConfig, cut_history, draw_ex
 from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples
 from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
+from llm.hub.chat import FALLBACK_TEMPLATE
 from llm.hub.export import export_finetuned, export_scratch
-from llm.hub.pretrained import FALLBACK_TEMPLATE, load_base, load_finetuned
+from llm.hub.pretrained import load_base, load_finetuned
 from llm.hub.upstream import describe_tiny
 from llm.models.registry import build_model, describe_model, load_gpt
 from llm.models.shape import ModelConfig

@@ -1,4 +1,4 @@
-from llm.evaluation.samples import PROMPTS, samples_markdown
+from llm.evaluation.samples import PROMPTS, Sample, samples_markdown
 
 
 def test_there_are_twenty_different_prompts():
@@ -14,3 +14,15 @@ def test_every_prompt_has_every_model_side_by_side():
 def test_a_reply_cannot_break_the_table():
     page = samples_markdown(["Hi"], {"a": "A"}, {"a": ["one | two\nthree <b> *four*"]})
     assert "| a | one \\| two three &lt;b> \\*four\\* |\n" in page
+
+
+def test_prompts_and_documents_of_the_test_set_stand_beside_what_really_follows():
+    own = [Sample("mine", "Quid est?", "Est | avis.", {"a": "Nescio.", "other": "x"})]
+    book = [Sample("book", "It was a dark", "and stormy night", {"b": "day"})]
+    page = samples_markdown(["Hi?"], {"a": "A", "b": "B"}, {"a": ["x"], "b": ["z"]}, own, book)
+    before, _, behind = page.partition("\n## Prompts of the test set\n")
+    assert before == samples_markdown(["Hi?"], {"a": "A", "b": "B"}, {"a": ["x"], "b": ["z"]})
+    table = "| model | reply |\n|---|---|\n"
+    first = f"\n### 1. mine: Quid est?\n\n{table}| *the real text* | Est \\| avis. |\n| a | Nescio. |\n"
+    second = f"\n### 1. book: It was a dark\n\n{table}| *the real text* | and stormy night |\n| b | day |\n"
+    assert behind == f"{first}\n## Documents of the test set, gone on with\n{second}"

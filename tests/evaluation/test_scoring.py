@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from llm.dialogue import Example, Prompt
 from llm.evaluation.baselines import NgramScorer
 from llm.evaluation.ngram import train_ngram
-from llm.evaluation.scoring import Replier, Scorer, check_lossless, fit_prompt
+from llm.evaluation.scoring import Replier, Scorer, check_lossless, encoder, fit_prompt
 from tests.evaluation.test_scratch_model import LONG, SHORT, TEXTS, TOKENIZER, make_examples, make_model
 
 
@@ -15,9 +16,31 @@ def test_a_reply_that_the_tokenizer_loses_is_refused():
 def test_a_prompt_loses_its_oldest_exchanges():
     history = ("Why?", "So.", "What is a word?")
     last = TOKENIZER.encode_prompt(history[2:])
-    assert fit_prompt(history, len(last), TOKENIZER.encode_prompt) == last
-    assert fit_prompt(history, 1, TOKENIZER.encode_prompt) == last
-    assert fit_prompt(history, 1000, TOKENIZER.encode_prompt) == TOKENIZER.encode_prompt(history)
+    prompt, encode = Prompt(history), encoder(TOKENIZER)
+    assert fit_prompt(prompt, len(last), encode) == last
+    assert fit_prompt(prompt, 1, encode) == last
+    assert fit_prompt(prompt, 1000, encode) == TOKENIZER.encode_prompt(history)
+
+
+def test_a_prompt_that_loses_its_exchanges_keeps_its_system_turn():
+    prompt = Prompt(("Why?", "So.", "What is a word?"), "A word")
+    assert fit_prompt(prompt, 1, encoder(TOKENIZER)) == TOKENIZER.encode_prompt(prompt.history[2:], "A word")
+
+
+def test_an_opening_stands_behind_what_opens_a_document():
+    ids = encoder(TOKENIZER)(Prompt((), opening="What is"))
+    assert ids == TOKENIZER.encode_document("What is").tolist()[:-1]
+
+
+@pytest.mark.parametrize("order", [1, 5])
+def test_a_counting_model_scores_a_document_as_it_counted_it(order):
+    document = Example("d/0", "book", "d", (), "a token is a piece of text")
+    ids = TOKENIZER.encode_document(document.reply)
+    ngram = train_ngram([*ids, *ids], [0, len(ids), 2 * len(ids)], TOKENIZER.vocab_size, order)
+    (score,) = NgramScorer("n", ngram, TOKENIZER).loglik([document])
+    logprobs = ngram.token_logprobs(ids.tolist())
+    assert (score.logprob, score.end_logprob) == (logprobs[1:-1].sum(), logprobs[-1])
+    assert score.n_tokens == len(ids) - 2
 
 
 def test_a_counting_model_is_scored_on_the_reply_alone():

@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from llm.dialogue import Example
+from llm.dialogue import Example, Prompt
 from llm.evaluation.perplexity import perplexity, resample_examples
 from llm.evaluation.scoring import Score
 from llm.evaluation.scratch_model import ScratchModel
@@ -42,13 +43,18 @@ SHORT = make_examples(
     ("Hm", "<|end|>"),
     ("Hm", ""),
 )
+SHORT += [
+    replace(SHORT[0], system="Be kind"),
+    replace(SHORT[0], opening="a"),
+    *(Example(f"b{i}/0", "book", "b", (), text) for i, text in enumerate(("It is", "a word is a piece"))),
+]
 LONG = make_examples(("What is a token?", TEXTS[1] * 2), (TEXTS[0] * 2, "A word."), (TEXTS[0] * 2, TEXTS[1]))
 
 
 @torch.no_grad()
 def score_slowly(model, example):
     """One token at a time, from the text."""
-    ids = TOKENIZER.encode_prompt(example.history)
+    ids = TOKENIZER.encode_prompt(example.history, example.system) + TOKENIZER.encode(example.opening)
     logprobs = []
     for target in [*TOKENIZER.encode(example.reply), TOKENIZER.end_id]:
         logprobs.append(model.gpt(torch.tensor([ids]))[0, -1].double().log_softmax(0)[target].item())
@@ -108,25 +114,27 @@ def test_a_model_in_training_mode_is_scored_without_dropout():
 def test_replies_are_those_of_each_history_alone(architecture):
     model = make_model(architecture)
     histories = [("Why?",), ("What is a word?", "It is", "What?"), (TEXTS[0] * 3,), (*TEXTS, "So?"), ("Why?",)]
-    replies = model.generate(histories, GREEDY)
-    assert replies == [model.generate([history], GREEDY)[0] for history in histories]
+    prompts = [*map(Prompt, histories), Prompt(("Why?",), "Be kind"), Prompt((), opening="What is"), Prompt(())]
+    replies = model.generate(prompts, GREEDY)
+    assert replies == [model.generate([prompt], GREEDY)[0] for prompt in prompts]
     assert replies[0] == replies[4]
 
 
 def test_samples_follow_the_seed_and_the_history():
     model = make_model()
     sampled = [Decoding(8, 1.0, 0, 1.0, 1.0, seed) for seed in (1, 2)]
-    histories = [("Why?",), ("What is a word?",)]
+    histories = [Prompt(("Why?",)), Prompt(("What is a word?",))]
     assert model.generate(histories, sampled[0]) == model.generate(histories[::-1], sampled[0])[::-1]
     assert model.generate(histories, sampled[0]) != model.generate(histories, sampled[1])
 
 
-@pytest.mark.parametrize("role", ["user_id", "assistant_id", "end_id"])
+@pytest.mark.parametrize("role", ["user_id", "assistant_id", "end_id", "system_id", "document_id"])
 def test_a_role_token_ends_a_reply(role):
     model = make_model()
     with torch.no_grad():  # every hidden state points to the role's row of the head
-        model.gpt.ln_f.bias.copy_(100 * model.gpt.head[getattr(TOKENIZER, role)])
-    assert model.generate([("Why?",)], GREEDY) == [""]
+        row = model.gpt.head[getattr(TOKENIZER, role)].mul_(10)  # longer than any other
+        model.gpt.ln_f.bias.copy_(100 * row)
+    assert model.generate([Prompt(("Why?",))], GREEDY) == [""]
 
 
 def test_a_score_of_nothing_but_the_end_has_no_text():

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from jinja2 import TemplateError
 
 from llm.__main__ import main as run_command
+from llm.dialogue import Prompt
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
@@ -82,12 +84,44 @@ def test_the_chat_template_gives_our_prompts(scratch, exported, n):
     assert whole == ours.encode_dialogue(TURNS[:2]).tolist()
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_system_message_stands_before_the_first_turn_as_in_training(scratch, exported, n):
+    ours, said = load_tokenizer(scratch / "tokenizer.json"), [{"role": "system", "content": "Be kind"}]
+    render, turns = exported[1].apply_chat_template, [*said, *messages(TURNS[:n])]
+    if n % 2:
+        asked = render(turns, add_generation_prompt=True)["input_ids"]
+        assert asked == ours.encode_prompt(TURNS[:n], "Be kind")
+    assert render(turns)["input_ids"] == ours.encode_dialogue(TURNS[:n], "Be kind").tolist()
+
+
+def test_a_reported_system_message_is_not_the_assistants(exported, real_data):
+    said = json.loads((real_data / "reports/03-system-message/messages.json").read_text(encoding="utf-8"))
+    assert exported[1].apply_chat_template(said, tokenize=False) == "<|system|>Be kind<|user|>Hi"
+
+
+@pytest.mark.parametrize(
+    ("roles", "wrong"),
+    [
+        (["user", "assistant", "system"], "message 3 is of the role system"),
+        (["system", "system", "user"], "message 2 is of the role system"),
+        (["system", "assistant"], "message 2 is of the role assistant"),
+        (["user", "user"], "message 2 is of the role user"),
+        (["assistant"], "message 1 is of the role assistant"),
+        (["user", "tool"], "message 2 is of the role tool"),
+    ],
+)
+def test_messages_in_another_order_are_refused(exported, roles, wrong):
+    said = [{"role": role, "content": "Hi"} for role in roles]
+    with pytest.raises(TemplateError, match=f"^turns alternate between user and assistant, .*: {wrong}$"):
+        exported[1].apply_chat_template(said, add_generation_prompt=True)
+
+
 def test_texts_survive_and_role_tokens_are_special(scratch, exported):
     ours, theirs = load_tokenizer(scratch / "tokenizer.json"), exported[1]
     for text in (*TURNS, " two  spaces ", "don't , stop"):
         assert theirs(text)["input_ids"] == ours.encode(text)
         assert theirs.decode(ours.encode(text)) == text
-    assert set(theirs.all_special_ids) == {ours.user_id, ours.assistant_id, ours.end_id}
+    assert set(theirs.all_special_ids) == set(ours.role_ids)
     assert theirs.decode(ours.encode_prompt(TURNS[:1]), skip_special_tokens=True) == TURNS[0]
 
 
@@ -95,7 +129,7 @@ def test_generate_gives_our_greedy_replies_on_every_machine(machine, scratch, ex
     gpt, ours = load_gpt(scratch), load_tokenizer(scratch / "tokenizer.json")
     model, tokenizer = exported
     histories = [TURNS[:1], ("the cat",), TURNS]
-    expected = ScratchModel("scratch", gpt, ours, 2048).generate(histories, GREEDY)
+    expected = ScratchModel("scratch", gpt, ours, 2048).generate([Prompt(history) for history in histories], GREEDY)
     assert all(expected)
     for history, reply in zip(histories, expected, strict=True):
         ids = tokenizer.apply_chat_template(messages(history), add_generation_prompt=True, return_tensors="pt")
@@ -105,7 +139,8 @@ def test_generate_gives_our_greedy_replies_on_every_machine(machine, scratch, ex
 
 def test_a_reply_ends_at_any_role_token(scratch, exported):
     ours = load_tokenizer(scratch / "tokenizer.json")
-    assert exported[0].generation_config.eos_token_id == [ours.end_id, ours.user_id, ours.assistant_id]
+    assert exported[0].generation_config.eos_token_id[0] == ours.end_id
+    assert sorted(exported[0].generation_config.eos_token_id) == sorted(ours.role_ids)
 
 
 def test_a_folder_with_files_is_not_overwritten(scratch, tmp_path):
@@ -137,7 +172,7 @@ def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
         base = load_base(finetuned[0])[0](ids).logits
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
     assert (ours - base).abs().max() > 0.01
-    expected = HubModel("mistral", *load_finetuned(*finetuned), 2048).generate([TURNS], GREEDY)
+    expected = HubModel("mistral", *load_finetuned(*finetuned), 2048).generate([Prompt(TURNS)], GREEDY)
     prompt = tokenizer.apply_chat_template(messages(TURNS), add_generation_prompt=True, return_tensors="pt")
     said = model.generate(**prompt, max_new_tokens=12)[0, prompt["input_ids"].size(1) :]
     assert [tokenizer.decode(said, skip_special_tokens=True).strip()] == expected

@@ -17,20 +17,23 @@ from llm.runs.output_rows import (
     score_rows,
 )
 
+BOOK = Dialogue("b0", "book", "b", ("It was a dark and stormy night. " * 20,), kind="document")
+TOLD = Dialogue("t0", "mine", "t", ("why?", "so"), system="Be kind")
 DIALOGUES = [Dialogue(f"d{i}", "eli5", f"g{i}", (f"why {i}?", f"for {i} reasons", "which?", "many")) for i in range(3)]
+DIALOGUES += [BOOK, TOLD]
 QUIZ = [Question(f"q{i}", "area", f"what is {i}?", (f"{i}", f"the {i}"), ("no", "never")) for i in range(2)]
 TRUTHFULQA = [Question("truthfulqa/7", "Myths", "do cats bark?", ("no",), ("yes", "at night"))]
 INDEX = index_items(DIALOGUES, QUIZ + TRUTHFULQA)
-EXAMPLES = [INDEX.example(name, 100) for name in ("d0/1", "d0/3", "d2/3")]
-ITEMS = EvalItems(EXAMPLES, EXAMPLES[1:], QUIZ, QUIZ[:1], TRUTHFULQA, shown=("Hi", "Why?"))
+EXAMPLES = [INDEX.example(name, 100) for name in ("d0/1", "d0/3", "d2/3", "b0/0", "t0/1")]
+ITEMS = EvalItems(EXAMPLES, EXAMPLES[1:3], QUIZ, QUIZ[:1], TRUTHFULQA, shown=("Hi", "Why?"), continued=EXAMPLES[3:4])
 LIKELY = Likelihoods(
-    [Score(-0.1 - i / 3, -1 / 7, 3, n_windows=1 + i, n_cut=i) for i in range(3)],
+    [Score(-0.1 - i / 3, -1 / 7, 3, n_windows=1 + i, n_cut=i) for i in range(5)],
     {
         "choice": [Score(-i / 3, -0.5, 1) for i in range(8)],
         "truthfulqa": [Score(i / 3 - 9, -0.5, 1) for i in range(3)],
     },
 )
-SAID = Generations(["a", "b"], ["c"], ["d"], ["e", ""])
+SAID = Generations(["a", "b"], ["c"], ["d"], ["e", ""], ["f"])
 
 
 def by_kind(rows):
@@ -52,7 +55,7 @@ def test_a_model_s_results_come_back_from_a_file_to_the_last_digit(tmp_path):
     rows = score_rows("scratch", ITEMS, LIKELY) + generation_rows("scratch", ITEMS, SAID)
     (tmp_path / "rows.jsonl").write_bytes(jsonl_bytes(rows))
     kinds = read_output_rows(tmp_path / "rows.jsonl")["scratch"]
-    spoken = {kind: kinds.pop(kind) for kind in ("greedy", "sampled", "truth", "shown")}
+    spoken = {kind: kinds.pop(kind) for kind in ("greedy", "sampled", "truth", "shown", "continued")}
     found = restore_outputs(
         kinds,
         spoken,
@@ -75,7 +78,7 @@ def test_a_question_has_its_grade():
 
 def test_predictions_name_every_text():
     rows = generation_rows("scratch", ITEMS, SAID)
-    assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e", ""]
+    assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e", "", "f"]
     assert rows[2] == {"model": "scratch", "kind": "sampled", "id": "d0/3", "text": "c"}
 
 
@@ -83,6 +86,9 @@ def test_other_data_than_those_evaluated_are_refused():
     changed = [replace(d, turns=(*d.turns[:3], "few")) if d.id == "d2" else d for d in DIALOGUES]
     with pytest.raises(ValueError, match="d2/3 is another text in the data than the one that was evaluated"):
         restore_outputs(scores(), said(), index_items(changed, QUIZ + TRUTHFULQA), 100)
+    told = [replace(d, system="Be brief") if d is TOLD else d for d in DIALOGUES]
+    with pytest.raises(ValueError, match="t0/1 is another text in the data than the one that was evaluated"):
+        restore_outputs(scores(), said(), index_items(told, QUIZ + TRUTHFULQA), 100)
     with pytest.raises(ValueError, match="the test data have no reply d2/3"):
         restore_outputs(scores(), said(), index_items(DIALOGUES[:2], QUIZ + TRUTHFULQA), 100)
     with pytest.raises(ValueError, match="the data have no question q1"):

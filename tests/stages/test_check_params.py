@@ -89,7 +89,10 @@ def test_a_refusal_is_one_line_and_writes_no_marker(params, repository, tmp_path
         ("train", "micro_batch: 97", " is not a multiple of micro_batch 97"),
         ("train", "optimizer: adam", "train.optimizer is 'adam', a text, allowed: adamw, muon; did you mean adamw?"),
         ("model", "n_head: 97", " is not a multiple of n_head 97"),
-        ("tokenize", "vocab_size: 65536", "tokenize.vocab_size is 65536, allowed: 259 to 65535"),
+        ("tokenize", "vocab_size: 65536", "tokenize.vocab_size is 65536, allowed: 261 to 65535"),
+        ("canaries", "own: 5550199", "canaries.own is of another type (not shown), allowed: a list, each entry a text"),
+        ("canaries", "own: [5550199]", "canaries.own[0] is of another type (not shown), allowed: a text"),
+        ("canaries", "own: ['7-7']", "canaries.own[0] has 99 variations (other digits, other letters a to z), "),
         ("clean", "val_share: 0.95", "clean.val_share is 0.95, allowed: 0.001 to 0.4"),
         ("", "device: gpu", "device is 'gpu', a text, allowed: auto, cpu, cuda, mps"),
         ("", "seed: -1", "seed is -1, allowed: 0 to "),
@@ -166,6 +169,14 @@ def test_the_layout_before_ends_in_one_line_that_says_how_it_is_written_now(para
     (line,) = checked.stderr.splitlines()
     assert "download.dialogue.cornell_location is written download.dialogue.cornell.location now" in line
     assert "python -m stages.preset laptop" in line
+
+
+@pytest.mark.parametrize("line", ["own: 5550199", "own: [5550199]", "own: ['19']"])
+def test_no_message_repeats_a_text_that_shall_be_private(line, params):
+    change(params, "canaries", line)
+    with pytest.raises(ValueError, match=r"canaries\.own") as caught:
+        load("", Params, params)
+    assert "19" not in str(caught.value).replace("1,023", "")
 
 
 def test_a_replaced_section_is_refused(params):

@@ -56,6 +56,8 @@ def write_data():
     splits = {"train": range(8), "test": range(8, 14)}
     dialogues = {split: [make_dialogue(s, i) for s in SOURCES for i in numbers] for split, numbers in splits.items()}
     dialogues["test"] = [d for d in dialogues["test"] if d.source != "eli5" or d.id == "eli58"]  # a small source
+    origin = {"served": [{"provider": "curated"}]}
+    write_json(Path("data/clean/report.json"), {"provenance": dict.fromkeys(SOURCES, origin)})
     for split, members in dialogues.items():
         write_table(Path(f"data/clean/{split}.arrow"), members)
     tokenizer = train_tokenizer([t for d in dialogues["train"] for t in d.turns], TokenizerConfig(300, 2))
@@ -103,7 +105,7 @@ def project(tmp_path_factory):
             "data_seed": 1,
             "device": "cpu",
             "clean": {"min_test_dialogues": 3},
-            "canaries": {"alternatives": 15},
+            "canaries": {"alternatives": 15, "own": []},
             "evaluate": EVALUATE,
             "compare": {"seed_sd": SPREADS},
         }

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,16 @@ def test_the_stage_run_twice_gives_the_same_bytes(workspace):
         shutil.rmtree(workspace / folder)
     finetune_mistral.main()
     assert hashes(workspace) == first and "models/mistral/adapter_model.safetensors" in first
+
+
+def test_a_system_turn_is_said_to_stand_where_it_stands(workspace, caplog):
+    caplog.set_level("INFO")
+    told = [replace(dialogue, system="Be kind") for dialogue in DIALOGUES[1::2]]
+    write_table(workspace / "data/clean/train.arrow", told)
+    set_training(workspace, max_steps=1, epochs=None)
+    finetune_mistral.main()
+    assert "dialogues have a system turn: it stands in the chat template" in caplog.text
+    assert "Be kind" not in caplog.text
 
 
 def set_training(folder, **values):

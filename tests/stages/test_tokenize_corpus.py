@@ -71,6 +71,27 @@ def test_the_token_files_hold_every_turn_of_every_split(folder):
         assert corpus.ids.dtype == np.uint16 and corpus.supervised is None
 
 
+def test_system_turns_and_documents_are_learned_from_their_first_word_on(folder):
+    talk = [Dialogue(f"s{i}", "mine", f"s{i}", ("Why so?", f"Because of {i}."), "Be kind") for i in range(3)]
+    book = [Dialogue(f"b{i}", "book", "b", (f"Chapter {i}. It was night.",), kind="document") for i in range(3)]
+    for split in SPLITS:
+        write_table(CLEAN / f"{split}.arrow", [*talk, *book])
+    main()
+    tokenizer = load_tokenizer(OUT / "tokenizer.json")
+    corpus = open_corpus(OUT, "train")
+    found = [corpus.ids[a:b].tolist() for a, b in pairwise(corpus.offsets)][:6]
+    assert found[0] == tokenizer.encode_dialogue(talk[0].turns, "Be kind").tolist()
+    assert found[5] == tokenizer.encode_document("Chapter 2. It was night.").tolist()
+    assert set(corpus.offsets[:-1]) <= set(corpus.turns)
+    packed = pack_corpus(corpus, 32, seed=1)
+    learned = sum(int((packed.batch([row]).targets >= 0).sum()) for row in range(len(packed)))
+    assert learned == len(corpus.ids) - (len(corpus.offsets) - 1)  # all but what opens a dialogue or a document
+    sizes = metrics()["tokenizer"]["splits"]["test"]
+    n_bytes = sum(len(text.encode()) for one in (*talk, *book) for text in one.texts)
+    assert sizes["tokens"]["book"] == sum(map(len, found[3:]))
+    assert sizes["bytes_per_token"] == round(n_bytes / sum(map(len, found)), 4)
+
+
 def test_the_tokenizer_learns_from_train_only(folder):
     for split in ("val", "test"):
         dialogues = [Dialogue(f"{split}-{i}", "eli5", split, ("zzz zzz", "zzz " * 20)) for i in range(40)]

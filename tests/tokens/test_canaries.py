@@ -1,3 +1,4 @@
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from llm.tokens.canaries import (
     PROMPT,
     REPEATS,
     CanaryConfig,
+    draw_alike,
     draw_alternatives,
     draw_canaries,
     plant,
@@ -28,8 +30,7 @@ TOKENIZER = train_tokenizer(["why is the sky blue", "because of 4 or 5 things"],
 def corpus_of(*dialogues):
     encoded = [TOKENIZER.encode_dialogue(turns) for turns in dialogues]
     ids = np.array([token for one in encoded for token in one], np.uint16)
-    turns = np.flatnonzero((ids == TOKENIZER.user_id) | (ids == TOKENIZER.assistant_id))
-    return TokenCorpus(ids, np.cumsum([0, *map(len, encoded)]), turns, None)
+    return TokenCorpus(ids, np.cumsum([0, *map(len, encoded)]), TOKENIZER.turn_starts(ids), None)
 
 
 def texts_of(corpus):
@@ -93,4 +94,21 @@ def test_a_missing_list_names_the_stage_to_run(tmp_path):
 @pytest.mark.parametrize(("each", "alternatives"), [(-1, 1023), (8, 0)])
 def test_impossible_counts_are_refused(each, alternatives):
     with pytest.raises(ValueError, match="allowed"):
-        CanaryConfig(each, alternatives)
+        CanaryConfig(each, alternatives, ())
+
+
+def test_variations_have_the_shape_of_the_text():
+    drawn = draw_alike("Dr Xé: +49 (0)30-1", 500, seed=1)
+    assert len(set(drawn)) == 500 and "Dr Xé: +49 (0)30-1" not in drawn
+    assert all(re.fullmatch(r"[A-Z][a-z] [A-Z]é: \+\d\d \(\d\)\d\d-\d", one) for one in drawn)
+    assert drawn == draw_alike("Dr Xé: +49 (0)30-1", 500, seed=1) != draw_alike("Dr Xé: +49 (0)30-1", 500, seed=2)
+
+
+def test_all_variations_are_found_where_there_are_no_more():
+    assert sorted(draw_alike("7", 9, seed=1)) == [*"012345689"]
+
+
+def test_a_text_of_too_few_variations_is_refused_by_its_number_alone():
+    with pytest.raises(ValueError, match=r"^own\[1\] has 9 variations .* asks for 10: give more of the text$") as error:
+        CanaryConfig(0, 10, ("555-0199", "é-8-"))
+    assert "é-8-" not in str(error.value)

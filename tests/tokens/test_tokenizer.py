@@ -1,20 +1,32 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import models
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from llm.tokens.tokenizer import ASSISTANT, END, N_BYTES, USER, TokenizerConfig, load_tokenizer, train_tokenizer
+from llm.tokens.tokenizer import (
+    ASSISTANT,
+    DOCUMENT,
+    END,
+    N_BYTES,
+    SYSTEM,
+    USER,
+    TokenizerConfig,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 TEXTS = ["the cat sat on the mat", "the cat ran", "a dog sat", "Why does the cat sit there? Because it can."] * 3
 TOKENIZER = train_tokenizer(TEXTS, TokenizerConfig(vocab_size=300, min_frequency=2))
-ROLES = {TOKENIZER.user_id, TOKENIZER.assistant_id, TOKENIZER.end_id}
+ROLES = set(TOKENIZER.role_ids)
 
 pieces = st.one_of(
-    st.text(), st.sampled_from([USER, ASSISTANT, END, "the cat", " ", "\r\n", "e\u0301", "👩🏽‍🚀", "\x00"])
+    st.text(),
+    st.sampled_from([USER, ASSISTANT, END, SYSTEM, DOCUMENT, "the cat", " ", "\r\n", "e\u0301", "👩🏽‍🚀", "\x00"]),
 )
 texts = st.lists(pieces, max_size=6).map("".join)
 
@@ -54,6 +66,34 @@ def test_a_prompt_its_reply_and_the_end_are_the_dialogue(turns):
     assert [*prompt, *reply, TOKENIZER.end_id] == TOKENIZER.encode_dialogue(turns).tolist()
 
 
+def test_a_system_turn_stands_before_the_first_turn_of_the_user():
+    with_system = TOKENIZER.encode_dialogue(["Hi.", "Hello."], "Be kind")
+    opened = [TOKENIZER.system_id, *TOKENIZER.encode("Be kind")]
+    assert with_system.tolist() == [*opened, *TOKENIZER.encode_dialogue(["Hi.", "Hello."])]
+    assert TOKENIZER.encode_prompt(["Hi."], "Be kind") == [*opened, *TOKENIZER.encode_prompt(["Hi."])]
+    assert TOKENIZER.decode(with_system) == "Be kindHi.Hello."
+
+
+@settings(deadline=None)
+@given(texts)
+def test_a_document_is_its_opening_its_text_and_the_end(text):
+    ids = TOKENIZER.encode_document(text).tolist()
+    assert ids == [*TOKENIZER.encode_prompt([]), *TOKENIZER.encode(text), TOKENIZER.end_id]
+    assert ids[0] == TOKENIZER.document_id
+
+
+def test_a_turn_starts_at_each_role_but_the_end():
+    ids = np.concatenate(
+        [
+            TOKENIZER.encode_dialogue(["a", "b", "c"], "d"),
+            TOKENIZER.encode_document("e"),
+            TOKENIZER.encode_dialogue("fg"),
+        ]
+    )
+    #                                         <s> d <u> a <a> b <e> <u> c <d> e <e> <u> f <a> g <e>
+    assert TOKENIZER.turn_starts(ids).tolist() == [0, 2, 4, 7, 9, 12, 14]
+
+
 def test_roles_are_left_out_of_decoded_text():
     assert TOKENIZER.decode(TOKENIZER.encode_dialogue(["Hi. ", "Hello."])) == "Hi. Hello."
 
@@ -69,15 +109,15 @@ def test_a_pair_rarer_than_the_minimum_is_not_merged():
 
 
 def test_the_smallest_vocabulary_is_the_bytes_and_the_roles():
-    tokenizer = train_tokenizer(TEXTS, TokenizerConfig(vocab_size=N_BYTES + 3, min_frequency=1))
-    assert tokenizer.vocab_size == 259
+    tokenizer = train_tokenizer(TEXTS, TokenizerConfig(vocab_size=N_BYTES + 5, min_frequency=1))
+    assert tokenizer.vocab_size == 261
     assert tokenizer.encode("né") == tokenizer.encode_batch(["n", "é"])[0] + tokenizer.encode("é")
     assert len(tokenizer.encode("né")) == len("né".encode())
 
 
 def test_a_small_corpus_gives_a_smaller_vocabulary_than_allowed():
     # the merges of "abab" are ab, abab
-    assert train_tokenizer(["abab"] * 2, TokenizerConfig(vocab_size=1000, min_frequency=2)).vocab_size == 261
+    assert train_tokenizer(["abab"] * 2, TokenizerConfig(vocab_size=1000, min_frequency=2)).vocab_size == 263
 
 
 def test_the_order_of_the_texts_does_not_change_the_tokenizer(tmp_path):
@@ -118,14 +158,24 @@ def test_a_missing_tokenizer_names_the_stage_to_run(tmp_path):
 
 def test_a_tokenizer_without_roles_is_refused(tmp_path):
     tokenizers.Tokenizer(models.BPE()).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ValueError, match="it was not made by the stage tokenize"):
+    with pytest.raises(ValueError, match="it was not made by this version of the stage tokenize"):
         load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_a_tokenizer_of_three_roles_is_refused_in_one_line(tmp_path):
+    former = tokenizers.Tokenizer(models.BPE())
+    former.pre_tokenizer, former.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    former.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=[USER, ASSISTANT, END]))
+    former.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"no token <\|system\|>: .* run `dvc repro`$") as error:
+        load_tokenizer(tmp_path / "tokenizer.json")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((258, 2), "^vocab_size is 258, allowed: 259 to 65535"),
+        ((260, 2), "^vocab_size is 260, allowed: 261 to 65535"),
         ((65_536, 2), "^vocab_size is 65536"),
         ((300, 0), "^min_frequency is 0"),
     ],

@@ -105,6 +105,23 @@ def test_tokens_are_drawn_evenly_and_never_above_the_limit(tokenizer):
     assert max(counts.values()) - min(counts.values()) <= 700  # one dialogue at most
 
 
+def test_of_a_dialogue_the_replies_are_learned_and_of_a_document_all(tokenizer):
+    talk = replace(dialogue("eli5", 1), system="Be kind")
+    book = Dialogue("b1", "book", "b", ("It was night. " * 5,), kind="document")
+    selection = select([talk, book], tokenizer, None, seed=1)
+    ids, offsets, supervised = selection.corpus.ids, selection.corpus.offsets, selection.corpus.supervised
+    texts = [tokenizer.decode(ids[a:b]) for a, b in pairwise(offsets)]
+    learned = [tokenizer.decode(ids[a:b][supervised[a:b]]) for a, b in pairwise(offsets)]
+    assert texts == [f"<s>{book.turns[0]}</s>", f"<s>[INST] Be kind\n\n{talk.turns[0]} [/INST]{talk.turns[1]}</s>"]
+    assert learned == [f"{book.turns[0]}</s>", f"{talk.turns[1]}</s>"]
+    assert selection.with_system == 1 and selection.dialogues == {"book": 1, "eli5": 1}
+
+
+def test_a_document_may_be_cut_anywhere(tokenizer):
+    book = Dialogue("b1", "book", "b", ("It was night. " * 50,), kind="document")
+    assert len(select([book], tokenizer, 101, seed=1).corpus.ids) == 101
+
+
 def test_a_source_that_runs_out_leaves_its_share_to_the_others(tokenizer):
     few = [d for d in DIALOGUES if d.source != "technical"] + [dialogue("technical", 0)]
     selection = select(few, tokenizer, 6000, seed=1)
