@@ -1,10 +1,12 @@
 """The real clients of the hub against a stand-in of it: what they fetch, what is kept, and copies without a network."""
 
 import random
+import subprocess
+import sys
 
 import httpx2
 import pytest
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 
 from llm.download import DownloadError
 from llm.sources.eli5 import Eli5Config, read_eli5
@@ -171,3 +173,15 @@ def test_of_a_local_folder_the_split_named_is_read(tmp_path):
     assert local_files(str(tmp_path), "test") == [tmp_path / "test-0.parquet"]
     with pytest.raises(DownloadError, match="no file of it is named after the split dev"):
         local_files(str(tmp_path), "dev")
+
+
+def test_the_stand_in_of_the_hub_serves_a_folder_from_the_command_line(tmp_path):
+    write_eli5(tmp_path, ROWS)
+    command = [sys.executable, "-m", "tests.hub_server", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            address = server.stdout.readline().strip().partition("HF_ENDPOINT=")[2]
+            assert HfApi(endpoint=address).dataset_info(ELI5, revision="main").sha == ELI5_COMMIT
+        finally:
+            server.terminate()
