@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from textwrap import shorten
 
 from llm.dialogue import Dialogue, join_speaker_turns
-from llm.download import HttpConfig, location_name, read_zip
+from llm.download import HttpConfig, location_name
 from llm.fetched import fetch_once
 from llm.files import file_sha256
 from llm.sources import Corpus
 from llm.sources.plaintext import script_text
+from llm.zips import read_zip
 
 LINES, CONVERSATIONS = "movie_lines.txt", "movie_conversations.txt"
 ENCODING = "cp1252"  # with latin-1 its dashes and quotes become control characters; UTF-8 fails
