@@ -3,11 +3,10 @@
 import logging
 import os
 import re
-import stat
 import time
-import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -19,10 +18,10 @@ from llm.files import file_sha256
 from llm.ranges import check_range
 
 CHUNK_BYTES = 1 << 18
-# Far above any corpus read here; a zip that claims more is broken or hostile.
-MAX_UNZIPPED_BYTES = 1 << 30
-MAX_ZIP_RATIO = 100  # text packs 3 to 10 times; deflate's limit is 1,032
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
+MAX_WAIT_S = 300.0  # that a server may ask for before the next try
+PAGE, POINTER = (b"<!doctype html", b"<html"), b"version https://git-lfs.github.com/spec/"
+_URL = re.compile(r"\w[\w+.-]*://[^\s'\"<>]+")
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,11 @@ class DownloadError(OSError):
 
 
 class _BrokenTransfer(OSError):
-    """A try that failed in a way that another try may mend."""
+    """A try that failed in a way that another try may mend, after as many seconds as the server asks for."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
 
 
 @dataclass(frozen=True)
@@ -55,29 +58,45 @@ def local_path(location: str) -> Path | None:
     >>> local_path("file:///data/a%20b.zip"), local_path("../a.zip"), local_path("https://example.org/a.zip")
     (PosixPath('/data/a b.zip'), PosixPath('../a.zip'), None)
     """
-    parts = urlsplit(location)
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:
+        raise DownloadError(f"a location is neither a URL nor a path ({error}): correct it") from None
     if parts.scheme in ("http", "https"):
         return None
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
-            raise DownloadError(f"{location} names the host {parts.netloc}; write file:///path for a file of this one")
+            raise DownloadError(f"{without_secrets(location)} names a host; write file:///path for a file of this one")
         return Path(url2pathname(parts.path))
     if "://" in location:
-        raise DownloadError(f"{location}: {parts.scheme}:// is not supported; give an http(s) URL or a local path")
+        raise DownloadError(f"{without_secrets(location)} is not supported; give an http(s) URL or a local path")
     return Path(location).expanduser()
 
 
+def without_secrets(text: str) -> str:
+    """The text, its URLs without user, password and query: what stands there may open what only its owner may have.
+
+    >>> without_secrets("https://ann:secret@example.org/a.zip?token=secret is away")
+    'https://example.org/a.zip?... is away'
+    """
+    return _URL.sub(_open_part, text)
+
+
+def _open_part(url: re.Match[str]) -> str:
+    scheme, _, rest = url[0].partition("://")
+    place, query, _ = re.split(r"([?#])", rest, maxsplit=1) if re.search(r"[?#]", rest) else (rest, "", "")
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{query and query + '...'}"
+
+
 def location_name(location: str) -> str:
-    """How a location is written into records: a local file by its name alone, a URL without user and password.
+    """How a location is written into records: a local file by its name alone, a URL without what is secret in it.
 
     >>> location_name("/home/ann/corpus.zip"), location_name("https://ann:secret@example.org/a.zip")
     ('corpus.zip', 'https://example.org/a.zip')
     """
     path = local_path(location)
-    if path is not None:
-        return path.name
-    parts = urlsplit(location)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return without_secrets(location) if path is None else path.name
 
 
 def find_local(location: str, sha256: str | None) -> Path | None:
@@ -90,8 +109,20 @@ def find_local(location: str, sha256: str | None) -> Path | None:
         return None
     if not local.is_file():
         raise DownloadError(f"there is no file {local}; correct the path, or give the URL instead")
+    check_no_pointer(local)
     _check_sha256(local, sha256, f"{local} is another file or damaged")
     return local
+
+
+def check_no_pointer(path: Path) -> None:
+    """Raise DownloadError when the file is what git leaves in the place of a large one that it did not fetch."""
+    if _begin(path).startswith(POINTER):
+        raise DownloadError(f"{path} is a Git-LFS pointer, not the file itself: run `git lfs pull` where it comes from")
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def fetch(location: str, target: Path, sha256: str | None, config: HttpConfig) -> Path:
@@ -109,45 +140,14 @@ def fetch(location: str, target: Path, sha256: str | None, config: HttpConfig) -
     target.parent.mkdir(parents=True, exist_ok=True)
     _download(location, part, config)
     try:
-        _check_sha256(part, sha256, f"what {location} serves has changed or was damaged on the way")
+        _check_kind(part, location)
+        _check_sha256(part, sha256, f"what {location_name(location)} serves has changed or was damaged on the way")
     except DownloadError:
         _forget(part)
         raise
     part.replace(target)
     _forget(part)
     return target
-
-
-def read_zip(path: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Contents of the zip's members with these file names, in whatever folder they lie; nothing is unpacked to disk.
-
-    Raises DownloadError for a damaged archive, a missing member, or any member that no honest corpus holds.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(path, archive.infolist())
-            found = {Path(info.filename).name: info for info in archive.infolist() if "__MACOSX" not in info.filename}
-            missing = [name for name in names if name not in found]
-            if missing:
-                raise DownloadError(f"{path.name} holds no {missing[0]}, only {', '.join(sorted(found))}: another zip?")
-            return {name: archive.read(found[name]) for name in names}
-    except (zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise DownloadError(f"{path.name} is not a whole zip file ({error}); delete it and try again") from error
-
-
-def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    for info in members:
-        name = info.filename.replace("\\", "/")
-        if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
-            raise DownloadError(f"{path.name} has the member {info.filename!r}, which points outside; refused")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise DownloadError(f"{path.name} has the symbolic link {info.filename!r}; refused")
-        if info.flag_bits & 0x1:
-            raise DownloadError(f"{path.name} is protected by a password; unpack it and pack it again without one")
-    unpacked = sum(info.file_size for info in members)
-    packed = sum(info.compress_size for info in members)
-    if unpacked > MAX_UNZIPPED_BYTES or unpacked > MAX_ZIP_RATIO * max(1, packed):
-        raise DownloadError(f"{path.name} claims to unpack {packed:,} to {unpacked:,} bytes; refused as a zip bomb")
 
 
 def _check_sha256(path: Path, expected: str | None, otherwise: str) -> None:
@@ -158,24 +158,36 @@ def _check_sha256(path: Path, expected: str | None, otherwise: str) -> None:
         raise DownloadError(f"sha256 is {found}, expected {expected}: {otherwise}; set the new one if you trust it")
 
 
+def _check_kind(path: Path, url: str) -> None:
+    """Raise DownloadError when a page or a pointer came in the place of the file."""
+    begin, name = _begin(path), location_name(url)
+    if begin.startswith(POINTER):
+        raise DownloadError(f"{name} serves a Git-LFS pointer, not the file itself: give the address of the file")
+    if begin.lstrip().lower().startswith(PAGE) and not urlsplit(url).path.endswith((".html", ".htm")):
+        raise DownloadError(
+            f"{name} serves a web page, not the file: open it in a browser (a network that wants a login, a page "
+            "about the file), then run again, or give the path of a copy as the location"
+        )
+
+
 def _download(url: str, part: Path, config: HttpConfig) -> None:
     """Complete the file `part`, in as many tries as are allowed."""
-    reason = ""
+    name, reason, asked_s = location_name(url), "", 0.0
     for attempt in range(config.retries + 1):
         if attempt:
-            pause_s = config.backoff_s * 2 ** (attempt - 1)
-            logger.info("%s: %s; try %d of %d in %g s", url, reason, attempt + 1, config.retries + 1, pause_s)
+            pause_s = max(asked_s, config.backoff_s * 2 ** (attempt - 1))
+            logger.info("%s: %s; try %d of %d in %.3g s", name, reason, attempt + 1, config.retries + 1, pause_s)
             time.sleep(pause_s)
         try:
             return _receive(url, part, config.timeout_s)
         except _BrokenTransfer as error:
-            reason = str(error)
+            reason, asked_s = str(error), error.wait_s
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            reason = _describe(error)
-        except requests.RequestException as error:
-            raise DownloadError(f"cannot download {url}: {_describe(error)}; correct the location") from error
+            reason, asked_s = _describe(error), 0.0
+        except requests.RequestException as error:  # its own words repeat the whole URL, a chained traceback too
+            raise DownloadError(f"cannot download {name}: {_describe(error)}") from None
     raise DownloadError(
-        f"cannot download {url}: {reason} ({config.retries + 1} tries); check network and proxy, "
+        f"cannot download {name}: {reason} ({config.retries + 1} tries); check network and proxy, "
         f"or fetch the file elsewhere and give its local path as the location"
     )
 
@@ -205,11 +217,27 @@ def _receive(url: str, part: Path, timeout_s: float) -> None:
 
 
 def _check_status(url: str, response: requests.Response) -> None:
-    status = response.status_code
+    status, name = response.status_code, location_name(url)
     if status in RETRIED_STATUS:
-        raise _BrokenTransfer(f"the server answered {status} {response.reason}")
+        wait_s = _wait_s(response.headers.get("Retry-After", ""))
+        if wait_s > MAX_WAIT_S:
+            raise DownloadError(
+                f"{name}: the server answered {status} and asks to wait {wait_s:,.0f} s: run again then"
+            )
+        raise _BrokenTransfer(f"the server answered {status} {response.reason}", wait_s)
     if status not in (200, 206):
-        raise DownloadError(f"{url}: the server answered {status} {response.reason}; check the location in a browser")
+        raise DownloadError(f"{name}: the server answered {status} {response.reason}; check the location in a browser")
+
+
+def _wait_s(retry_after: str) -> float:
+    """Seconds of a Retry-After header, which holds them or a date (RFC 9110, 10.2.3); 0 where it says neither."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        then = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _save_validator(response: requests.Response, path: Path) -> None:
@@ -226,12 +254,18 @@ def _append(response: requests.Response, part: Path, done: int) -> None:
     length = response.headers.get("Content-Length")
     total = done + int(length) if length else None
     bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=part.stem, disable=None)
-    with bar, part.open("ab" if done else "wb") as file:
-        for chunk in response.iter_content(CHUNK_BYTES):
-            file.write(chunk)
-            bar.update(len(chunk))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with bar, part.open("ab" if done else "wb") as file:
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+    except requests.RequestException:  # an OSError too
+        raise
+    except OSError as error:
+        reason = f"{part} cannot be written ({error.strerror or error})"
+        raise DownloadError(f"{reason}: make room, then run again; it goes on where it stopped") from error
     if total is not None and part.stat().st_size < total:
         raise _BrokenTransfer(f"the connection broke off at {part.stat().st_size:,} of {total:,} bytes")
 
@@ -248,7 +282,11 @@ def _describe(error: requests.RequestException) -> str:
         return "the connection broke off"
     if isinstance(error, requests.ConnectionError):
         return "no connection to the server"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in str(error):
+        return "a SOCKS proxy is set, which needs one more package: `pip install pysocks`, or unset ALL_PROXY"
+    if isinstance(error, requests.TooManyRedirects):
+        return "the server sends from one address to the next without end; correct the location"
+    return f"{type(error).__name__}; correct the location"
 
 
 def _forget(part: Path) -> None:

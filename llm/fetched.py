@@ -85,13 +85,17 @@ def fetch_once(location: str, sha256: str | None, config: HttpConfig) -> Path:
     """
     if local := find_local(location, sha256):
         return local
-    name = Path(urlsplit(location).path).name or "file"
+    address = urlsplit(location)
+    name = Path(address.path).name[-100:] or "file"
+    request = {"url": location_name(location), "sha256": sha256}
+    if address.query:  # it may say which file is meant, or hold a secret: its hash tells one from another
+        request |= {"query_sha256": hashlib.sha256(address.query.encode()).hexdigest()}
 
     def make(folder: Path) -> Mapping[str, Any]:
         fetch(location, folder / name, sha256, config)
         return {}
 
-    return keep({"url": location_name(location), "sha256": sha256}, make).folder / name
+    return keep(request, make).folder / name
 
 
 @contextmanager

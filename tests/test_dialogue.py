@@ -14,6 +14,7 @@ from llm.dialogue import (
     write_dialogues,
     write_table,
 )
+from tests.growth import growth
 
 TALK = Dialogue("d1", "dialogue", "film1", ("Hi.", "Hello! é\n", "Bye?", "Bye."))
 
@@ -68,3 +69,7 @@ def test_joining_turns_loses_no_text_and_alternates(messages):
     assert "\n".join(turns) == "\n".join(text for _, text in messages)
     switches = sum(one[0] != two[0] for one, two in pairwise(messages))
     assert len(turns) == (switches + 1 if messages else 0)
+
+
+def test_the_time_of_joining_grows_as_the_messages_do():
+    assert growth(join_speaker_turns, lambda n: [("a", "some words of a message")] * n) <= 8

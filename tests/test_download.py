@@ -1,18 +1,24 @@
 """Downloads from a real server on this machine: whole or not at all, resumed, retried, checked."""
 
 import hashlib
-import io
+import importlib.util
+import logging
 import socket
-import stat
 import threading
-import zipfile
+import time
+import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
 
 import pytest
 
-from llm.download import DownloadError, HttpConfig, fetch, local_path, location_name, read_zip
+import llm.download
+from llm.download import DownloadError, HttpConfig, fetch, local_path, location_name, without_secrets
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -26,6 +32,7 @@ class Server(ThreadingHTTPServer):
     content = CONTENT
     etag = '"v1"'
     ranges = True
+    retry_after = ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -44,17 +51,26 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.requests.append(self.headers.get("Range"))
         step = server.plan.pop(0) if server.plan else "well"
-        if self.path != "/file":
+        if self.path.partition("?")[0] != "/file":
             step = 404
         if isinstance(step, int):
-            self.send_error(step)
+            self.send_status(step)
             return
         if step == "silent":
             self.rfile.read(1)  # until the client gives up
             return
-        self.send_content(broken=step == "broken")
+        self.send_content(broken=step == "broken", slow=step == "slow")
 
-    def send_content(self, broken: bool) -> None:
+    def send_status(self, status: int) -> None:
+        self.send_response(status)
+        if self.server.retry_after:
+            self.send_header("Retry-After", self.server.retry_after)
+        if status == 302:
+            self.send_header("Location", self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_content(self, broken: bool, slow: bool) -> None:
         server, start = self.server, 0
         asked = self.headers.get("Range", "")
         if asked and server.ranges and self.headers.get("If-Range") == server.etag:
@@ -73,7 +89,11 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if broken else body)
+        for part in [body[i : i + len(body) // 4] for i in range(0, len(body), len(body) // 4)] if slow else []:
+            time.sleep(0.2)
+            self.wfile.write(part)
+        if not slow:
+            self.wfile.write(body[: len(body) // 2] if broken else body)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -208,9 +228,10 @@ def test_a_file_of_unknown_sha256_is_downloaded_again(server, tmp_path):
 
 @pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])
 def test_a_local_file_is_used_where_it_lies(tmp_path, form):
-    source = tmp_path / "my file.zip"
+    source = tmp_path / "corpora [v2]" / "my #1 file (a).zip"
+    source.parent.mkdir()
     source.write_bytes(CONTENT)
-    location = form.format(path=str(source).replace(" ", "%20") if "://" in form else source)
+    location = form.format(path=quote(str(source)) if "://" in form else source)
     assert fetch(location, tmp_path / "target", SHA256, HTTP) == source
     assert not (tmp_path / "target").exists()
 
@@ -227,15 +248,30 @@ def test_a_missing_local_file_is_named(tmp_path):
         fetch(str(tmp_path / "nowhere.zip"), tmp_path / "target", None, HTTP)
 
 
-@pytest.mark.parametrize("location", ["ftp://example.org/a.zip", "file://elsewhere/a.zip"])
+@pytest.mark.parametrize("location", ["ftp://example.org/a.zip", "file://elsewhere/a.zip", "http://[example/a.zip"])
 def test_other_kinds_of_location_are_refused(location):
     with pytest.raises(DownloadError):
         local_path(location)
 
 
-def test_records_hold_no_folder_and_no_password():
+def test_records_hold_no_folder_and_no_secret():
     assert location_name("/home/ann/a.zip") == "a.zip"
-    assert location_name("https://ann:secret@example.org/a.zip?x=1") == "https://example.org/a.zip?x=1"
+    assert location_name("https://ann:secret@example.org/a.zip?x=1") == "https://example.org/a.zip?..."
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://u:p@host:80/a b", "http://host:80/a b"),
+        ("see https://u@h/x?X-Amz-Signature=1#y, or 'ftp://u:p@q@h'", "see https://h/x?... or 'ftp://h'"),
+        ("https://h/a#token=1", "https://h/a#..."),
+        ("https://h?q=a@b/c", "https://h?..."),
+        ("https://h/a@b", "https://h/a@b"),
+        ("mail ann@example.org", "mail ann@example.org"),
+    ],
+)
+def test_a_text_keeps_its_words_and_loses_the_secrets_of_its_urls(text, shown):
+    assert without_secrets(text) == shown
 
 
 def test_a_negative_number_of_retries_is_refused():
@@ -243,50 +279,106 @@ def test_a_negative_number_of_retries_is_refused():
         HttpConfig(timeout_s=1, retries=-1, backoff_s=0)
 
 
-def make_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
+def test_a_slow_link_is_waited_for_as_long_as_bytes_come(server, tmp_path):  # .8 s in all
+    server.plan = ["slow"]
+    config = HttpConfig(timeout_s=0.6, retries=0, backoff_s=0.0)
+    assert fetch(server.url, tmp_path / "f", SHA256, config).read_bytes() == CONTENT
 
 
-def test_zip_members_are_found_in_any_folder_but_the_macos_one(tmp_path):
-    path = make_zip(tmp_path / "z", {"a corpus/lines.txt": b"1", "__MACOSX/a corpus/lines.txt": b"2", "x": b"3"})
-    assert read_zip(path, ["lines.txt"]) == {"lines.txt": b"1"}
+def waits(server, tmp_path, monkeypatch, retry_after):
+    """Seconds slept before the second try, after a first one that was answered so."""
+    pauses = []
+    monkeypatch.setattr(llm.download.time, "sleep", pauses.append)
+    server.plan, server.retry_after = [429], retry_after
+    fetch(server.url, tmp_path / "f", None, HttpConfig(timeout_s=5.0, retries=1, backoff_s=0.5))
+    return pauses
 
 
-def test_a_missing_zip_member_is_named_with_what_is_there(tmp_path):
-    with pytest.raises(DownloadError, match=r"holds no lines\.txt, only other\.txt"):
-        read_zip(make_zip(tmp_path / "z", {"other.txt": b"1"}), ["lines.txt"])
+@pytest.mark.parametrize(("retry_after", "pause_s"), [("7", 7), ("0", 0.5), ("", 0.5), ("soon", 0.5), ("-3", 0.5)])
+def test_the_wait_that_a_server_asks_for_is_kept(server, tmp_path, monkeypatch, retry_after, pause_s):
+    assert waits(server, tmp_path, monkeypatch, retry_after) == [pause_s]
 
 
-@pytest.mark.parametrize("name", ["../up.txt", "a/../../up.txt", "/etc/up.txt", "C:/up.txt", "a\\..\\..\\up.txt"])
-def test_a_zip_member_that_points_outside_is_refused(tmp_path, name):
-    with pytest.raises(DownloadError, match="points outside"):
-        read_zip(make_zip(tmp_path / "z", {name: b"1"}), ["up.txt"])
+@pytest.mark.parametrize(("then_s", "least", "most"), [(100, 50, 100), (-100, 0.5, 0.5)])
+def test_a_wait_may_be_asked_for_by_a_date(server, tmp_path, monkeypatch, then_s, least, most):
+    then = format_datetime(datetime.now(UTC) + timedelta(seconds=then_s), usegmt=True)
+    [pause_s] = waits(server, tmp_path, monkeypatch, then)
+    assert least <= pause_s <= most
 
 
-def test_a_symbolic_link_in_a_zip_is_refused(tmp_path):
-    link = zipfile.ZipInfo("lines.txt")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "z", "w") as archive:
-        archive.writestr(link, "/etc/passwd")
-    with pytest.raises(DownloadError, match="symbolic link"):
-        read_zip(tmp_path / "z", ["lines.txt"])
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(server, tmp_path):
+    server.plan, server.retry_after = [503], "3600"
+    with pytest.raises(DownloadError, match="answered 503 and asks to wait 3,600 s: run again then"):
+        fetch(server.url, tmp_path / "f", SHA256, HTTP)
+    assert len(server.requests) == 1
 
 
-def test_a_zip_bomb_is_refused_before_anything_is_unpacked(tmp_path):  # 10 MB of zeros pack about 1,000 times
-    with pytest.raises(DownloadError, match="zip bomb"):
-        read_zip(make_zip(tmp_path / "z", {"lines.txt": bytes(10_000_000)}), ["lines.txt"])
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><p>Log in", b"\n <HTML>"])
+@pytest.mark.parametrize("sha256", [None, SHA256])
+def test_a_web_page_in_place_of_the_file_is_refused_and_not_kept(server, tmp_path, content, sha256):
+    server.content = content
+    with pytest.raises(DownloadError, match="serves a web page, not the file: open it in a browser"):
+        fetch(server.url, tmp_path / "f", sha256, HTTP)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_zip_is_refused(tmp_path):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("lines.txt", b"some text " * 100)
-    (tmp_path / "z").write_bytes(packed.getvalue().replace(b"some", b"sane", 1))
-    with pytest.raises(DownloadError, match="not a whole zip file"):
-        read_zip(tmp_path / "z", ["lines.txt"])
-    (tmp_path / "z").write_bytes(packed.getvalue()[:500])
-    with pytest.raises(DownloadError, match="not a whole zip file"):
-        read_zip(tmp_path / "z", ["lines.txt"])
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def test_a_git_lfs_pointer_in_place_of_the_file_is_refused(server, tmp_path):
+    server.content = POINTER
+    with pytest.raises(DownloadError, match="serves a Git-LFS pointer"):
+        fetch(server.url, tmp_path / "f", SHA256, HTTP)
+    (tmp_path / "a.zip").write_bytes(POINTER)
+    with pytest.raises(DownloadError, match=r"a\.zip is a Git-LFS pointer, not the file itself: run `git lfs pull`"):
+        fetch(str(tmp_path / "a.zip"), tmp_path / "f", SHA256, HTTP)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line_with_the_file(server, tmp_path):
+    (tmp_path / "f.part").symlink_to("/dev/full")
+    with pytest.raises(DownloadError, match=r"f\.part cannot be written \(No space left on device\): make room"):
+        fetch(server.url, tmp_path / "f", SHA256, HTTP)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("socks") is not None, reason="the package for SOCKS is here")
+def test_a_socks_proxy_without_its_package_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5h://ann:secret@127.0.0.1:1080")
+    with pytest.raises(DownloadError, match=r"a SOCKS proxy is set, .*pip install pysocks") as refused:
+        fetch("http://example.org/file", tmp_path / "f", SHA256, HTTP)
+    assert "secret" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_addresses_that_lead_in_a_circle_are_one_line(server, tmp_path):
+    server.plan = [302] * 40
+    with pytest.raises(DownloadError, match="from one address to the next without end"):
+        fetch(server.url, tmp_path / "f", SHA256, HTTP)
+
+
+def faults(server):
+    """Ways in which a download fails, each as what the server does, its content, and another address where there is."""
+    host = server.url.removeprefix("http://")
+    return {
+        "not found": ([404], CONTENT, host + "x"),
+        "no more tries": ([500] * 9, CONTENT, host),
+        "wrong hash": ([], b"other", host),
+        "a page": ([], b"<html>", host),
+        "in a circle": ([302] * 40, CONTENT, host),
+        "no server": ([], CONTENT, "127.0.0.1:1/file"),
+        "no port": ([], CONTENT, "127.0.0.1:99999999/file"),
+        "no host": ([], CONTENT, "/file"),
+        "wait": (["broken"] + [503] * 9, CONTENT, host),
+    }
+
+
+@pytest.mark.parametrize("fault", faults(SimpleNamespace(url="http://a/file")))
+def test_no_secret_of_a_url_is_told_however_it_fails(server, tmp_path, caplog, fault):
+    server.plan, server.content, place = faults(server)[fault]
+    url = f"http://hush0:hush1@{place}?X-Amz-Signature=hush2&token=hush3"
+    caplog.set_level(logging.DEBUG, "llm")
+    with pytest.raises(DownloadError) as refused:
+        fetch(url, tmp_path / "f", SHA256, HttpConfig(timeout_s=5.0, retries=1, backoff_s=0.0))
+    assert "\n" not in str(refused.value)
+    told = "".join(traceback.format_exception(refused.value)) + caplog.text
+    assert "hush" not in told

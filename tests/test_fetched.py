@@ -145,6 +145,13 @@ def test_a_local_file_is_used_where_it_lies(tmp_path):
     assert fetch_once(str(tmp_path / "a.zip"), SHA256, HTTP) == tmp_path / "a.zip"
 
 
-def test_a_password_in_a_location_is_written_nowhere(server):  # noqa: F811
-    path = fetch_once(server.url.replace("//", "//ann:secret@"), SHA256, HTTP)
+def test_a_secret_in_a_location_is_written_nowhere(server):  # noqa: F811
+    url = server.url.replace("//", "//ann:secret@") + "?token=secret"
+    path = fetch_once(url, SHA256, HTTP)
     assert all(b"secret" not in file.read_bytes() for file in path.parent.iterdir() if file != path)
+    assert "secret" not in str(path) and not list(path.parent.parent.glob("*secret*"))
+
+
+def test_addresses_that_differ_in_their_query_are_different_files(server):  # noqa: F811
+    assert fetch_once(server.url + "?id=1", None, HTTP) != fetch_once(server.url + "?id=2", None, HTTP)
+    assert len(server.requests) == 2

@@ -177,9 +177,12 @@ def _tokenizer(fields: dict[str, Any]) -> "PreTrainedTokenizerFast":
         for name, key in [("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")]
         if f"tokenizer.ggml.{key}_token_id" in fields
     }
+    merges = [(left, right) for left, right in (merge.split(" ") for merge in fields["tokenizer.ggml.merges"])]
+    if unknown := {part for left, right in merges for part in (left, right, left + right)}.difference(tokens):
+        raise ValueError(f"the gguf file's merges make {min(unknown)!r}, which is no token of it")
     return byte_level_tokenizer(
         vocab={token: i for i, token in enumerate(tokens)},
-        merges=[tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]],
+        merges=merges,
         special=[
             t for t, kind in zip(tokens, fields["tokenizer.ggml.token_type"], strict=True) if kind == CONTROL_TOKEN
         ],

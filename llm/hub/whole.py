@@ -1,0 +1,99 @@
+"""Whether a folder holds a whole model in Hugging Face form: looked at before anything is copied or computed."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llm.download import DownloadError, check_no_pointer
+from llm.hub.smollm2 import LAYER_TENSORS, OUTER_TENSORS
+
+ARCHITECTURES = ("mistral", "llama")  # model_type of config.json: the adapter's seven linears have these names
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))  # any of them is enough
+
+
+def check_model(folder: Path, name: str) -> None:
+    """Raise OSError or ValueError unless the folder's model is whole and one that can be fine-tuned here.
+
+    Of the weights only the headers are read.
+    """
+    config = _config(folder, name)
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"base.location names a model of type {kind}, allowed: {', '.join(ARCHITECTURES)}")
+    _check_tokenizer(folder, name)
+    found = {tensor for shard in _shards(folder, name) for tensor in _tensors(shard)}
+    missing = [tensor for tensor in _expected(config) if tensor not in found]
+    if missing:
+        raise DownloadError(
+            f"the weights of {name} lack {missing[0]} and {len(missing) - 1} other tensors that its config.json asks "
+            "for: they are another model's, or quantised; get those in 16 or 32 bits"
+        )
+
+
+def _config(folder: Path, name: str) -> dict[str, Any]:
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        instead = f", or give the path of {gguf.name} in it" if (gguf := next(folder.glob("*.gguf"), None)) else ""
+        raise DownloadError(
+            f"{name} has no config.json with *.safetensors beside it: save it in Hugging Face form first{instead}"
+        )
+    return _json(folder / "config.json")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    check_no_pointer(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DownloadError(f"{path} is no JSON ({error}): get it again") from error
+    if not isinstance(content, dict):
+        raise DownloadError(f"{path} is no JSON object: get it again")
+    return content
+
+
+def _check_tokenizer(folder: Path, name: str) -> None:
+    whole = [files for files in TOKENIZERS if all((folder / file).is_file() for file in files)]
+    if not whole:
+        raise DownloadError(f"{name} has no tokenizer: put tokenizer.json and tokenizer_config.json beside its weights")
+    for file in whole[0]:
+        check_no_pointer(folder / file)
+    if whole[0] == ("tokenizer.json",):
+        _json(folder / "tokenizer.json")
+
+
+def _shards(folder: Path, name: str) -> list[Path]:
+    """Files of the weights, all of them there."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        raise DownloadError(f"{name} has neither {WEIGHTS} nor {INDEX}: get the one that belongs to its weights")
+    weight_map = _json(folder / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise DownloadError(f"{folder / INDEX} names no weights: get it again")
+    named = sorted({str(shard) for shard in weight_map.values()})
+    missing = [shard for shard in named if not (folder / shard).is_file()]
+    if missing:
+        raise DownloadError(f"{name} lacks {', '.join(missing)} of {len(named)} files that {INDEX} names: get them too")
+    return [folder / shard for shard in named]
+
+
+def _tensors(path: Path) -> list[str]:
+    """Names in the file's header; that the file is as long as the header says is checked on the way."""
+    from safetensors import SafetensorError, safe_open
+
+    check_no_pointer(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except SafetensorError as error:
+        raise DownloadError(f"{path} is damaged or cut off ({error}): get it again") from error
+
+
+def _expected(config: dict[str, Any]) -> Iterable[str]:
+    """Tensors that a Mistral or Llama of that config has at least."""
+    yield from (f"{OUTER_TENSORS[part]}.weight" for part in ("token_embd", "output_norm"))
+    if not config.get("tie_word_embeddings", False):
+        yield f"{OUTER_TENSORS['output']}.weight"
+    for layer in range(int(config.get("num_hidden_layers") or 0)):
+        yield from (f"model.layers.{layer}.{part}.weight" for part in LAYER_TENSORS.values())
