@@ -53,6 +53,12 @@ def hash_words(texts: Iterable[str]) -> Words:
     return Words(flat, np.cumsum(np.array(lengths, dtype=np.int64)))
 
 
+def join_texts(words: Words, counts: Ints) -> Words:
+    """The first texts joined, so many of them to each longer text: no word reaches over the end of a text."""
+    offsets = words.offsets[np.concatenate([[0], np.cumsum(counts)])]
+    return Words(words.hashes[: offsets[-1]], offsets)
+
+
 def ngrams(words: Words, n: int) -> tuple[Hashes, Ints]:
     """Hash of every run of n words inside one text, and the number of that text; both (M,), in order.
 

@@ -6,14 +6,12 @@ nearly a held-out text. GPT-3 forgives spans that many documents share; here not
 split keep together what shares a text, so that little is left to remove.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llm.corpus.dedup import Ints, Words, shared_ngrams, similar_forms, text_forms
-from llm.dialogue import Dialogue
 
 Mask = NDArray[np.bool_]
 
@@ -49,9 +47,8 @@ class Exchanges:
     owner: Ints  # (M,) every turn's dialogue
 
 
-def list_exchanges(dialogues: Sequence[Dialogue]) -> Exchanges:
-    """All exchanges of the dialogues, in order."""
-    n_turns = np.array([len(dialogue.turns) for dialogue in dialogues], dtype=np.int64)
+def list_exchanges(n_turns: Ints) -> Exchanges:
+    """All exchanges of dialogues of so many turns, in order."""
     owner = np.repeat(np.arange(len(n_turns)), n_turns)
     prompt = np.flatnonzero(owner[:-1] == owner[1:])
     return Exchanges(prompt, owner[prompt], owner)

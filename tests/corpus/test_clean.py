@@ -10,12 +10,13 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from llm.corpus.clean import CleanConfig, clean
-from llm.corpus.clean_report import RULES
+from llm.corpus.clean import CleanConfig
 from llm.corpus.leak_check import leaking
+from llm.corpus.ledger import RULES
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import Dialogue, read_table, write_dialogues
 from llm.files import file_sha256
+from tests.cleaned import clean
 from tests.test_download import server as server  # a fixture
 from tests.truthful_answers import ROWS
 from tests.truthful_answers import write_table as write_truthfulqa

@@ -18,10 +18,14 @@ def dialogues(*turns):
     return [Dialogue(f"d{i}", "eli5", f"g{i}", tuple(each)) for i, each in enumerate(turns)]
 
 
+def n_turns(dialogues):
+    return np.array([len(dialogue.turns) for dialogue in dialogues])
+
+
 def found(train, held_out, rules=RULES):
     """Ids of the train dialogues that leak, by rule."""
     texts = [turn for dialogue in train for turn in dialogue.turns]
-    exchanges = list_exchanges(train)
+    exchanges = list_exchanges(n_turns(train))
     overlaps = find_overlaps(hash_words([*texts, *held_out]), rules)
     held = np.arange(len(texts) + len(held_out)) >= len(texts)
     leaks = find_leaks(overlaps, exchanges.prompt, held)
@@ -30,7 +34,7 @@ def found(train, held_out, rules=RULES):
 
 def links(train, rules=RULES):
     texts = [turn for dialogue in train for turn in dialogue.turns]
-    return find_links(find_overlaps(hash_words(texts), rules), list_exchanges(train))
+    return find_links(find_overlaps(hash_words(texts), rules), list_exchanges(n_turns(train)))
 
 
 def tied(train):
@@ -39,7 +43,7 @@ def tied(train):
 
 
 def test_exchanges_are_each_turn_with_the_next():
-    exchanges = list_exchanges(dialogues("ab", "abcd", "ab"))
+    exchanges = list_exchanges(n_turns(dialogues("ab", "abcd", "ab")))
     assert exchanges.prompt.tolist() == [0, 2, 3, 4, 6]
     assert exchanges.dialogue.tolist() == [0, 1, 1, 1, 2]
     assert exchanges.owner.tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
@@ -100,7 +104,7 @@ def test_a_prompt_near_several_held_out_texts_is_found_by_any_of_them():
 def test_what_is_given_away_is_what_leaks_seen_from_the_other_side():
     train = dialogues(("Hi", SPAN), (PROMPT, "Hm."))
     texts = [*(turn for d in train for turn in d.turns), f"so {SPAN}", PROMPT + " then", "What?"]
-    given = given_away(find_overlaps(hash_words(texts), RULES), list_exchanges(train).prompt)
+    given = given_away(find_overlaps(hash_words(texts), RULES), list_exchanges(n_turns(train)).prompt)
     assert given[4:].tolist() == [True, True, False]
 
 
