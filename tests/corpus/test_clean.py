@@ -129,6 +129,26 @@ def test_every_source_is_tested_and_marked_small_below_the_minimum():
     assert [report[source]["small"] for source in ("eli5", "technical")] == [False, True]
 
 
+@pytest.mark.parametrize("join", [" ".join, "".join])
+def test_near_duplicates_are_found_with_spaces_between_the_words_and_without(join):
+    """Characters of a script without spaces, or the same words with spaces between them."""
+    rng = random.Random(8)
+    texts = [rng.choices([chr(i) for i in range(0x4E00, 0x4F00)], k=60) for _ in range(40)]
+    texts += [[*text[:30], "\u5000", *text[31:]] for text in texts[:11]]
+    source = [Dialogue(f"e{i}", "eli5", f"e{i}", (join(t[:20]), join(t[20:]))) for i, t in enumerate(texts)]
+    report = clean({"eli5": source}, [], PLAIN, 1).report["sources"]["eli5"]
+    assert report["dropped"]["near_duplicate"]["dialogues"] == 11
+
+
+@pytest.mark.parametrize("name", ["cjk", "latin"])
+def test_reported_near_duplicates_are_found_in_both_scripts(real_data, name):
+    path = real_data / f"reports/11-no-spaces/{name}.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    source = [Dialogue(f"e{i}", "eli5", f"e{i}", (row["question"], row["answer"])) for i, row in enumerate(rows)]
+    report = clean({"eli5": source}, [], PLAIN, 1).report["sources"]["eli5"]
+    assert report["dropped"]["near_duplicate"]["dialogues"] == 11
+
+
 def test_the_first_of_near_duplicates_is_kept():
     twin = replace(talk("eli5", 40)[3], id="twin", group="twin")
     assert "twin" not in kept(clean({"eli5": [*talk("eli5", 40), twin]}, [], PLAIN, 1))
