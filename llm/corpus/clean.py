@@ -7,6 +7,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +24,16 @@ from llm.corpus.clean_report import (
 )
 from llm.corpus.dedup import Ints, exact_duplicates, hash_words, repeated, similar_forms, text_forms
 from llm.corpus.leak_check import check_no_leaks
-from llm.corpus.leaks import Exchanges, LeakRules, Overlaps, find_leaks, find_links, find_overlaps, list_exchanges
+from llm.corpus.leaks import (
+    Exchanges,
+    LeakRules,
+    Overlaps,
+    find_leaks,
+    find_links,
+    find_overlaps,
+    learned_texts,
+    list_exchanges,
+)
 from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
 from llm.corpus.split import SPLITS, join_groups, split_units
 from llm.dialogue import Dialogue, n_exchanges
@@ -144,8 +154,8 @@ def assign_splits(ledger: Ledger, units: Sequence[str], config: CleanConfig, see
 def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges) -> None:
     """Drop train dialogues that give a held-out text away, by the rule they break."""
     held = held_texts(overlaps, exchanges, np.isin(exchange_outcomes(exchanges, ledger), ("val", "test")))
-    for rule, leaking in find_leaks(overlaps, exchanges.prompt, held).items():
-        numbers = [i for i in np.unique(exchanges.dialogue[leaking]).tolist() if ledger.outcomes[i] == "train"]
+    for rule, leaking in find_leaks(overlaps, exchanges, held).items():
+        numbers = [i for i in np.unique(exchanges.owner[leaking]).tolist() if ledger.outcomes[i] == "train"]
         ledger.decide(numbers, [rule] * len(numbers))
 
 
@@ -179,8 +189,8 @@ def clean(
         ledger = Ledger([read.dialogues[i] for i in fit], [])
         logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcomes))
         bar.update(READ)
-        turns = [turn for dialogue in ledger.dialogues for turn in dialogue.turns]
-        overlaps = find_overlaps(hash_words([*turns, *questions]), config.leak_rules)
+        learned = (text for dialogue in ledger.dialogues for text in learned_texts(dialogue))
+        overlaps = find_overlaps(hash_words(chain(learned, questions)), config.leak_rules)
         exchanges = list_exchanges(ledger.dialogues)
         bar.update(OVERLAPS)
         ledger.outcomes, near = find_duplicates(ledger.dialogues, config)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.corpus.leaks import Exchanges, Mask, Overlaps, find_leaks, given_away, mark
+from llm.corpus.leaks import LEAK_RULES, Exchanges, Mask, Overlaps, find_leaks, given_away, leaking_exchanges, mark
 from llm.corpus.split import SPLITS
 from llm.dialogue import Dialogue, n_exchanges
 
-RULES = ("empty", "long_turn", "repetition", "exact_duplicate", "near_duplicate", "leak_ngram", "leak_prompt")
+RULES = ("empty", "long_turn", "repetition", "exact_duplicate", "near_duplicate", *LEAK_RULES)
 EXAMPLES = 3  # ids named for each rule
 DIGITS = 4
 
@@ -43,9 +43,8 @@ class Ledger:
 
 
 def held_texts(overlaps: Overlaps, exchanges: Exchanges, held: Mask) -> Mask:
-    """(T,) the texts of the masked exchanges and all questions."""
-    prompt = exchanges.prompt[held]
-    mask = mark(len(overlaps.form), np.concatenate([prompt, prompt + 1]))
+    """(T,) the prompts and replies of the masked exchanges and all questions."""
+    mask = mark(len(overlaps.form), np.concatenate([exchanges.prompt[held], exchanges.reply[held]]))
     mask[len(exchanges.owner) :] = True
     return mask
 
@@ -72,9 +71,9 @@ def naive_leak_rates(
 def _leak_rates(overlaps: Overlaps, exchanges: Exchanges, outcomes: Outcomes) -> dict[str, float]:
     train, test = outcomes == "train", outcomes == "test"
     held = held_texts(overlaps, exchanges, test | (outcomes == "val"))
-    leaking = np.logical_or.reduce(list(find_leaks(overlaps, exchanges.prompt, held).values()))
-    given = given_away(overlaps, exchanges.prompt[train])
-    given_exchange = given[exchanges.prompt] | given[exchanges.prompt + 1]
+    leaking = leaking_exchanges(find_leaks(overlaps, exchanges, held), exchanges)
+    given = given_away(overlaps, exchanges, train)
+    given_exchange = given[exchanges.prompt] | given[exchanges.reply]
     return {"train_leaking": _share(leaking[train]), "test_given_away": _share(given_exchange[test])}
 
 

@@ -185,6 +185,18 @@ def test_train_dialogues_that_give_a_question_away_are_dropped_by_rule():
     assert leaking(cleaned.splits["train"], [question, answer], PLAIN.leak_rules) == []
 
 
+def test_whatever_teaches_a_held_out_span_is_dropped_and_named_by_what_it_is():
+    span = sentence(random.Random(9), 40)
+    leaks = [
+        Dialogue("asks", "mine", "asks", (f"Why do they say {span} to all?", "No idea.")),
+        Dialogue("told", "mine", "told", ("Hello.", "Good day."), f"Always say {span} first."),
+    ]
+    cleaned = clean({"mine": [*talk("mine", 100), *leaks]}, [span], replace(PLAIN, test_share=0.001), 1)
+    dropped = cleaned.report["sources"]["mine"]["dropped"]
+    assert dropped["leak_ngram_prompt"]["examples"] == ["asks"]
+    assert dropped["leak_ngram_system"]["examples"] == ["told"]
+
+
 def test_a_line_shared_by_large_groups_is_left_to_the_gate():
     rng = random.Random(5)
     films = [
