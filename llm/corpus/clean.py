@@ -35,7 +35,7 @@ from llm.corpus.leaks import (
     list_exchanges,
 )
 from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
-from llm.corpus.split import SPLITS, join_groups, split_units
+from llm.corpus.split import GAP, SPLITS, join_groups, split_units
 from llm.dialogue import Dialogue, n_exchanges
 from llm.ranges import check_range
 
@@ -141,22 +141,41 @@ def find_units(dialogues: Sequence[Dialogue], links: Ints, join_share: float) ->
 
 
 def assign_splits(ledger: Ledger, units: Sequence[str], config: CleanConfig, seed: int) -> None:
-    """Put every undecided dialogue into a split, each source split by itself."""
+    """Put every undecided dialogue into a split, each source split by itself.
+
+    Raises ValueError naming the source that is too small.
+    """
     by_source: dict[str, list[int]] = defaultdict(list)
     for i in ledger.undecided():
         by_source[ledger.dialogues[i].source].append(i)
-    for numbers in by_source.values():
+    for source, numbers in by_source.items():
         names = [units[i] for i in numbers]
-        chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
+        try:
+            chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+        if GAP in chosen:
+            logger.warning("%s: no two groups are small enough to be held out; it is split by section", source)
         ledger.decide(numbers, chosen)
 
 
-def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges) -> None:
-    """Drop train dialogues that give a held-out text away, by the rule they break."""
+def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges, config: CleanConfig) -> None:
+    """Drop train dialogues that give a held-out text away, by the rule they break.
+
+    Raises ValueError naming a source of which nothing is left.
+    """
     held = held_texts(overlaps, exchanges, np.isin(exchange_outcomes(exchanges, ledger), ("val", "test")))
     for rule, leaking in find_leaks(overlaps, exchanges, held).items():
         numbers = [i for i in np.unique(exchanges.owner[leaking]).tolist() if ledger.outcomes[i] == "train"]
         ledger.decide(numbers, [rule] * len(numbers))
+    trained, held_out = (
+        {dialogue.source for dialogue in ledger.of(*splits)} for splits in (["train"], ["val", "test"])
+    )
+    for source in sorted(held_out - trained):
+        raise ValueError(
+            f"{source}: whatever would be trained on shares {config.leak_ngram} words in a row with what is held "
+            "out, or nearly repeats it: take out what its texts have in common, a template perhaps"
+        )
 
 
 def verify(ledger: Ledger, questions: Sequence[str], rules: LeakRules, advance: Callable[[int], object]) -> None:
@@ -198,7 +217,7 @@ def clean(
         units = find_units(ledger.dialogues, links, config.join_share)
         assign_splits(ledger, units, config, seed)
         before_gate = leak_rates(overlaps, exchanges, ledger)
-        drop_leaks(ledger, overlaps, exchanges)
+        drop_leaks(ledger, overlaps, exchanges, config)
         bar.update(SPLIT)
         verify(ledger, questions, config.leak_rules, bar.update)
     read.decide(fit, ledger.outcomes)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm.corpus.leaks import LEAK_RULES, Exchanges, Mask, Overlaps, find_leaks, given_away, leaking_exchanges, mark
-from llm.corpus.split import SPLITS
+from llm.corpus.split import GAP, SPLITS
 from llm.dialogue import Dialogue, n_exchanges
 
-RULES = ("empty", "long_turn", "repetition", "exact_duplicate", "near_duplicate", *LEAK_RULES)
+RULES = ("empty", "long_turn", "repetition", "exact_duplicate", "near_duplicate", GAP, *LEAK_RULES)
 EXAMPLES = 3  # ids named for each rule
 DIGITS = 4
 
@@ -109,13 +109,15 @@ def account(ledger: Ledger, joined: Mapping[str, int], min_test: int) -> dict[st
 
 def _account_source(part: Ledger, joined: int, min_test: int) -> Report:
     kept, read = part.of(*SPLITS), _count(part.dialogues)
+    by_section = bool(part.of(GAP))
     return {
         "read": {**read, "exchanges": read["exchanges"] + joined},
         "joined": {"exchanges": joined},  # around an empty turn
         "dropped": {rule: _drop(part.of(rule)) for rule in RULES},
         "kept": _count(kept),
         "splits": {split: _split(part.of(split)) for split in SPLITS},
-        "small": len(part.of("test")) < min_test,
+        "split_by": "section" if by_section else "group",
+        "small": by_section or len(part.of("test")) < min_test,  # no interval: too few test dialogues, or one group
         "unique_prompts": len({turn for dialogue in kept for turn in dialogue.turns[:-1]}),
         "unique_replies": len({turn for dialogue in kept for turn in dialogue.turns[1:]}),
     }

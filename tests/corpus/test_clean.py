@@ -230,6 +230,32 @@ def test_short_prompts_on_both_sides_are_reported():
     assert clean({"dialogue": chats}, [], PLAIN, 1).report["short_prompts_seen"] == {"dialogue": 1.0}
 
 
+def test_a_book_is_cut_by_section_and_the_report_says_what_that_means(caplog):
+    book = [replace(dialogue, group="book") for dialogue in talk("mine", 100)]
+    cleaned = clean({"mine": book, "eli5": talk("eli5", 100)}, [], PLAIN, 1)
+    report = cleaned.report["sources"]
+    assert [report[source]["split_by"] for source in ("mine", "eli5")] == ["section", "group"]
+    assert [report[source]["small"] for source in ("mine", "eli5")] == [True, False]
+    assert report["mine"]["dropped"]["gap"] == {
+        "dialogues": 2, "exchanges": 1 + 3, "examples": ["mine-78", "mine-89"]
+    }  # fmt: skip
+    assert [d.id for d in cleaned.splits["test"] if d.source == "mine"] == [f"mine-{i}" for i in range(90, 100)]
+    assert "mine: no two groups are small enough to be held out; it is split by section" in caplog.text
+
+
+def test_a_source_too_small_to_hold_anything_out_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^mine: its 4 dialogues"):
+        clean({"mine": [replace(dialogue, group="one") for dialogue in talk("mine", 4)]}, [], PLAIN, 1)
+
+
+def test_a_source_whose_texts_all_share_a_template_is_refused_by_name():
+    rng = random.Random(10)
+    template = sentence(rng, 15)
+    source = [Dialogue(f"m{i}", "mine", f"m{i}", (f"{template} {sentence(rng, 40)}", "Yes.")) for i in range(60)]
+    with pytest.raises(ValueError, match=r"^mine: whatever would be trained on shares 13 words in a row"):
+        clean({"mine": source}, [], PLAIN, 1)
+
+
 def test_an_id_given_twice_is_refused():
     with pytest.raises(ValueError, match="'eli5-0' occurs twice"):
         clean({"eli5": talk("eli5", 3), "technical": talk("eli5", 1)}, [], PLAIN, 1)
