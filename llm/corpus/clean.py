@@ -26,12 +26,22 @@ from llm.corpus.clean_report import (
     naive_leak_rates,
     short_prompts_seen,
 )
-from llm.corpus.dedup import Ints, Words, hash_words, join_texts, repeated, similar_forms, text_forms
+from llm.corpus.dedup import Ints, Words, hash_words, join_texts, repeated, select_texts, similar_forms, text_forms
 from llm.corpus.leak_check import check_no_leaks
-from llm.corpus.leaks import Exchanges, LeakRules, Overlaps, find_leaks, find_links, find_overlaps, list_exchanges
+from llm.corpus.leaks import (
+    SYSTEM,
+    Exchanges,
+    LeakRules,
+    Overlaps,
+    find_leaks,
+    find_links,
+    find_overlaps,
+    learned_texts,
+    list_exchanges,
+)
 from llm.corpus.ledger import CODE, Codes, Ledger, LedgerWriter, codes, first_equal
 from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
-from llm.corpus.split import SPLITS, join_groups, split_units
+from llm.corpus.split import GAP, SPLITS, join_groups, split_units
 from llm.dialogue import Dialogue, Table, n_exchanges, open_table, write_table
 from llm.ranges import check_range
 
@@ -143,21 +153,39 @@ def find_units(dialogues: Iterable[Dialogue], ledger: Ledger, links: Ints, join_
 
 
 def assign_splits(ledger: Ledger, units: Sequence[str], config: CleanConfig, seed: int) -> None:
-    """Put every undecided dialogue into a split, each source split by itself."""
+    """Put every undecided dialogue into a split, each source split by itself.
+
+    Raises ValueError naming the source that is too small.
+    """
     undecided = ledger.of("")
     for source in np.unique(ledger.source[undecided]):
         numbers = undecided[ledger.source[undecided] == source]
         names = [units[i] for i in numbers.tolist()]
-        chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
+        try:
+            chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
+        except ValueError as error:
+            raise ValueError(f"{ledger.sources[source]}: {error}") from error
+        if GAP in chosen:
+            logger.warning(
+                "%s: no two groups are small enough to be held out; it is split by section", ledger.sources[source]
+            )
         ledger.outcome[numbers] = codes(chosen)
 
 
-def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges) -> None:
-    """Drop train dialogues that give a held-out text away, by the rule they break."""
+def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges, config: CleanConfig) -> None:
+    """Drop train dialogues that give a held-out text away, by the rule they break.
+
+    Raises ValueError naming a source of which nothing is left.
+    """
     held = np.isin(exchange_outcomes(exchanges, ledger), codes(("val", "test")))
-    for rule, leaking in find_leaks(overlaps, exchanges.prompt, held_texts(overlaps, exchanges, held)).items():
-        numbers = np.unique(exchanges.dialogue[leaking])
+    for rule, leaking in find_leaks(overlaps, exchanges, held_texts(overlaps, exchanges, held)).items():
+        numbers = np.unique(exchanges.owner[leaking])
         ledger.outcome[numbers[ledger.outcome[numbers] == CODE["train"]]] = CODE[rule]
+    for source in np.setdiff1d(ledger.source[ledger.of("val", "test")], ledger.source[ledger.of("train")]):
+        raise ValueError(
+            f"{ledger.sources[source]}: whatever would be trained on shares {config.leak_ngram} words in a row with "
+            "what is held out, or nearly repeats it: take out what its texts have in common, a template perhaps"
+        )
 
 
 def verify(
@@ -203,11 +231,13 @@ def _clean(
         ledger = read.select(fit)
         logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcome))
         bar.update(READ)
-        turns = (turn for dialogue in table.read(fit) for turn in dialogue.turns)
-        words = hash_words(chain(turns, questions))
+        learned = (text for dialogue in table.read(fit) for text in learned_texts(dialogue))
+        words = hash_words(chain(learned, questions))
         overlaps = find_overlaps(words, config.leak_rules)
-        exchanges = list_exchanges(ledger.n_turns)
+        exchanges = list_exchanges(table.read(fit))
         bar.update(OVERLAPS)
+        if (system := exchanges.role == SYSTEM).any():
+            words = select_texts(words, np.flatnonzero(~system))
         whole = join_texts(words, ledger.n_turns)
         ledger.outcome[:], near = find_duplicates(whole, ledger, config)
         del words, whole
@@ -217,7 +247,7 @@ def _clean(
         largest = largest_units(ledger, units)
         del links, units
         before_gate = leak_rates(overlaps, exchanges, ledger)
-        drop_leaks(ledger, overlaps, exchanges)
+        drop_leaks(ledger, overlaps, exchanges, config)
         bar.update(SPLIT)
         read.outcome[fit] = ledger.outcome
         report = {

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from llm.corpus.dedup import Ints
-from llm.corpus.leaks import Exchanges, Mask, Overlaps, find_leaks, given_away, mark
+from llm.corpus.leaks import Exchanges, Mask, Overlaps, find_leaks, given_away, leaking_exchanges, mark
 from llm.corpus.ledger import CODE, RULES, Codes, Ledger
-from llm.corpus.split import SPLITS
+from llm.corpus.split import GAP, SPLITS
 from llm.dialogue import Table
 
 EXAMPLES = 3  # ids named for each rule
@@ -17,9 +17,8 @@ Report = dict[str, object]
 
 
 def held_texts(overlaps: Overlaps, exchanges: Exchanges, held: Mask) -> Mask:
-    """(T,) the texts of the masked exchanges and all questions."""
-    prompt = exchanges.prompt[held]
-    mask = mark(len(overlaps.form), np.concatenate([prompt, prompt + 1]))
+    """(T,) the prompts and replies of the masked exchanges and all questions."""
+    mask = mark(len(overlaps.form), np.concatenate([exchanges.prompt[held], exchanges.reply[held]]))
     mask[len(exchanges.owner) :] = True
     return mask
 
@@ -48,9 +47,9 @@ def naive_leak_rates(
 def _leak_rates(overlaps: Overlaps, exchanges: Exchanges, outcomes: Codes) -> dict[str, float]:
     train, test = outcomes == CODE["train"], outcomes == CODE["test"]
     held = held_texts(overlaps, exchanges, test | (outcomes == CODE["val"]))
-    leaking = np.logical_or.reduce(list(find_leaks(overlaps, exchanges.prompt, held).values()))
-    given = given_away(overlaps, exchanges.prompt[train])
-    given_exchange = given[exchanges.prompt] | given[exchanges.prompt + 1]
+    leaking = leaking_exchanges(find_leaks(overlaps, exchanges, held), exchanges)
+    given = given_away(overlaps, exchanges, train)
+    given_exchange = given[exchanges.prompt] | given[exchanges.reply]
     return {"train_leaking": _share(leaking[train]), "test_given_away": _share(given_exchange[test])}
 
 
@@ -95,14 +94,15 @@ def account(table: Table, ledger: Ledger, joined: Mapping[str, int], min_test: i
 def _account_source(table: Table, numbers: Ints, part: Ledger, joined: int, min_test: int) -> Report:
     """`part` holds the dialogues of one source, `numbers` are their rows in the table."""
     kept, read = part.select(part.of(*SPLITS)), _count(part, np.arange(len(numbers)))
-    last = np.cumsum(kept.n_turns) - 1
+    last, by_section = np.cumsum(kept.n_turns) - 1, len(part.of(GAP)) > 0
     return {
         "read": {**read, "exchanges": read["exchanges"] + joined},
         "joined": {"exchanges": joined},  # around an empty turn
         "dropped": {rule: _drop(table, numbers, part, part.of(rule)) for rule in RULES},
         "kept": _count(kept, np.arange(len(kept.outcome))),
         "splits": {split: _split(part, part.of(split)) for split in SPLITS},
-        "small": len(part.of("test")) < min_test,
+        "split_by": "section" if by_section else "group",
+        "small": by_section or len(part.of("test")) < min_test,  # no interval: too few test dialogues, or one group
         "unique_prompts": len(np.unique(np.delete(kept.turn, last))),
         "unique_replies": len(np.unique(np.delete(kept.turn, last - kept.n_turns + 1))),
     }

@@ -1,19 +1,33 @@
 """What texts have in common, and which trained dialogues would give a held-out text away.
 
-An exchange is a turn (the prompt) and the turn after it (the reply). A trained exchange leaks when its reply shares a
-span of 13 words with a held-out text (GPT-3, Brown et al. 2020, appendix C), or when its prompt, of 8 words or more, is
-nearly a held-out text. GPT-3 forgives spans that many documents share; here nothing is forgiven: `find_links` lets the
-split keep together what shares a text, so that little is left to remove.
+Held out are the turns of validation and test dialogues, prompts as well as replies, and the questions of the question
+sets with their answers. A trained dialogue leaks when any text that it teaches shares a span of 13 words with a
+held-out text (GPT-3, Brown et al. 2020, appendix C). That may be a turn, the system turn or a document: the GPT learns
+them all. It leaks too when one of its prompts, or a document, has 8 words or more and is nearly a held-out text. System
+turns are not held out: they are not scored, and one may stand before every dialogue of a source. GPT-3 forgives spans
+that many documents share. Here nothing is forgiven: `find_links` lets the split keep together what shares a text, so
+that little is left to remove.
 """
 
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llm.corpus.dedup import Ints, Words, shared_ngrams, similar_forms, text_forms
+from llm.dialogue import Dialogue
 
 Mask = NDArray[np.bool_]
+SYSTEM, OPENING, REPLY, DOCUMENT = range(4)  # what a text is in its dialogue
+SPAN_RULES = {  # by what the trained text is that shares a span
+    "leak_ngram": REPLY,
+    "leak_ngram_prompt": OPENING,
+    "leak_ngram_system": SYSTEM,
+    "leak_ngram_document": DOCUMENT,
+}
+LEAK_RULES = (*SPAN_RULES, "leak_prompt")  # the last: nearly a held-out text
 
 
 @dataclass(frozen=True)
@@ -40,18 +54,37 @@ class Overlaps:
 
 @dataclass(frozen=True)
 class Exchanges:
-    """The E exchanges of D dialogues, whose M turns are the first texts; held-out questions may follow."""
+    """The E exchanges of D dialogues, whose M texts are the first ones; held-out questions may follow.
 
-    prompt: Ints  # (E,) number of the text; the reply is the text after it
+    An exchange is a turn with the turn before it. A document is one too, its text being prompt and reply.
+    """
+
+    prompt: Ints  # (E,) number of the text
+    reply: Ints  # (E,)
     dialogue: Ints  # (E,) the exchange's dialogue
-    owner: Ints  # (M,) every turn's dialogue
+    owner: Ints  # (M,) every text's dialogue
+    role: NDArray[np.int8]  # (M,) SYSTEM, OPENING (the first turn), REPLY (any later turn) or DOCUMENT
 
 
-def list_exchanges(n_turns: Ints) -> Exchanges:
-    """All exchanges of dialogues of so many turns, in order."""
-    owner = np.repeat(np.arange(len(n_turns)), n_turns)
-    prompt = np.flatnonzero(owner[:-1] == owner[1:])
-    return Exchanges(prompt, owner[prompt], owner)
+def learned_texts(dialogue: Dialogue) -> tuple[str, ...]:
+    """All that the dialogue teaches: its system turn, if it has one, and its turns."""
+    return dialogue.turns if dialogue.system is None else (dialogue.system, *dialogue.turns)
+
+
+def list_exchanges(dialogues: Iterable[Dialogue]) -> Exchanges:
+    """All exchanges of the dialogues, in order; their texts are numbered as `learned_texts` gives them."""
+    roles, counts = array("b"), array("q")
+    for dialogue in dialogues:
+        system = dialogue.system is not None
+        counts.append(system + len(dialogue.turns))
+        roles.extend([SYSTEM] * system)
+        first = DOCUMENT if dialogue.kind == "document" else OPENING
+        roles.extend([first] + [REPLY] * (len(dialogue.turns) - 1))
+    role = np.array(roles, dtype=np.int8)
+    owner = np.repeat(np.arange(len(counts)), np.array(counts, dtype=np.int64))
+    reply = np.flatnonzero((role == REPLY) | (role == DOCUMENT))
+    prompt = reply - (role[reply] == REPLY)
+    return Exchanges(prompt, reply, owner[reply], owner, role)
 
 
 def find_overlaps(words: Words, rules: LeakRules) -> Overlaps:
@@ -90,18 +123,25 @@ def mark(n: int, numbers: Ints) -> Mask:
     return mask
 
 
-def find_leaks(overlaps: Overlaps, prompt: Ints, held: Mask) -> dict[str, Mask]:
-    """Which of the exchanges that begin at the texts `prompt` give a held-out text away, by rule; (E,) each."""
-    return {
-        "leak_ngram": spanning_texts(overlaps, held)[prompt + 1],
-        "leak_prompt": near_texts(overlaps, held)[prompt],
-    }
+def find_leaks(overlaps: Overlaps, exchanges: Exchanges, held: Mask) -> dict[str, Mask]:
+    """Which of the M texts give one of the held-out texts away, by rule; (M,) each."""
+    n = len(exchanges.owner)
+    spanning = spanning_texts(overlaps, held)[:n]
+    found = {rule: spanning & (exchanges.role == role) for rule, role in SPAN_RULES.items()}
+    return found | {"leak_prompt": near_texts(overlaps, held)[:n] & mark(n, exchanges.prompt)}
 
 
-def given_away(overlaps: Overlaps, prompt: Ints) -> Mask:
-    """(T,) which texts, were they held out, these exchanges would give away: `find_leaks` seen from the other side."""
-    n = len(overlaps.form)
-    return spanning_texts(overlaps, mark(n, prompt + 1)) | near_texts(overlaps, mark(n, prompt))
+def leaking_exchanges(leaks: dict[str, Mask], exchanges: Exchanges) -> Mask:
+    """(E,) whether an exchange's prompt or reply gives a held-out text away."""
+    spanning = np.logical_or.reduce([leaks[rule] for rule in SPAN_RULES])
+    return spanning[exchanges.prompt] | spanning[exchanges.reply] | leaks["leak_prompt"][exchanges.prompt]
+
+
+def given_away(overlaps: Overlaps, exchanges: Exchanges, train: Mask) -> Mask:
+    """(T,) which texts, were they held out, the masked exchanges would give away: `find_leaks` from the other side."""
+    n, prompt = len(overlaps.form), exchanges.prompt[train]
+    learned = mark(n, np.concatenate([prompt, exchanges.reply[train]]))
+    return spanning_texts(overlaps, learned) | near_texts(overlaps, mark(n, prompt))
 
 
 def _chain(keys: Ints, dialogues: Ints) -> Ints:
@@ -112,21 +152,24 @@ def _chain(keys: Ints, dialogues: Ints) -> Ints:
 
 
 def find_links(overlaps: Overlaps, exchanges: Exchanges) -> Ints:
-    """(L, 2) pairs of dialogues of which one would leak if the other were held out; enough pairs to tie all that do."""
+    """(L, 2) pairs of dialogues of which one would leak if the other were held out; enough pairs to tie all that do.
+
+    A span that stands in system turns alone ties nothing, since no system turn is held out.
+    """
     n, n_forms = len(overlaps.form), overlaps.form.max(initial=-1) + 1
     owner = np.full(n, -1)
     owner[: len(exchanges.owner)] = exchanges.owner
     ours = owner >= 0
-    reply = mark(n, exchanges.prompt + 1)
-    answered = mark(overlaps.span.max(initial=-1) + 1, overlaps.span[reply[overlaps.span_text]])
-    use = ours[overlaps.span_text] & answered[overlaps.span]
+    turn = mark(n, np.flatnonzero(exchanges.role != SYSTEM))
+    in_turn = mark(overlaps.span.max(initial=-1) + 1, overlaps.span[turn[overlaps.span_text]])
+    use = ours[overlaps.span_text] & in_turn[overlaps.span]
     by_span = _chain(overlaps.span[use], owner[overlaps.span_text[use]])
     is_prompt = mark(n_forms, overlaps.form[exchanges.prompt])
     near_prompts = overlaps.near[is_prompt[overlaps.near].any(axis=1)]
-    use = ours & overlaps.is_long & (is_prompt | mark(n_forms, near_prompts.ravel()))[overlaps.form]
+    use = turn & overlaps.is_long & (is_prompt | mark(n_forms, near_prompts.ravel()))[overlaps.form]
     by_form = _chain(overlaps.form[use], owner[use])  # all holders of a form, so that one stands for them below
     holder = np.full(n_forms, -1)
-    holder[overlaps.form[ours]] = owner[ours]
+    holder[overlaps.form[turn]] = owner[turn]
     by_near = holder[near_prompts]
     links = np.concatenate([by_span, by_form, by_near[(by_near >= 0).all(axis=1)]])
     return links[links[:, 0] != links[:, 1]]

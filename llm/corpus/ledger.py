@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm.corpus.dedup import Hashes, Ints
-from llm.corpus.split import SPLITS
+from llm.corpus.leaks import LEAK_RULES
+from llm.corpus.split import GAP, SPLITS
 from llm.dialogue import Dialogue
 
-RULES = ("empty", "long_turn", "repetition", "exact_duplicate", "near_duplicate", "leak_ngram", "leak_prompt")
+RULES = ("empty", "long_turn", "repetition", "exact_duplicate", "near_duplicate", GAP, *LEAK_RULES)
 OUTCOMES = ("", *SPLITS, *RULES)  # "": undecided
 CODE = {name: code for code, name in enumerate(OUTCOMES)}
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import ftfy
+import regex
 
 from llm.dialogue import join_speaker_turns
 
@@ -24,7 +25,15 @@ _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\xad\u200b\u200e\u200f\u202a-\u2
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _OTHER_SPACE = re.compile(r"[^\S\n\t ]")
 _INNER_SPACES = re.compile(r"(?<=\S) {2,}")  # spaces that open a line are code's indentation
-_WORD = re.compile(r"\w+")
+# What writing may leave out: apostrophes, Arabic's lengthening stroke and vowel signs, Hebrew's points.
+_LEFT_OUT = re.compile("['\u2019\u0640\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u0591-\u05bd\u05bf\u05c1\u05c2]")
+# Scripts that put no space between words; Korean and Arabic do. Their common signs (a lengthened vowel) count too.
+_UNSPACED = r"[\p{Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+_UNSPACED_START = regex.compile(_UNSPACED)
+_HAN = regex.compile(r"\p{Han}")
+_ASCII_WORD = re.compile(r"\w+")
+# The \w of `regex` holds vowel signs too: with that of `re` a Hindi word is several.
+_WORD = regex.compile(rf"[{_UNSPACED}&&\w--\p{{M}}]\p{{M}}*|[\w--{_UNSPACED}--\p{{M}}][\w--{_UNSPACED}]*", regex.V1)
 _FTFY = ftfy.TextFixerConfig(
     unescape_html=False,  # done with the markup, in one place
     uncurl_quotes=False,
@@ -35,12 +44,29 @@ _FTFY = ftfy.TextFixerConfig(
 
 
 def split_words(text: str) -> list[str]:
-    """Words in lower case without punctuation, the form in which texts are compared.
+    """Words in lower case without punctuation, the form in which texts are compared; here alone is said what a word is.
+
+    Where a script writes without spaces, each character is a word: what a reader takes for a word there no rule finds,
+    and every language has its own tool. Full-width and presentation forms count as the plain ones (NFKC).
 
     >>> split_words("Don't  PANIC, it's 5 o'clock!")
     ['dont', 'panic', 'its', '5', 'oclock']
+    >>> split_words("GPT\u306f\u8cc7\u6599\u3002")
+    ['gpt', '\u306f', '\u8cc7', '\u6599']
     """
-    return _WORD.findall(text.casefold().replace("'", "").replace("’", ""))
+    if text.isascii():
+        return _ASCII_WORD.findall(text.casefold().replace("'", ""))
+    return _WORD.findall(_LEFT_OUT.sub("", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def is_unspaced(word: str) -> bool:
+    """Whether the word is one character of a script without spaces."""
+    return not word.isascii() and _UNSPACED_START.match(word) is not None
+
+
+def is_han(word: str) -> bool:
+    """Whether the word begins with a Chinese character."""
+    return _HAN.match(word) is not None
 
 
 def strip_markup(text: str) -> str:

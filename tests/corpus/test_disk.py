@@ -2,14 +2,18 @@
 
 import random
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from llm.corpus.clean import clean
+from llm.corpus.clean import clean as write_clean
 from llm.corpus.ledger import LedgerWriter, first_equal
 from llm.dialogue import BATCH, Dialogue, open_table, read_table, write_table
+from tests.cleaned import clean
 from tests.corpus.test_clean import PLAIN, sentence
+
+LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
 
 def many(n):
@@ -28,14 +32,14 @@ def test_what_is_read_does_not_stay_in_memory(tmp_path):
             most = max(most, len(alive))
             yield dialogue
 
-    clean({"eli5": watched()}, [], PLAIN, 1, tmp_path / "clean")
+    write_clean({"eli5": watched()}, [], PLAIN, 1, tmp_path / "clean")
     assert most <= BATCH
 
 
 def test_the_working_folder_is_gone_afterwards_also_when_clean_fails(tmp_path):
     twice = [*many(3), *many(1)]
     with pytest.raises(ValueError, match="eli5: the id 'd0' occurs twice"):
-        clean({"eli5": twice}, [], PLAIN, 1, tmp_path / "clean")
+        write_clean({"eli5": twice}, [], PLAIN, 1, tmp_path / "clean")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,7 +47,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     left = tmp_path / ".clean" / "repaired.arrow"
     left.parent.mkdir()
     left.write_bytes(b"half a table")
-    clean({"eli5": many(30)}, [], PLAIN, 1, tmp_path / "clean")
+    write_clean({"eli5": many(30)}, [], PLAIN, 1, tmp_path / "clean")
     assert [path.name for path in tmp_path.iterdir()] == ["clean"]
 
 
@@ -71,3 +75,13 @@ def test_a_ledger_knows_equal_turns_and_dialogues_by_their_hashes():
     part = ledger.select(np.array([1]))
     assert part.n_turns.tolist() == [3] and part.turn.tolist() == ledger.turn[2:5].tolist()
     assert part.n_exchanges.tolist() == [2]
+
+
+def test_duplicates_are_found_whatever_system_turns_stand_between_the_texts():
+    plain = list(many(40))
+    plain += [replace(plain[3], id="exact"), replace(plain[5], id="near", turns=(plain[5].turns[0], LONG + " so"))]
+    plain[5] = replace(plain[5], turns=(plain[5].turns[0], LONG))
+    told = [replace(d, system=f"Be number {i}." if i % 3 else None) for i, d in enumerate(plain)]
+    reports = [clean({"eli5": one}, [], PLAIN, 1).report["sources"]["eli5"]["dropped"] for one in (plain, told)]
+    assert reports[0] == reports[1]
+    assert [reports[0][f"{rule}_duplicate"]["examples"] for rule in ("exact", "near")] == [["exact"], ["near"]]
