@@ -22,7 +22,7 @@ from llm.corpus.clean_report import (
     naive_leak_rates,
     short_prompts_seen,
 )
-from llm.corpus.dedup import Ints, exact_duplicates, hash_words, repeated, similar_forms, text_forms
+from llm.corpus.dedup import Ints, exact_duplicates, hash_words, repeated, text_forms
 from llm.corpus.leak_check import check_no_leaks
 from llm.corpus.leaks import (
     Exchanges,
@@ -34,6 +34,7 @@ from llm.corpus.leaks import (
     learned_texts,
     list_exchanges,
 )
+from llm.corpus.near import similar_forms
 from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
 from llm.corpus.split import GAP, SPLITS, join_groups, split_units
 from llm.dialogue import Dialogue, n_exchanges
