@@ -26,7 +26,7 @@ from llm.corpus.clean_report import (
     naive_leak_rates,
     short_prompts_seen,
 )
-from llm.corpus.dedup import Ints, Words, hash_words, join_texts, repeated, select_texts, similar_forms, text_forms
+from llm.corpus.dedup import Ints, Words, hash_words, join_texts, repeated, select_texts, text_forms
 from llm.corpus.leak_check import check_no_leaks
 from llm.corpus.leaks import (
     SYSTEM,
@@ -40,6 +40,7 @@ from llm.corpus.leaks import (
     list_exchanges,
 )
 from llm.corpus.ledger import CODE, Codes, Ledger, LedgerWriter, codes, first_equal
+from llm.corpus.near import similar_forms
 from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
 from llm.corpus.split import GAP, SPLITS, join_groups, split_units
 from llm.dialogue import Dialogue, Table, n_exchanges, open_table, write_table

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.corpus.dedup import Ints, Words, shared_ngrams, similar_forms, text_forms
+from llm.corpus.dedup import Ints, Numbers, SharedNgrams, Words, select_texts, shared_ngrams, text_forms
+from llm.corpus.near import near_any, similar_pairs
 from llm.dialogue import Dialogue
 
 Mask = NDArray[np.bool_]
@@ -47,9 +48,12 @@ class Overlaps:
     form: Ints  # (T,) texts of the same words have the same number
     is_long: Mask  # (T,) whether a text has enough words to be near another
     has_span: Mask  # (T,) whether a text has as many words as a span
+    long_form: Ints  # (L,) forms of so many words
+    ngrams: SharedNgrams  # of the L long forms
     near: Ints  # (P, 2) pairs of forms that are similar, not equal
-    span: Ints  # (S,) number of a span that stands in two or more texts
-    span_text: Ints  # (S,) a text it stands in
+    near_from: float  # the similarity that is near
+    span: Numbers  # (S,) number of a span that stands in two or more texts
+    span_text: Numbers  # (S,) a text it stands in
 
 
 @dataclass(frozen=True)
@@ -91,20 +95,28 @@ def find_overlaps(words: Words, rules: LeakRules) -> Overlaps:
     """Everything the texts have in common, found once."""
     form = text_forms(words)
     is_long = words.counts >= rules.min_words
-    near = similar_forms(words, form, rules.near_ngram, rules.near, rules.min_words)
+    forms, first = np.unique(form, return_index=True)
+    long_form, first = forms[is_long[first]], first[is_long[first]]
+    ngrams = shared_ngrams(select_texts(words, first), rules.near_ngram)
+    near = long_form[similar_pairs(ngrams, rules.near)]
     spans = shared_ngrams(words, rules.span)
-    return Overlaps(form, is_long, words.counts >= rules.span, near, spans.gram, spans.text)
+    has_span = words.counts >= rules.span
+    return Overlaps(form, is_long, has_span, long_form, ngrams, near, rules.near, spans.gram, spans.text)
 
 
-def near_texts(overlaps: Overlaps, to: Mask) -> Mask:
-    """(T,) whether a text of enough words is one of the masked texts, word by word or nearly."""
-    there = np.zeros(overlaps.form.max(initial=-1) + 1, dtype=bool)
-    there[overlaps.form[to]] = True
+def near_texts(overlaps: Overlaps, texts: Mask, to: Mask) -> Mask:
+    """(T,) which of the masked texts, if they have enough words, are one of the texts `to`, word by word or nearly."""
+    n_forms = overlaps.form.max(initial=-1) + 1
+    there = mark(n_forms, overlaps.form[to])
     near = there.copy()
     a, b = overlaps.near.T
     near[a[there[b]]] = True
     near[b[there[a]]] = True
-    return near[overlaps.form] & overlaps.is_long
+    # The pairs leave out what shares common n-grams alone; the held-out texts are fewer, so the same n-grams are rarer.
+    left = np.flatnonzero((mark(n_forms, overlaps.form[texts]) & ~near)[overlaps.long_form])
+    found = near_any(overlaps.ngrams, left, np.flatnonzero(there[overlaps.long_form]), overlaps.near_from)
+    near[overlaps.long_form[left[found]]] = True
+    return near[overlaps.form] & overlaps.is_long & texts
 
 
 def spanning_texts(overlaps: Overlaps, to: Mask) -> Mask:
@@ -116,7 +128,7 @@ def spanning_texts(overlaps: Overlaps, to: Mask) -> Mask:
     return spanning
 
 
-def mark(n: int, numbers: Ints) -> Mask:
+def mark(n: int, numbers: Ints | Numbers) -> Mask:
     """(n,) True at these numbers."""
     mask = np.zeros(n, dtype=bool)
     mask[numbers] = True
@@ -128,7 +140,7 @@ def find_leaks(overlaps: Overlaps, exchanges: Exchanges, held: Mask) -> dict[str
     n = len(exchanges.owner)
     spanning = spanning_texts(overlaps, held)[:n]
     found = {rule: spanning & (exchanges.role == role) for rule, role in SPAN_RULES.items()}
-    return found | {"leak_prompt": near_texts(overlaps, held)[:n] & mark(n, exchanges.prompt)}
+    return found | {"leak_prompt": near_texts(overlaps, mark(len(overlaps.form), exchanges.prompt), held)[:n]}
 
 
 def leaking_exchanges(leaks: dict[str, Mask], exchanges: Exchanges) -> Mask:
@@ -141,10 +153,10 @@ def given_away(overlaps: Overlaps, exchanges: Exchanges, train: Mask) -> Mask:
     """(T,) which texts, were they held out, the masked exchanges would give away: `find_leaks` from the other side."""
     n, prompt = len(overlaps.form), exchanges.prompt[train]
     learned = mark(n, np.concatenate([prompt, exchanges.reply[train]]))
-    return spanning_texts(overlaps, learned) | near_texts(overlaps, mark(n, prompt))
+    return spanning_texts(overlaps, learned) | near_texts(overlaps, np.ones(n, dtype=bool), mark(n, prompt))
 
 
-def _chain(keys: Ints, dialogues: Ints) -> Ints:
+def _chain(keys: Ints | Numbers, dialogues: Ints) -> Ints:
     """Pairs that tie all dialogues of one key, (K, 2): each with the next, since all with all would be quadratic."""
     order = np.lexsort((dialogues, keys))
     keys, dialogues = keys[order], dialogues[order]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llm.corpus.dedup import Ints
+from llm.corpus.dedup import Ints, distinct
 
 SPLITS = ("train", "val", "test")
 GAP = "gap"  # left out between two splits that one group goes through
@@ -42,7 +42,7 @@ def _touched(group: Ints, sizes: Ints, links: Ints, join_share: float) -> Ints:
     across = first != second
     n = len(sizes)
     # A row a dialogue of the first group and the second group it is linked to, however many links there are.
-    dialogue, other = np.divmod(np.unique(links[across, 0] * n + second[across]), max(n, 1))
+    dialogue, other = np.divmod(distinct(links[across, 0] * n + second[across]), max(n, 1))
     pairs, counts = np.unique(group[dialogue] * n + other, return_counts=True)
     both = np.stack(np.divmod(pairs, max(n, 1)), axis=1)
     return both[counts >= join_share * sizes[both[:, 0]]]
