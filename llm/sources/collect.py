@@ -18,7 +18,7 @@ from llm.sources.docs import read_docs
 from llm.sources.eli5 import read_eli5
 from llm.sources.stackexchange import read_stackexchange
 
-MAX_LIMIT = 100_000_000
+MAX_LIMIT = 2_000_000  # exchanges of a source; 1.8 million is the most that was run (`python -m bench scale --full`)
 
 Provider = Callable[[], Corpus]
 
