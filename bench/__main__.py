@@ -13,6 +13,7 @@ BENCHMARKS = {
     "packing": "useful tokens a second of packed, padded and bucketed rows",
     "generation": "replies against transformers' generate()",
     "tokenising": "encoding 20 MB of text against datasets.map",
+    "scale": "clean and tokenize at growing sizes: seconds, memory (with --full 1.8 million exchanges, an hour)",
     "lora": "fine-tuning against transformers.Trainer with peft",
     "evaluate": "scoring replies against one at a time",
     "kernels": "each kernel against torch's own, and the row of the table that chooses between them",
@@ -23,10 +24,11 @@ ROOMS = {  # of the library that each is about
     **dict.fromkeys(("step", "lora", "beside", "time_to_loss"), "training"),
     **dict.fromkeys(("packing", "tokenising"), "tokens"),
     "generation": "inference",
+    "scale": "corpus",
     "kernels": "models",
     "evaluate": "evaluation",
 }
-LONG = ("kernels", "time_to_loss")  # not in a run without --full unless named
+LONG = ("kernels", "scale", "time_to_loss")  # not in a run without --full unless named
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,13 +1,20 @@
 """The record every stage speaks: a dialogue of alternating user and assistant turns, or a section of a document."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llm.files import write_whole
+
+BATCH = 1000  # rows of a table that are read or written at once
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def scored_replies(dialogue: Dialogue) -> list[Example]:
     ]
 
 
-def write_dialogues(path: Path, dialogues: Sequence[Dialogue]) -> None:
+def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
     """Write dialogues, one JSON object a line; the file appears whole or not at all."""
     with write_whole(path) as file:
         for dialogue in dialogues:
@@ -124,23 +131,67 @@ def read_dialogues(path: Path) -> Iterator[Dialogue]:
                 raise ValueError(f"{path}, line {number}: not a dialogue: {error}") from error
 
 
-def write_table(path: Path, dialogues: Sequence[Dialogue]) -> None:
-    """Write an Arrow file, the form in which cleaned dialogues are kept; it appears whole or not at all."""
+def _schema() -> Any:
     from datasets import Features, List, Value
-    from datasets.arrow_writer import ArrowWriter
 
     text = Value("string")
     names = ("id", "source", "group", "system", "kind")
-    features = Features({**dict.fromkeys(names, text), "turns": List(text)})
-    with write_whole(path) as file, ArrowWriter(stream=file, features=features) as writer:
-        for dialogue in dialogues:
-            writer.write(asdict(dialogue))
-        writer.finalize(close_stream=False)
+    return Features({**dict.fromkeys(names, text), "turns": List(text)}).arrow_schema
+
+
+def write_table(path: Path, dialogues: Iterable[Dialogue]) -> None:
+    """Write an Arrow file, the form in which cleaned dialogues are kept; it appears whole or not at all.
+
+    No more than BATCH dialogues are held in memory.
+    """
+    import pyarrow
+
+    schema, rows = _schema(), map(vars, dialogues)
+    with write_whole(path) as file, pyarrow.ipc.new_stream(file, schema) as writer:
+        while batch := list(islice(rows, BATCH)):
+            writer.write_batch(pyarrow.RecordBatch.from_pylist(batch, schema=schema))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file written by `write_table`, memory-mapped, so it may exceed the memory."""
+
+    batches: list[Any]  # pyarrow's record batches
+
+    def take(self, numbers: Ints) -> Iterator[Any]:
+        """The rows with these ascending numbers, in record batches of BATCH."""
+        import pyarrow
+
+        starts = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
+        for first in range(0, len(numbers), BATCH):
+            wanted = numbers[first : first + BATCH]
+            holder = np.searchsorted(starts, wanted, side="right") - 1
+            yield pyarrow.concat_batches(
+                [self.batches[i].take(pyarrow.array(wanted[holder == i] - starts[i])) for i in np.unique(holder)]
+            )
+
+    def read(self, numbers: Ints) -> Iterator[Dialogue]:
+        """The dialogues with these ascending numbers."""
+        for batch in self.take(numbers):
+            yield from map(_dialogue, batch.to_pylist())
+
+    def copy(self, numbers: Ints, path: Path) -> None:
+        """Write the rows with these ascending numbers as a table of their own, whole or not at all."""
+        import pyarrow
+
+        with write_whole(path) as file, pyarrow.ipc.new_stream(file, _schema()) as writer:
+            for batch in self.take(numbers):
+                writer.write_batch(batch)
+
+
+def open_table(path: Path) -> Table:
+    """The table at `path`."""
+    import pyarrow
+
+    return Table(list(pyarrow.ipc.open_stream(pyarrow.memory_map(str(path)))))
 
 
 def read_table(path: Path) -> Iterator[Dialogue]:
     """Dialogues of a file written by `write_table`, in order; memory-mapped, so it may exceed the memory."""
-    from datasets import Dataset
-
-    for row in Dataset.from_file(str(path)):
-        yield _dialogue(row)
+    for batch in open_table(path).batches:
+        yield from map(_dialogue, batch.to_pylist())

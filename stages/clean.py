@@ -11,7 +11,7 @@ from pathlib import Path
 from llm.corpus.clean import CleanConfig, clean
 from llm.corpus.questions import read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
-from llm.dialogue import read_dialogues, write_table
+from llm.dialogue import read_dialogues
 from llm.download import HttpConfig
 from llm.fetched import fetch_once
 from llm.files import write_bytes, write_json
@@ -48,17 +48,14 @@ def main() -> None:
     held_out = read_held_out(truthfulqa)
     sources = sorted(path.name.removesuffix(PROVENANCE) for path in RAW.glob(f"*{PROVENANCE}"))
     raw = {source: read_dialogues(RAW / f"{source}.jsonl") for source in sources}
-    cleaned = clean(raw, [text for texts in held_out.values() for text in texts], config, seed)
-    for split, dialogues in cleaned.splits.items():
-        write_table(OUT / f"{split}.arrow", dialogues)
-        logger.info("%s: %s dialogues", split, f"{len(dialogues):,}")
+    report = clean(raw, [text for texts in held_out.values() for text in texts], config, seed, OUT)
     if truthfulqa:
         write_bytes(TRUTHFULQA, truthfulqa.read_bytes())
     else:
         TRUTHFULQA.unlink(missing_ok=True)
     provenance = {source: json.loads((RAW / f"{source}{PROVENANCE}").read_text(encoding="utf-8")) for source in sources}
     texts = {name: len(texts) for name, texts in held_out.items()}
-    write_json(OUT / "report.json", {**cleaned.report, "held_out_texts": texts, "provenance": provenance})
+    write_json(OUT / "report.json", {**report, "held_out_texts": texts, "provenance": provenance})
 
 
 if __name__ == "__main__":

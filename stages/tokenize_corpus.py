@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from llm.dialogue import Dialogue, read_table
 from llm.files import write_json
-from llm.tokens.canaries import REPEATS, draw_canaries, plant, write_canaries
-from llm.tokens.packing import TokenCorpus, pack_corpus, pack_efficiency, write_corpus
+from llm.tokens.canaries import REPEATS, draw_canaries, encode_canaries, write_canaries
+from llm.tokens.packing import Append, grow_corpus, open_corpus, pack_corpus, pack_efficiency
 from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 from stages.logs import run_stage
 from stages.params import load
@@ -33,20 +33,20 @@ def encode_one(dialogue: Dialogue, tokenizer: Tokenizer) -> NDArray[np.uint16]:
 
 
 def encode(
-    dialogues: Iterable[Dialogue], tokenizer: Tokenizer, advance: Callable[[int], object]
-) -> tuple[TokenCorpus, dict[str, Any]]:
-    """The dialogues as tokens, and their sizes."""
-    pieces = [np.zeros(0, np.uint16)]  # before the first dialogue
-    tokens, n_bytes = Counter[str](), 0
+    dialogues: Iterable[Dialogue], tokenizer: Tokenizer, append: Append, advance: Callable[[int], object]
+) -> dict[str, Any]:
+    """Append the dialogues as tokens; their sizes."""
+    tokens, n_dialogues, n_bytes = Counter[str](), 0, 0
     for dialogue in dialogues:
-        pieces.append(encode_one(dialogue, tokenizer))
-        tokens[dialogue.source] += len(pieces[-1])
+        ids = encode_one(dialogue, tokenizer)
+        append(ids, tokenizer.turn_starts(ids))
+        tokens[dialogue.source] += len(ids)
         n_bytes += sum(len(text.encode()) for text in dialogue.texts)
+        n_dialogues += 1
         advance(1)
-    ids, offsets = np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-    per_token = round(n_bytes / max(1, len(ids)), 4)  # role tokens count
-    sizes = {"tokens": {**tokens, "all": len(ids)}, "dialogues": len(pieces) - 1, "bytes_per_token": per_token}
-    return TokenCorpus(ids, offsets, tokenizer.turn_starts(ids), None), sizes
+    per_token = round(n_bytes / max(1, tokens.total()), 4)  # role tokens count
+    sizes = {**tokens, "all": tokens.total()}
+    return {"tokens": sizes, "dialogues": n_dialogues, "bytes_per_token": per_token}
 
 
 def read_report() -> dict[str, Any]:
@@ -63,17 +63,18 @@ def count_dialogues(report: dict[str, Any]) -> dict[str, int]:
     return counts
 
 
-def plant_canaries(corpus: TokenCorpus, tokenizer: Tokenizer, seed: int) -> tuple[TokenCorpus, dict[str, Any]]:
-    """The training tokens with canaries behind them, and what that added."""
+def plant_canaries(append: Append, tokenizer: Tokenizer, seed: int) -> dict[str, Any]:
+    """Append canaries to the training tokens; what that added."""
     canaries = draw_canaries(load("canaries.each", int), seed)
     write_canaries(OUT / "canaries.json", canaries)
-    planted = plant(corpus, canaries, tokenizer)
-    added = {
+    planted = encode_canaries(canaries, tokenizer)
+    for ids in planted:
+        append(ids, tokenizer.turn_starts(ids))
+    return {
         "different": {str(n): sum(canary.repeats == n for canary in canaries) for n in REPEATS},
-        "dialogues": len(planted.offsets) - len(corpus.offsets),
-        "tokens": len(planted.ids) - len(corpus.ids),
+        "dialogues": len(planted),
+        "tokens": sum(map(len, planted)),
     }
-    return planted, added
 
 
 def main() -> None:
@@ -88,12 +89,13 @@ def main() -> None:
     figures: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "splits": {}}
     with tqdm(total=sum(counts.values()), unit="dialogue", desc="tokenize", mininterval=1.0) as bar:
         for split in SPLITS:
-            corpus, figures["splits"][split] = encode(read_table(CLEAN / f"{split}.arrow"), tokenizer, bar.update)
-            if split == "train":
-                corpus, figures["canaries"] = plant_canaries(corpus, tokenizer, seed)
-                efficiency = pack_efficiency(pack_corpus(corpus, context_length, seed))
-                figures["packing"] = {"context_length": context_length, "efficiency": round(efficiency, 4)}
-            write_corpus(OUT, split, corpus)
+            with grow_corpus(OUT, split) as append:
+                dialogues = read_table(CLEAN / f"{split}.arrow")
+                figures["splits"][split] = encode(dialogues, tokenizer, append, bar.update)
+                if split == "train":
+                    figures["canaries"] = plant_canaries(append, tokenizer, seed)
+    efficiency = pack_efficiency(pack_corpus(open_corpus(OUT, "train"), context_length, seed))
+    figures["packing"] = {"context_length": context_length, "efficiency": round(efficiency, 4)}
     write_json(METRICS, {**report, "tokenizer": figures})
 
 

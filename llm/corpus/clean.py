@@ -1,18 +1,23 @@
 """From raw dialogues to train, val and test: repaired, each kept once, split by what belongs together, and no leaks.
 
-The report accounts for every dialogue read: it is in a split or dropped by one named rule.
+The report accounts for every dialogue read: it is in a split or dropped by one named rule. All of them lie in an Arrow
+file; in memory are hashes, and of the texts a batch at a time.
 """
 
 import logging
-from collections import Counter, defaultdict
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from llm.corpus.clean_report import (
-    Ledger,
+    Report,
     account,
     exchange_outcomes,
     held_texts,
@@ -21,12 +26,24 @@ from llm.corpus.clean_report import (
     naive_leak_rates,
     short_prompts_seen,
 )
-from llm.corpus.dedup import Ints, exact_duplicates, hash_words, repeated, similar_forms, text_forms
+from llm.corpus.dedup import Ints, Words, hash_words, join_texts, repeated, select_texts, text_forms
 from llm.corpus.leak_check import check_no_leaks
-from llm.corpus.leaks import Exchanges, LeakRules, Overlaps, find_leaks, find_links, find_overlaps, list_exchanges
+from llm.corpus.leaks import (
+    SYSTEM,
+    Exchanges,
+    LeakRules,
+    Overlaps,
+    find_leaks,
+    find_links,
+    find_overlaps,
+    learned_texts,
+    list_exchanges,
+)
+from llm.corpus.ledger import CODE, Codes, Ledger, LedgerWriter, codes, first_equal
+from llm.corpus.near import similar_forms
 from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
-from llm.corpus.split import SPLITS, join_groups, split_units
-from llm.dialogue import Dialogue, n_exchanges
+from llm.corpus.split import GAP, SPLITS, join_groups, split_units
+from llm.dialogue import Dialogue, Table, n_exchanges, open_table, write_table
 from llm.ranges import check_range
 
 # Per cent of the stage's time: to read and repair, find overlaps, split, check. The bar shows no count, for these are
@@ -76,130 +93,185 @@ class CleanConfig:
         return LeakRules(self.leak_ngram, self.near_ngram, self.near_prompt, self.near_min_words)
 
 
-@dataclass(frozen=True)
-class Cleaned:
-    """The dialogues of each split, in the order read, and the account of all that were read."""
+@contextmanager
+def working_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that is gone afterwards; what a killed run left in it goes first."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
-    splits: dict[str, list[Dialogue]]
-    report: dict[str, object]
+
+def repaired(dialogue: Dialogue) -> Dialogue | None:
+    """The dialogue or document with its texts repaired; None when too little of it is left."""
+    if dialogue.kind == "document":
+        text = normalise_text(dialogue.turns[0])
+        return replace(dialogue, turns=(text,)) if text else None
+    turns, system = normalise_turns(dialogue.turns), normalise_text(dialogue.system or "") or None
+    return replace(dialogue, turns=turns, system=system) if len(turns) > 1 else None
 
 
-def repair(sources: Mapping[str, Iterable[Dialogue]], config: CleanConfig) -> tuple[Ledger, Counter[str]]:
-    """All dialogues read and repaired, those that break a rule dropped; exchanges lost by joining turns, by source.
+def repair(sources: Mapping[str, Iterable[Dialogue]], config: CleanConfig, path: Path) -> tuple[Ledger, Counter[str]]:
+    """Write all dialogues repaired as the table `path`; the account of them, and exchanges lost by joining turns.
 
+    A dialogue that breaks a rule is in the table too, one without texts as it was read. The exchanges are by source.
     Raises ValueError when two dialogues have one id.
     """
-    ledger, joined, ids = Ledger([], []), Counter[str](), set()
-    for source, dialogues in sources.items():
-        for dialogue in dialogues:
-            if dialogue.id in ids:
-                raise ValueError(f"{source}: the id {dialogue.id!r} occurs twice: make ids unique over all sources")
-            ids.add(dialogue.id)
-            turns = normalise_turns(dialogue.turns)
-            rule = broken_rule(turns, config.max_turn_chars, config.max_repetition)
-            ledger.dialogues.append(dialogue if rule == "empty" else replace(dialogue, turns=turns))
-            ledger.outcomes.append(rule or "")
-            joined[source] += n_exchanges(dialogue) - n_exchanges(ledger.dialogues[-1])
+    writer, joined = LedgerWriter(tuple(sources)), Counter[str]()
+
+    def noted() -> Iterator[Dialogue]:
+        for source, dialogues in sources.items():
+            for dialogue in dialogues:
+                kept = repaired(dialogue)
+                rule = broken_rule(kept.texts, config.max_turn_chars, config.max_repetition) if kept else "empty"
+                kept = kept or dialogue
+                writer.add(source, kept, rule or "")
+                joined[source] += n_exchanges(dialogue) - n_exchanges(kept)
+                yield kept
+
+    write_table(path, noted())
+    ledger, again = writer.close()
+    if again is not None:
+        (dialogue,) = open_table(path).read(np.array([again]))
+        source = ledger.sources[ledger.source[again]]
+        raise ValueError(f"{source}: the id {dialogue.id!r} occurs twice: make ids unique over all sources")
     return ledger, joined
 
 
-def find_duplicates(dialogues: Sequence[Dialogue], config: CleanConfig) -> tuple[list[str], Ints]:
-    """The outcome of each dialogue, "" for the first of its kind, and all pairs that are nearly the same.
+def find_duplicates(words: Words, ledger: Ledger, config: CleanConfig) -> tuple[Codes, Ints]:
+    """The outcome of each dialogue, undecided for the first of its kind, and all pairs that are nearly the same.
 
-    Dialogues are compared as wholes. Each repetition of the same words is paired with the first only.
+    `words` are those of the dialogues as wholes. Each repetition of the same words is paired with the first only.
     """
-    words = hash_words(" ".join(dialogue.turns) for dialogue in dialogues)
     form = text_forms(words)
     near = similar_forms(words, form, config.near_ngram, config.near_duplicate, config.near_min_words)
     first = np.unique(form, return_index=True)[1]  # by form
     again = np.flatnonzero((words.counts >= config.near_min_words) & (np.arange(len(form)) != first[form]))
     near_copy = repeated(len(first), near)[form] & (words.counts >= config.near_min_words)
     near_copy[again] = True
-    exact = exact_duplicates([dialogue.turns for dialogue in dialogues])
-    outcomes = [
-        "exact_duplicate" if earlier is not None else "near_duplicate" if is_near else ""
-        for earlier, is_near in zip(exact, near_copy.tolist(), strict=True)
-    ]
+    outcomes = np.where(near_copy, CODE["near_duplicate"], CODE[""]).astype(np.uint8)
+    outcomes[first_equal(ledger.content) != np.arange(len(form))] = CODE["exact_duplicate"]
     return outcomes, np.concatenate([first[near], np.stack([first[form[again]], again], axis=1)])
 
 
-def find_units(dialogues: Sequence[Dialogue], links: Ints, join_share: float) -> list[str]:
+def find_units(dialogues: Iterable[Dialogue], ledger: Ledger, links: Ints, join_share: float) -> list[str]:
     """The unit of the split that each dialogue belongs to: its group and the groups of its source linked to it."""
-    sources = np.array([dialogue.source for dialogue in dialogues])
-    within = links[sources[links[:, 0]] == sources[links[:, 1]]]
+    within = links[ledger.source[links[:, 0]] == ledger.source[links[:, 1]]]
     return join_groups([f"{dialogue.source}/{dialogue.group}" for dialogue in dialogues], within, join_share)
 
 
 def assign_splits(ledger: Ledger, units: Sequence[str], config: CleanConfig, seed: int) -> None:
-    """Put every undecided dialogue into a split, each source split by itself."""
-    by_source: dict[str, list[int]] = defaultdict(list)
-    for i in ledger.undecided():
-        by_source[ledger.dialogues[i].source].append(i)
-    for numbers in by_source.values():
-        names = [units[i] for i in numbers]
-        chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
-        ledger.decide(numbers, chosen)
+    """Put every undecided dialogue into a split, each source split by itself.
+
+    Raises ValueError naming the source that is too small.
+    """
+    undecided = ledger.of("")
+    for source in np.unique(ledger.source[undecided]):
+        numbers = undecided[ledger.source[undecided] == source]
+        names = [units[i] for i in numbers.tolist()]
+        try:
+            chosen = split_units(names, config.val_share, config.test_share, config.min_test_dialogues, seed)
+        except ValueError as error:
+            raise ValueError(f"{ledger.sources[source]}: {error}") from error
+        if GAP in chosen:
+            logger.warning(
+                "%s: no two groups are small enough to be held out; it is split by section", ledger.sources[source]
+            )
+        ledger.outcome[numbers] = codes(chosen)
 
 
-def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges) -> None:
-    """Drop train dialogues that give a held-out text away, by the rule they break."""
-    held = held_texts(overlaps, exchanges, np.isin(exchange_outcomes(exchanges, ledger), ("val", "test")))
-    for rule, leaking in find_leaks(overlaps, exchanges.prompt, held).items():
-        numbers = [i for i in np.unique(exchanges.dialogue[leaking]).tolist() if ledger.outcomes[i] == "train"]
-        ledger.decide(numbers, [rule] * len(numbers))
+def drop_leaks(ledger: Ledger, overlaps: Overlaps, exchanges: Exchanges, config: CleanConfig) -> None:
+    """Drop train dialogues that give a held-out text away, by the rule they break.
+
+    Raises ValueError naming a source of which nothing is left.
+    """
+    held = np.isin(exchange_outcomes(exchanges, ledger), codes(("val", "test")))
+    for rule, leaking in find_leaks(overlaps, exchanges, held_texts(overlaps, exchanges, held)).items():
+        numbers = np.unique(exchanges.owner[leaking])
+        ledger.outcome[numbers[ledger.outcome[numbers] == CODE["train"]]] = CODE[rule]
+    for source in np.setdiff1d(ledger.source[ledger.of("val", "test")], ledger.source[ledger.of("train")]):
+        raise ValueError(
+            f"{ledger.sources[source]}: whatever would be trained on shares {config.leak_ngram} words in a row with "
+            "what is held out, or nearly repeats it: take out what its texts have in common, a template perhaps"
+        )
 
 
-def verify(ledger: Ledger, questions: Sequence[str], rules: LeakRules, advance: Callable[[int], object]) -> None:
+def verify(
+    table: Table, ledger: Ledger, questions: Sequence[str], rules: LeakRules, advance: Callable[[int], object]
+) -> None:
     """Raise ValueError when the separately written check finds a leak that the gate left."""
     train = ledger.of("train")
-    held_out = [turn for dialogue in ledger.of("val", "test") for turn in dialogue.turns]
+    held_out = (turn for dialogue in table.read(ledger.of("val", "test")) for turn in dialogue.turns)
     logger.info("checking %d train dialogues against the held-out texts", len(train))
-    check_no_leaks(watched(train, advance), [*held_out, *questions], rules)
+    check_no_leaks(watched(table.read(train), len(train), advance), chain(held_out, questions), rules)
 
 
-def watched(dialogues: Sequence[Dialogue], advance: Callable[[int], object]) -> Iterator[Dialogue]:
-    """The dialogues; `advance` is told how many per cent more are done, CHECKED of them in all."""
+def watched(dialogues: Iterable[Dialogue], n: int, advance: Callable[[int], object]) -> Iterator[Dialogue]:
+    """The `n` dialogues; `advance` is told how many per cent more are done, CHECKED of them in all."""
     for i, dialogue in enumerate(dialogues):
         yield dialogue
-        advance((i + 1) * CHECKED // len(dialogues) - i * CHECKED // len(dialogues))
+        advance((i + 1) * CHECKED // n - i * CHECKED // n)
 
 
 def clean(
-    sources: Mapping[str, Iterable[Dialogue]], questions: Sequence[str], config: CleanConfig, seed: int
-) -> Cleaned:
-    """The cleaned, split and leak-free dialogues of all sources, each source in the order read.
+    sources: Mapping[str, Iterable[Dialogue]], questions: Sequence[str], config: CleanConfig, seed: int, folder: Path
+) -> Report:
+    """Write the cleaned, leak-free dialogues into `folder`, <split>.arrow each, in the order read; the report.
 
     `questions` are the texts of held-out question sets. Of duplicates the one read first is kept.
     Raises ValueError if the gate's own verification finds a leak.
     """
-    questions = [normalise_text(text) for text in questions]
+    with working_folder(folder.with_name(f".{folder.name}")) as working:
+        return _clean(sources, [normalise_text(text) for text in questions], config, seed, folder, working)
+
+
+def _clean(
+    sources: Mapping[str, Iterable[Dialogue]],
+    questions: Sequence[str],
+    config: CleanConfig,
+    seed: int,
+    folder: Path,
+    working: Path,
+) -> Report:
     with tqdm(total=100, desc="clean", bar_format=BAR, mininterval=1.0) as bar:
-        read, joined = repair(sources, config)
-        fit = read.undecided()
-        ledger = Ledger([read.dialogues[i] for i in fit], [])
-        logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcomes))
+        read, joined = repair(sources, config, working / "repaired.arrow")
+        table, fit = open_table(working / "repaired.arrow"), read.of("")
+        ledger = read.select(fit)
+        logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcome))
         bar.update(READ)
-        turns = [turn for dialogue in ledger.dialogues for turn in dialogue.turns]
-        overlaps = find_overlaps(hash_words([*turns, *questions]), config.leak_rules)
-        exchanges = list_exchanges(ledger.dialogues)
+        learned = (text for dialogue in table.read(fit) for text in learned_texts(dialogue))
+        words = hash_words(chain(learned, questions))
+        overlaps = find_overlaps(words, config.leak_rules)
+        exchanges = list_exchanges(table.read(fit))
         bar.update(OVERLAPS)
-        ledger.outcomes, near = find_duplicates(ledger.dialogues, config)
+        if (system := exchanges.role == SYSTEM).any():
+            words = select_texts(words, np.flatnonzero(~system))
+        whole = join_texts(words, ledger.n_turns)
+        ledger.outcome[:], near = find_duplicates(whole, ledger, config)
+        del words, whole
         links = np.concatenate([find_links(overlaps, exchanges), near])
-        units = find_units(ledger.dialogues, links, config.join_share)
+        units = find_units(table.read(fit), ledger, links, config.join_share)
         assign_splits(ledger, units, config, seed)
+        largest = largest_units(ledger, units)
+        del links, units
         before_gate = leak_rates(overlaps, exchanges, ledger)
-        drop_leaks(ledger, overlaps, exchanges)
+        drop_leaks(ledger, overlaps, exchanges, config)
         bar.update(SPLIT)
-        verify(ledger, questions, config.leak_rules, bar.update)
-    read.decide(fit, ledger.outcomes)
-    report = {
-        "leaks": {
-            "naive_split": naive_leak_rates(overlaps, exchanges, config.val_share, config.test_share, seed),
-            "before_gate": before_gate,
-            "after_gate": leak_rates(overlaps, exchanges, ledger),
-        },
-        "sources": account(read, joined, config.min_test_dialogues),
-        "short_prompts_seen": short_prompts_seen(overlaps, exchanges, ledger),
-        "largest_unit": largest_units(ledger, units),
-    }
-    return Cleaned({split: read.of(split) for split in SPLITS}, report)
+        read.outcome[fit] = ledger.outcome
+        report = {
+            "leaks": {
+                "naive_split": naive_leak_rates(overlaps, exchanges, config.val_share, config.test_share, seed),
+                "before_gate": before_gate,
+                "after_gate": leak_rates(overlaps, exchanges, ledger),
+            },
+            "sources": account(table, read, joined, config.min_test_dialogues),
+            "short_prompts_seen": short_prompts_seen(overlaps, exchanges, ledger),
+            "largest_unit": largest,
+        }
+        del overlaps, exchanges
+        verify(table, read, questions, config.leak_rules, bar.update)
+        for split in SPLITS:
+            table.copy(read.of(split), folder / f"{split}.arrow")
+    return report

@@ -1,56 +1,104 @@
-"""The leak gate's second opinion: its rules once more, in plain Python on words, without the code of leaks.py."""
+"""The leak gate's second opinion: the definition of a leak once more, on runs of words, without the code of the rules.
+
+It shares with them only what a word is (`split_words`) and the rules' numbers. Runs are compared by Python's own 64-bit
+hash of a tuple of words, kept in sorted arrays: 8 bytes a run of the held-out texts, whatever is trained on.
+"""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llm.corpus.leaks import LeakRules
 from llm.corpus.normalise import split_words
 from llm.dialogue import Dialogue
 
 NAMED = 10  # leaking dialogues named in the error
+RARE = 8  # held-out texts: a run that more of them have leads to none of them, or a common phrase leads to all
+
+Runs = NDArray[np.int64]
 
 
-def _runs(words: Sequence[str], n: int) -> set[int]:
-    """Every run of n words, as Python's 64-bit hash: a tenth of the memory of the text."""
-    return {hash(tuple(words[i : i + n])) for i in range(len(words) - n + 1)}
+def _runs(words: Sequence[str], n: int) -> Runs:
+    """Every run of n words."""
+    count = max(0, len(words) - n + 1)
+    return np.fromiter((hash(tuple(words[i : i + n])) for i in range(count)), np.int64, count)
 
 
-class _NearIndex:
-    """Finds whether any of many texts is similar to a given one."""
+def _concatenate(arrays: Sequence[Runs]) -> Runs:
+    return np.concatenate([np.empty(0, np.int64), *arrays])
 
-    def __init__(self, texts: Iterable[list[str]], rules: LeakRules) -> None:
-        self.rules = rules
-        self.sets = [_runs(words, rules.near_ngram) for words in texts if len(words) >= rules.min_words]
-        self.holders: dict[int, list[int]] = defaultdict(list)
-        for i, runs in enumerate(self.sets):
-            for run in runs:
-                self.holders[run].append(i)
 
-    def has_near(self, words: list[str]) -> bool:
-        if len(words) < self.rules.min_words:
-            return False
-        runs = _runs(words, self.rules.near_ngram)
-        # A similar text holds at least this many of the runs, so it holds one of any len(runs) - needed + 1.
-        needed = math.ceil(self.rules.near * len(runs) - 1e-9)
-        rarest = sorted(runs, key=lambda run: len(self.holders.get(run, ())))[: len(runs) - needed + 1]
-        candidates = {i for run in rarest for i in self.holders.get(run, ())}
-        return any(len(runs & self.sets[i]) >= self.rules.near * len(runs | self.sets[i]) - 1e-9 for i in candidates)
+def _is_member(values: Runs, members: Runs) -> bool:
+    """Whether any of the values stands among the ascending members."""
+    at = np.searchsorted(members, values)
+    return bool((members[np.minimum(at, len(members) - 1)] == values).any()) if len(members) else False
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the held-out texts have that no trained text may repeat."""
+
+    spans: Runs  # ascending
+    whole: frozenset[int]  # each text of enough words
+    sets: list[Runs]  # by such a text, its different short runs
+    run: Runs  # all of them, ascending
+    text: NDArray[np.int32]  # and the text each is of
+
+
+def _hold_out(texts: Iterable[str], rules: LeakRules) -> HeldOut:
+    spans, sets, whole = [], [], set[int]()
+    for words in map(split_words, texts):
+        spans.append(_runs(words, rules.span))
+        key = hash(tuple(words))
+        if len(words) >= rules.min_words and key not in whole:
+            whole.add(key)
+            sets.append(np.unique(_runs(words, rules.near_ngram)))
+    run = _concatenate(sets)
+    order = np.argsort(run, kind="stable")
+    text = np.repeat(np.arange(len(sets), dtype=np.int32), [len(one) for one in sets])
+    return HeldOut(np.unique(_concatenate(spans)), frozenset(whole), sets, run[order], text[order])
+
+
+def _is_near(words: Sequence[str], held: HeldOut, rules: LeakRules) -> bool:
+    """Whether a prompt is a held-out text in the same words, or is similar to one that shares a rare run with it."""
+    if len(words) < rules.min_words:
+        return False
+    if hash(tuple(words)) in held.whole:
+        return True
+    runs = np.unique(_runs(words, rules.near_ngram))
+    first, last = (np.searchsorted(held.run, runs, side) for side in ("left", "right"))
+    rare = np.flatnonzero(last - first <= RARE)
+    sharing = {i for k in rare.tolist() for i in held.text[first[k] : last[k]].tolist()}
+    own = set(runs.tolist())
+    return any(_similarity(own, held.sets[i], rules.near) >= rules.near - 1e-9 for i in sharing)
+
+
+def _similarity(runs: set[int], other: Runs, enough: float) -> float:
+    """Jaccard similarity of two sets; 0 where their sizes alone keep it below `enough`."""
+    if min(len(runs), len(other)) < math.floor(enough * max(len(runs), len(other))):
+        return 0.0
+    both = len(runs.intersection(other.tolist()))
+    return both / (len(runs) + len(other) - both)
+
+
+def _leaks_of(dialogue: Dialogue, held: HeldOut, rules: LeakRules) -> str:
+    """What of the dialogue leaks and by which rule, turns counted from 0; empty when nothing does."""
+    turns = [split_words(turn) for turn in dialogue.turns]
+    spans: list[int | str] = [i for i, words in enumerate(turns) if _is_member(_runs(words, rules.span), held.spans)]
+    if _is_member(_runs(split_words(dialogue.system or ""), rules.span), held.spans):
+        spans.append("system")
+    prompts = turns if dialogue.kind == "document" else turns[:-1]
+    near = [i for i, words in enumerate(prompts) if _is_near(words, held, rules)]
+    return f"{dialogue.id} (leak_ngram in turns {spans}, leak_prompt in turns {near})" if spans or near else ""
 
 
 def leaking(train: Iterable[Dialogue], held_out: Iterable[str], rules: LeakRules) -> list[str]:
     """One line for each trained dialogue that gives a held-out text away: its id, the rule and the turn."""
-    held = [split_words(text) for text in held_out]
-    spans = {run for words in held for run in _runs(words, rules.span)}
-    index = _NearIndex(held, rules)
-    found = []
-    for dialogue in train:
-        turns = [split_words(turn) for turn in dialogue.turns]
-        span = [i for i, words in enumerate(turns) if i and not spans.isdisjoint(_runs(words, rules.span))]
-        near = [i for i, words in enumerate(turns[:-1]) if index.has_near(words)]
-        if span or near:
-            found.append(f"{dialogue.id} (leak_ngram in turns {span}, leak_prompt in turns {near})")
-    return found
+    held = _hold_out(held_out, rules)
+    return [line for dialogue in train if (line := _leaks_of(dialogue, held, rules))]
 
 
 def check_no_leaks(train: Iterable[Dialogue], held_out: Iterable[str], rules: LeakRules) -> None:

@@ -6,10 +6,11 @@ Markup is no matter of this module: only the provider knows whether `List<i>` is
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import dropwhile
 
 import ftfy
+import regex
 
 from llm.dialogue import join_speaker_turns
 
@@ -21,7 +22,15 @@ _LINE_BREAK = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _OTHER_SPACE = re.compile(r"[^\S\n\t ]")
 _INNER_SPACES = re.compile(r"(?<=\S) {2,}")  # spaces that open a line are code's indentation
 _MANY_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{MAX_MARKS + 1},}}")  # what may be that: a mark is no part of \w
-_WORD = re.compile(r"\w+")
+# What writing may leave out: apostrophes, Arabic's lengthening stroke and vowel signs, Hebrew's points.
+_LEFT_OUT = re.compile("['\u2019\u0640\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u0591-\u05bd\u05bf\u05c1\u05c2]")
+# Scripts that put no space between words; Korean and Arabic do. Their common signs (a lengthened vowel) count too.
+_UNSPACED = r"[\p{Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+_UNSPACED_START = regex.compile(_UNSPACED)
+_HAN = regex.compile(r"\p{Han}")
+_ASCII_WORD = re.compile(r"\w+")
+# The \w of `regex` holds vowel signs too: with that of `re` a Hindi word is several.
+_WORD = regex.compile(rf"[{_UNSPACED}&&\w--\p{{M}}]\p{{M}}*|[\w--{_UNSPACED}--\p{{M}}][\w--{_UNSPACED}]*", regex.V1)
 _FTFY = ftfy.TextFixerConfig(
     unescape_html=False,  # `&lt;` stands here where somebody wrote about it
     uncurl_quotes=False,
@@ -32,12 +41,29 @@ _FTFY = ftfy.TextFixerConfig(
 
 
 def split_words(text: str) -> list[str]:
-    """Words in lower case without punctuation, the form in which texts are compared.
+    """Words in lower case without punctuation, the form in which texts are compared; here alone is said what a word is.
+
+    Where a script writes without spaces, each character is a word: what a reader takes for a word there no rule finds,
+    and every language has its own tool. Full-width and presentation forms count as the plain ones (NFKC).
 
     >>> split_words("Don't  PANIC, it's 5 o'clock!")
     ['dont', 'panic', 'its', '5', 'oclock']
+    >>> split_words("GPT\u306f\u8cc7\u6599\u3002")
+    ['gpt', '\u306f', '\u8cc7', '\u6599']
     """
-    return _WORD.findall(text.casefold().replace("'", "").replace("’", ""))
+    if text.isascii():
+        return _ASCII_WORD.findall(text.casefold().replace("'", ""))
+    return _WORD.findall(_LEFT_OUT.sub("", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def is_unspaced(word: str) -> bool:
+    """Whether the word is one character of a script without spaces."""
+    return not word.isascii() and _UNSPACED_START.match(word) is not None
+
+
+def is_han(word: str) -> bool:
+    """Whether the word begins with a Chinese character."""
+    return _HAN.match(word) is not None
 
 
 def tidy_whitespace(text: str) -> str:
@@ -81,24 +107,22 @@ def normalise_turns(turns: Iterable[str]) -> tuple[str, ...]:
     return join_speaker_turns(dropwhile(lambda message: message[0] == "assistant", messages))  # answers to nothing
 
 
-def repetition(turn: str) -> float:
-    """Share of the turn's words that are its most frequent word; 0 for short turns.
+def repetition(text: str) -> float:
+    """Share of the text's words that are its most frequent word; 0 for short texts.
 
     >>> repetition("no " * 9 + "yes")
     0.9
     """
-    words = split_words(turn)
+    words = split_words(text)
     if len(words) < MIN_WORDS_REPETITION:
         return 0.0
     return Counter(words).most_common(1)[0][1] / len(words)
 
 
-def broken_rule(turns: tuple[str, ...], max_turn_chars: int, max_repetition: float) -> str | None:
-    """Name of the first rule that repaired turns break, None when they are fit to learn from."""
-    if len(turns) < 2:
-        return "empty"
-    if any(len(turn) > max_turn_chars for turn in turns):
+def broken_rule(texts: Sequence[str], max_turn_chars: int, max_repetition: float) -> str | None:
+    """Name of the first rule that repaired texts of a dialogue break, None when they are fit to learn from."""
+    if any(len(text) > max_turn_chars for text in texts):
         return "long_turn"
-    if any(repetition(turn) > max_repetition for turn in turns):
+    if any(repetition(text) > max_repetition for text in texts):
         return "repetition"
     return None

@@ -1,6 +1,7 @@
 """What generated replies look like beside the real ones: computed from texts alone, so they can be computed again.
 
-Words are those of `split_words`: lower case, no punctuation. Only BLEU and chrF++ have sacrebleu's own.
+Words are those of `split_words`: lower case, no punctuation, a character where the script has no spaces. Only BLEU and
+chrF++ have sacrebleu's own.
 """
 
 import json
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.corpus.dedup import Hashes, hash_words, ngrams
-from llm.corpus.normalise import split_words
+from llm.corpus.normalise import is_han, is_unspaced, split_words
 from llm.judge.overlap import word_ngrams
 
 if TYPE_CHECKING:
@@ -31,14 +32,29 @@ class CorpusScore:
     signature: str  # how it was computed; empty when there was nothing to compute
 
 
+def bleu_tokenizer(references: Iterable[str]) -> str:
+    """Name of sacrebleu's tokenizer for texts like these: its usual one, or one that finds words without spaces.
+
+    Where most words are characters of a script without spaces it is `zh` if nine of ten of those are Chinese, else
+    `char`: no tokenizer of Japanese or Thai words comes with sacrebleu alone. By the references, so models share it.
+    """
+    words = [word for text in references for word in split_words(text)]
+    unspaced = [word for word in words if is_unspaced(word)]
+    if 2 * len(unspaced) <= len(words):
+        return "13a"
+    return "zh" if 10 * sum(map(is_han, unspaced)) >= 9 * len(unspaced) else "char"
+
+
 def corpus_bleu(texts: Sequence[str], references: Sequence[Sequence[str]], n_resamples: int) -> CorpusScore:
     """BLEU (Papineni et al. 2002; Post 2018) of all texts, each with one reference or more; 0 for no texts.
 
-    n-grams are counted over the corpus: it is no mean of sentence scores. 0 is right when no 4-gram is shared.
+    n-grams are counted over the corpus: it is no mean of sentence scores. 0 is right when no 4-gram is shared. The
+    signature names the tokenizer.
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    return _corpus_score(BLEU(), texts, references, n_resamples)
+    tokenizer = bleu_tokenizer(text for some in references for text in some)
+    return _corpus_score(BLEU(tokenize=tokenizer), texts, references, n_resamples)
 
 
 def corpus_chrf(texts: Sequence[str], references: Sequence[Sequence[str]], n_resamples: int) -> CorpusScore:

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llm.files import write_json
 from llm.ranges import check_range
-from llm.tokens.packing import TokenCorpus
 from llm.tokens.tokenizer import Tokenizer
 
 REPEATS = (1, 4, 16)  # times a canary stands in the training tokens
@@ -97,14 +97,9 @@ def draw_alike(text: str, n: int, seed: int) -> list[str]:
     return list(drawn)
 
 
-def plant(corpus: TokenCorpus, canaries: Sequence[Canary], tokenizer: Tokenizer) -> TokenCorpus:
-    """The corpus with every canary behind it, as often as it is repeated."""
-    planted = [tokenizer.encode_dialogue((PROMPT, c.reply)) for c in canaries for _ in range(c.repeats)]
-    if not planted:
-        return corpus
-    ids = np.concatenate([corpus.ids, *(dialogue.astype(corpus.ids.dtype) for dialogue in planted)])
-    ends = len(corpus.ids) + np.cumsum([len(dialogue) for dialogue in planted])
-    return TokenCorpus(ids, np.concatenate([corpus.offsets, ends]), tokenizer.turn_starts(ids), None)
+def encode_canaries(canaries: Sequence[Canary], tokenizer: Tokenizer) -> list[NDArray[np.uint16]]:
+    """Ids of every canary's dialogue, as often as it is repeated."""
+    return [tokenizer.encode_dialogue((PROMPT, c.reply)) for c in canaries for _ in range(c.repeats)]
 
 
 def write_canaries(path: Path, canaries: Sequence[Canary]) -> None:

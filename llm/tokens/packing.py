@@ -1,21 +1,24 @@
 """Token files and packing: dialogues laid end to end into full rows, none seeing another."""
 
 import functools
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from llm.files import write_bytes
+from llm.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Ints = NDArray[np.int64]
+Append = Callable[[NDArray[np.uint16], Ints], None]  # a dialogue's ids, and where in them a turn starts
 
 PADDING = -1  # document number of padding
 LOOK_AHEAD = 256  # dialogues among which one is sought that fits into the rest of a row
@@ -54,16 +57,61 @@ class Batch:
     documents: "Tensor"  # number of the segment in its row; padding has its own
 
 
+@contextmanager
+def _grow_array(path: Path, dtype: DTypeLike) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """Hold a function that appends to the array written at `path`, one-dimensional, whole or not at all."""
+    n = 0
+
+    def append(part: NDArray[Any]) -> None:
+        nonlocal n
+        n += len(part)
+        file.write(np.ascontiguousarray(part, dtype).data)
+
+    def write_header() -> None:  # of one length for every n: numpy leaves room for all its digits
+        description = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": (n,)}
+        np.lib.format.write_array_header_1_0(file, description)
+
+    with write_whole(path) as file:
+        write_header()
+        yield append
+        file.seek(0)
+        write_header()
+
+
+@contextmanager
+def grow_corpus(folder: Path, split: str) -> Iterator[Append]:
+    """Hold a function that appends a dialogue to the token files of the split.
+
+    They are `<split>.<name>.npy`; each appears whole or not at all, and no more than a few pages are in memory.
+    """
+    n_ids = 0
+    (folder / f"{split}.supervised.npy").unlink(missing_ok=True)
+    with (
+        _grow_array(folder / f"{split}.ids.npy", np.uint16) as add_ids,
+        _grow_array(folder / f"{split}.offsets.npy", np.int64) as add_offset,
+        _grow_array(folder / f"{split}.turns.npy", np.int64) as add_turns,
+    ):
+
+        def append(ids: NDArray[np.uint16], turns: Ints) -> None:
+            nonlocal n_ids
+            add_ids(ids)
+            add_turns(n_ids + turns)
+            n_ids += len(ids)
+            add_offset(np.array([n_ids]))
+
+        add_offset(np.array([0]))
+        yield append
+
+
 def write_corpus(folder: Path, split: str, corpus: TokenCorpus) -> None:
     """Write the arrays as `<split>.<name>.npy`; each file appears whole or not at all."""
     for name in ("ids", "offsets", "turns", "supervised"):
-        path, array = folder / f"{split}.{name}.npy", getattr(corpus, name)
-        if array is None:
+        path, values = folder / f"{split}.{name}.npy", getattr(corpus, name)
+        if values is None:
             path.unlink(missing_ok=True)
             continue
-        content = BytesIO()
-        np.save(content, array)
-        write_bytes(path, content.getvalue())
+        with _grow_array(path, values.dtype) as append:
+            append(values)
 
 
 def open_corpus(folder: Path, split: str) -> TokenCorpus:
@@ -82,14 +130,38 @@ def _repeat_from(turns: Ints, cut: int, limit: int) -> int:
     return max(turn, cut - limit)
 
 
-def take(waiting: list[int], lengths: Ints, room: int) -> int:
-    """The next dialogue, off the end of `waiting`; if it does not fit, the longest of the next LOOK_AHEAD that does.
+class Waiting:
+    """Dialogues in the order in which they are to be packed, given out one by one."""
 
-    Short dialogues then fill a row almost to its end, and little has to be cut and repeated.
-    """
-    window = np.array(waiting[: -LOOK_AHEAD - 1 : -1])
-    fits = np.where(lengths[window] <= room, lengths[window], 0)
-    return waiting.pop(-1 - (0 if fits[0] else int(fits.argmax())))
+    def __init__(self, lengths: Ints, order: Ints) -> None:
+        self._lengths, self._order = lengths[order], order
+        self._taken = bytearray(len(order))
+        self._next = 0  # place in the order of the next dialogue not taken
+        self._seen = 0  # places looked at so far
+        self._window: list[tuple[int, int]] = []  # length and place of those looked at and not taken, ascending
+
+    def __bool__(self) -> bool:
+        return self._next < len(self._order)
+
+    def take(self, room: int) -> int:
+        """The next dialogue; if it does not fit, the longest of the next LOOK_AHEAD that does.
+
+        Short dialogues then fill a row almost to its end, and little has to be cut and repeated. The search in a
+        sorted window takes 4 us a dialogue however many wait.
+        """
+        while len(self._window) < LOOK_AHEAD and self._seen < len(self._order):
+            insort(self._window, (int(self._lengths[self._seen]), self._seen))
+            self._seen += 1
+        place = self._next
+        if not 0 < self._lengths[place] <= room:
+            fitting = bisect_left(self._window, (room + 1, 0))
+            if fitting and (length := self._window[fitting - 1][0]):
+                place = self._window[bisect_left(self._window, (length, 0))][1]  # of the longest the first
+        del self._window[bisect_left(self._window, (int(self._lengths[place]), place))]
+        self._taken[place] = True
+        while self._next < len(self._order) and self._taken[self._next]:
+            self._next += 1
+        return int(self._order[place])
 
 
 def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
@@ -100,23 +172,23 @@ def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
     learned again. Every token but a dialogue's first is a target exactly once.
     """
     offsets, turns = np.asarray(corpus.offsets), np.asarray(corpus.turns)
-    segments: list[tuple[int, int, int, int, int]] = []
+    segments = array("q")  # five numbers each
     row, column = 0, 0
     lengths = np.diff(offsets) - 1
-    waiting = np.random.default_rng(seed).permutation(len(lengths)).tolist()
+    waiting = Waiting(lengths, np.random.default_rng(seed).permutation(len(lengths))[::-1])
     while waiting:
-        dialogue = take(waiting, lengths, context_length - column)
+        dialogue = waiting.take(context_length - column)
         start, last, repeated = int(offsets[dialogue]), int(offsets[dialogue + 1]) - 1, 0
         while start + repeated < last:
             if column == context_length:
                 row, column = row + 1, 0
             stop = min(last, start + context_length - column)
-            segments.append((row, column, start, stop, repeated))
+            segments.extend((row, column, start, stop, repeated))
             column += stop - start
             start = _repeat_from(turns, stop, context_length // REPEATED) if stop < last else stop
             repeated = stop - start
-    table = np.array(segments, dtype=np.int64).reshape(-1, 5).T
-    return Rows(row + 1 if segments else 0, *table)
+    table = np.frombuffer(segments, np.int64).reshape(-1, 5).T
+    return Rows(row + 1 if segments else 0, *np.ascontiguousarray(table))
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from llm.corpus.clean import CleanConfig, clean
-from llm.corpus.clean_report import RULES
+from llm.corpus.clean import CleanConfig
 from llm.corpus.leak_check import leaking
+from llm.corpus.ledger import RULES
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import Dialogue, read_table, write_dialogues
 from llm.files import file_sha256
+from tests.cleaned import clean
 from tests.test_download import server as server  # a fixture
 from tests.truthful_answers import ROWS
 from tests.truthful_answers import write_table as write_truthfulqa
@@ -129,6 +130,26 @@ def test_every_source_is_tested_and_marked_small_below_the_minimum():
     assert [report[source]["small"] for source in ("eli5", "technical")] == [False, True]
 
 
+@pytest.mark.parametrize("join", [" ".join, "".join])
+def test_near_duplicates_are_found_with_spaces_between_the_words_and_without(join):
+    """Characters of a script without spaces, or the same words with spaces between them."""
+    rng = random.Random(8)
+    texts = [rng.choices([chr(i) for i in range(0x4E00, 0x4F00)], k=60) for _ in range(40)]
+    texts += [[*text[:30], "\u5000", *text[31:]] for text in texts[:11]]
+    source = [Dialogue(f"e{i}", "eli5", f"e{i}", (join(t[:20]), join(t[20:]))) for i, t in enumerate(texts)]
+    report = clean({"eli5": source}, [], PLAIN, 1).report["sources"]["eli5"]
+    assert report["dropped"]["near_duplicate"]["dialogues"] == 11
+
+
+@pytest.mark.parametrize("name", ["cjk", "latin"])
+def test_reported_near_duplicates_are_found_in_both_scripts(real_data, name):
+    path = real_data / f"reports/11-no-spaces/{name}.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    source = [Dialogue(f"e{i}", "eli5", f"e{i}", (row["question"], row["answer"])) for i, row in enumerate(rows)]
+    report = clean({"eli5": source}, [], PLAIN, 1).report["sources"]["eli5"]
+    assert report["dropped"]["near_duplicate"]["dialogues"] == 11
+
+
 def test_the_first_of_near_duplicates_is_kept():
     twin = replace(talk("eli5", 40)[3], id="twin", group="twin")
     assert "twin" not in kept(clean({"eli5": [*talk("eli5", 40), twin]}, [], PLAIN, 1))
@@ -165,6 +186,18 @@ def test_train_dialogues_that_give_a_question_away_are_dropped_by_rule():
     assert leaking(cleaned.splits["train"], [question, answer], PLAIN.leak_rules) == []
 
 
+def test_whatever_teaches_a_held_out_span_is_dropped_and_named_by_what_it_is():
+    span = sentence(random.Random(9), 40)
+    leaks = [
+        Dialogue("asks", "mine", "asks", (f"Why do they say {span} to all?", "No idea.")),
+        Dialogue("told", "mine", "told", ("Hello.", "Good day."), f"Always say {span} first."),
+    ]
+    cleaned = clean({"mine": [*talk("mine", 100), *leaks]}, [span], replace(PLAIN, test_share=0.001), 1)
+    dropped = cleaned.report["sources"]["mine"]["dropped"]
+    assert dropped["leak_ngram_prompt"]["examples"] == ["asks"]
+    assert dropped["leak_ngram_system"]["examples"] == ["told"]
+
+
 def test_a_line_shared_by_large_groups_is_left_to_the_gate():
     rng = random.Random(5)
     films = [
@@ -196,6 +229,32 @@ def test_the_report_measures_a_naive_split_and_the_gate_by_one_rule():
 def test_short_prompts_on_both_sides_are_reported():
     chats = [Dialogue(f"c{i}", "dialogue", f"c{i}", ("Hi!", f"Hello number {i}.")) for i in range(100)]
     assert clean({"dialogue": chats}, [], PLAIN, 1).report["short_prompts_seen"] == {"dialogue": 1.0}
+
+
+def test_a_book_is_cut_by_section_and_the_report_says_what_that_means(caplog):
+    book = [replace(dialogue, group="book") for dialogue in talk("mine", 100)]
+    cleaned = clean({"mine": book, "eli5": talk("eli5", 100)}, [], PLAIN, 1)
+    report = cleaned.report["sources"]
+    assert [report[source]["split_by"] for source in ("mine", "eli5")] == ["section", "group"]
+    assert [report[source]["small"] for source in ("mine", "eli5")] == [True, False]
+    assert report["mine"]["dropped"]["gap"] == {
+        "dialogues": 2, "exchanges": 1 + 3, "examples": ["mine-78", "mine-89"]
+    }  # fmt: skip
+    assert [d.id for d in cleaned.splits["test"] if d.source == "mine"] == [f"mine-{i}" for i in range(90, 100)]
+    assert "mine: no two groups are small enough to be held out; it is split by section" in caplog.text
+
+
+def test_a_source_too_small_to_hold_anything_out_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^mine: its 4 dialogues"):
+        clean({"mine": [replace(dialogue, group="one") for dialogue in talk("mine", 4)]}, [], PLAIN, 1)
+
+
+def test_a_source_whose_texts_all_share_a_template_is_refused_by_name():
+    rng = random.Random(10)
+    template = sentence(rng, 15)
+    source = [Dialogue(f"m{i}", "mine", f"m{i}", (f"{template} {sentence(rng, 40)}", "Yes.")) for i in range(60)]
+    with pytest.raises(ValueError, match=r"^mine: whatever would be trained on shares 13 words in a row"):
+        clean({"mine": source}, [], PLAIN, 1)
 
 
 def test_an_id_given_twice_is_refused():
@@ -334,3 +393,23 @@ def test_another_file_than_truthfulqa_is_refused_in_one_line(tmp_path, repositor
     done = with_truthfulqa(tmp_path, repository, "none.csv")
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "data/clean").exists()
+
+
+def test_documents_and_system_turns_are_repaired_and_kept():
+    """A document has one turn, and is no empty dialogue for it."""
+    chats = [
+        Dialogue(f"c{i}", "own", f"c{i}", (f"What is number {i}?", f"It is {i}."), system=f"Be\u200b {i}.")
+        for i in range(40)
+    ]
+    book = [
+        Dialogue(f"b#{i}", "book", "b", (f"Section {i}\u200b tells {i} things.",), kind="document") for i in range(40)
+    ]
+    empty = Dialogue("b#x", "book", "b", ("\u200b",), kind="document")
+    cleaned = clean({"own": chats, "book": [*book, empty]}, [], PLAIN, seed=1)
+    kept = [dialogue for split in cleaned.splits.values() for dialogue in split]
+    assert {d.system for d in kept if d.source == "own"} >= {"Be 3."}
+    sections = [d for d in kept if d.source == "book"]
+    assert {d.kind for d in sections} == {"document"}
+    assert sections[0].turns[0].startswith("Section ") and "\u200b" not in sections[0].turns[0]
+    dropped = cleaned.report["sources"]["book"]["dropped"]
+    assert dropped["empty"]["dialogues"] == 1 and len(sections) + dropped["gap"]["dialogues"] == 40

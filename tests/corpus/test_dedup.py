@@ -1,32 +1,17 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.corpus.dedup import (
-    exact_duplicates,
     hash_words,
     ngrams,
     repeated,
     select_texts,
     shared_ngrams,
-    similar_forms,
-    similar_texts,
     text_forms,
 )
 
 TEXTS = st.lists(st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join), max_size=12)
-
-
-def runs(text, n):
-    words = text.split()
-    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
-
-
-def similar_by_comparing_all(texts, n, threshold):
-    sets = [runs(text, n) for text in texts]
-    pairs = [(i, j) for j in range(len(texts)) for i in range(j) if sets[i] and sets[j]]
-    return sorted((i, j) for i, j in pairs if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j]) - 1e-9)
 
 
 def test_case_and_punctuation_do_not_matter():
@@ -68,28 +53,6 @@ def test_shared_ngrams_leave_out_what_one_text_repeats():
     shared = shared_ngrams(hash_words(["a b a b", "c d", "d c d"]), 2)  # "a b" stands in one text only
     assert shared.text.tolist() == [1, 2]
     assert shared.sizes.tolist() == [2, 1, 2]
-
-
-@given(TEXTS, st.integers(1, 3), st.sampled_from([0.3, 0.5, 0.6, 0.8, 1.0]))
-def test_similar_texts_are_exactly_those_found_by_comparing_all(texts, n, threshold):
-    found = similar_texts(hash_words(texts), n, threshold)
-    assert [tuple(pair) for pair in found.tolist()] == similar_by_comparing_all(texts, n, threshold)
-
-
-@pytest.mark.parametrize(("threshold", "found"), [(0.6, [[0, 1]]), (0.61, [])])
-def test_the_threshold_itself_counts(threshold, found):  # {ab bc cd de} and {ab bc cd dx}: 3 of 5
-    assert similar_texts(hash_words(["a b c d e", "a b c d x"]), 2, threshold).tolist() == found
-
-
-def test_short_texts_are_similar_to_nothing():
-    words = hash_words(["yes I know that well", "yes, I know that - well", "yes I know that well enough"])
-    form = text_forms(words)
-    assert similar_forms(words, form, n=2, threshold=0.8, min_words=5).tolist() == [[0, 1]]
-    assert similar_forms(words, form, n=2, threshold=0.8, min_words=6).tolist() == []
-
-
-def test_exact_duplicates_point_at_the_first():
-    assert exact_duplicates([("a", "b"), ("c", "d"), ("a", "b"), ("a", "b")]) == [None, None, 0, 0]
 
 
 def test_a_text_similar_only_to_a_dropped_one_stays():

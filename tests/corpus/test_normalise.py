@@ -19,6 +19,30 @@ def test_words_are_lower_case_without_punctuation():
     assert split_words("Don't  PANIC, it’s 5 o'clock!") == ["dont", "panic", "its", "5", "oclock"]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("GPT は資料、ﾃﾞｰﾀ。", ["gpt", "は", "資", "料", "デ", "ー", "タ"]),
+        ("中文mixed混合 3月", ["中", "文", "mixed", "混", "合", "3", "月"]),
+        ("สวัสดี", ["ส", "วั", "ส", "ดี"]),  # a vowel sign or tone mark stays with its letter
+        ("한국어 입니다", ["한국어", "입니다"]),  # written with spaces
+        ("हिन्दी नमस्ते", ["हिन्दी", "नमस्ते"]),
+        ("العَرَبِيَّة العربيـــة", ["العربية", "العربية"]),  # vowel signs and the stroke are optional
+        ("ＡＢＣ ﬁne", ["abc", "fine"]),
+        ("´ ¨ a", ["a"]),
+    ],
+)
+def test_words_of_other_scripts(text, words):
+    assert split_words(text) == words
+
+
+@given(st.text())
+def test_words_hold_no_space_and_every_letter_of_the_text(text):
+    words = split_words(text)
+    assert all(word and not any(c.isspace() for c in word) for word in words)
+    assert not any(c.isalpha() for c in text if c.isascii()) or words
+
+
 def test_mojibake_is_repaired():
     assert normalise_text("a cafÃ© â€” and quotes â€œhereâ€\x9d") == "a café — and quotes “here”"
 
@@ -102,7 +126,6 @@ def test_repetition_counts_only_turns_of_ten_words():
 @pytest.mark.parametrize(
     ("turns", "rule"),
     [
-        (("only one",), "empty"),
         (("hi", "x" * 101), "long_turn"),
         (("hi", "ha " * 20), "repetition"),
         (("hi", "x" * 100), None),

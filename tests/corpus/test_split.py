@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.corpus.split import join_groups, position, split_units
+from llm.corpus.split import MAX_TEST_SHARE, SPLITS, join_groups, position, split_units
 
 NO_LINKS = np.empty((0, 2), np.int64)
 
@@ -95,5 +95,49 @@ def test_three_units_fill_every_split(sizes):
     assert set(split(units, min_test=30)) == {"train", "val", "test"}
 
 
-def test_fewer_than_three_units_are_all_trained_on():
-    assert split(["a", "a", "b"]) == ["train"] * 3
+SIZES = [
+    (1, 1, 1000), (100, 120, 30), (200, 200, 200), (300,), (150, 150), (10, 10, 10, 10), (50, 10, 10, 10),
+    (100, 80, 60, 40), (5, 5, 5, 5, 5), (1000, 5, 5, 5, 5, 5), (1, 1, 1, 1, 1, 1), (250,) * 6, (5,), (3, 2),
+]  # fmt: skip
+
+
+def of_sizes(sizes):
+    return [f"u{i}" for i, size in enumerate(sizes) for _ in range(size)]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_few_groups_fill_every_split_and_the_test_set_is_a_fifth_at_most(sizes):
+    for seed in range(100):
+        counts = Counter(split(of_sizes(sizes), min_test=30, seed=seed))
+        assert min(counts[name] for name in SPLITS) >= 1
+        assert max(counts["test"], counts["val"]) <= max(1, MAX_TEST_SHARE * sum(sizes))
+        assert counts["train"] >= counts["test"]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(0, 100), st.sampled_from([1, 30]))
+def test_any_groups_fill_every_split_or_are_refused(sizes, seed, min_test):
+    try:
+        counts = Counter(split(of_sizes(sizes), min_test=min_test, seed=seed))
+    except ValueError:
+        assert sum(sizes) < 5
+        return
+    assert min(counts[name] for name in SPLITS) >= 1
+    assert max(counts["test"], counts["val"]) <= max(1, MAX_TEST_SHARE * sum(sizes))
+
+
+def test_the_largest_of_a_few_groups_is_trained_on():
+    for seed in range(100):
+        assert set(split(of_sizes((12, 11, 10, 10, 10, 10)), seed=seed)[:12]) == {"train"}
+
+
+def test_one_group_is_cut_into_a_piece_for_each_split_with_a_gap_between():
+    assert split(["book"] * 100, 0.05, 0.1) == ["train"] * 83 + ["gap"] + ["val"] * 5 + ["gap"] + ["test"] * 10
+
+
+def test_a_source_too_small_to_be_cut_is_refused():
+    with pytest.raises(ValueError, match=r"^its 4 dialogues \(or sections\) .* give it 5$"):
+        split(["a", "a", "b", "b"])
+
+
+def test_no_dialogue_needs_no_split():
+    assert split([]) == []

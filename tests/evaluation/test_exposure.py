@@ -26,11 +26,12 @@ from llm.evaluation.scoring import Score, encoder
 from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
-from llm.tokens.canaries import DIGITS, PROMPT, draw_alternatives, draw_canaries, plant
+from llm.tokens.canaries import DIGITS, PROMPT, draw_alternatives, draw_canaries
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from llm.training.checkpoint import State
 from llm.training.loop import fit
+from tests.planted import plant
 from tests.training.test_schedule import CONFIG
 
 TOKENIZER = train_tokenizer([" 0 1 2 3 4 5 6 7 8 9", PROMPT] * 2, TokenizerConfig(320, 2))

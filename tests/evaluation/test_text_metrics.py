@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from llm.evaluation.text_metrics import copied, corpus_bleu, corpus_chrf, distinct, length_ratio, spans_of
+from llm.judge.overlap import best_f1, repeated_ngrams
 from tests.plain_texts import write_lines
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
@@ -23,6 +24,37 @@ def test_the_references_themselves_score_a_hundred(score):
     found = score(texts, [[text] for text in texts], 100)
     assert found.score == pytest.approx(100.0)
     assert (found.low, found.high) == (pytest.approx(100.0), pytest.approx(100.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokenizer"),
+    [
+        ("我們在這裡學習語言模型GPT", "zh"),
+        ("わたしたちはここで言葉をまなぶ", "char"),
+        ("ภาษาไทยไม่มีช่องว่าง", "char"),
+        ("한국어 문장은 띄어쓰기가 있다", "13a"),
+        ("the name 中文 means Chinese", "13a"),
+    ],
+)
+def test_bleu_finds_the_words_of_a_script_without_spaces_and_says_how(text, tokenizer):
+    found = corpus_bleu([text], [[text]], 10)
+    assert found.score == pytest.approx(100.0)
+    assert f"|tok:{tokenizer}|" in found.signature
+
+
+def test_a_reported_line_without_spaces_scores_a_hundred_with_itself(real_data):
+    text = (real_data / "reports/R04-bleu-no-spaces/text.txt").read_text(encoding="utf-8").strip()
+    assert corpus_bleu([text], [[text]], 10).score == pytest.approx(100.0)
+
+
+def test_words_without_spaces_are_counted_like_words():
+    assert distinct(["我是我你"], 1, budget=4) == 3 / 4
+    assert best_f1("我是人", ["你是人"]) == pytest.approx(2 / 3)
+    assert repeated_ngrams(["再說一次再說一次"], 4) == pytest.approx(1 / 5)
+    assert copied(["他說我們在這裡學習語言模型啊"], spans_of(["我們在這裡學習語言模型啊是的"])) == [
+        False
+    ]  # 12 characters
+    assert copied(["他說我們在這裡學習語言模型啊"], spans_of(["說我們在這裡學習語言模型啊是"])) == [True]
 
 
 def test_bleu_of_texts_without_4grams_is_zero():

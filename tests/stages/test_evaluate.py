@@ -28,7 +28,7 @@ from llm.judge.trees import FILE
 from llm.models.registry import build_model, describe_model
 from llm.models.shape import ModelConfig
 from llm.runs.compare import SeedSd
-from llm.tokens.canaries import draw_canaries, plant, write_canaries
+from llm.tokens.canaries import draw_canaries, write_canaries
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from llm.training.checkpoint import save_tensors
@@ -36,6 +36,7 @@ from llm.training.lora import FinetuneConfig, add_lora, save_adapter
 from stages import evaluate
 from stages.evaluate import FOLDERS, JUDGE, draw_items, main, read_planted
 from tests.conftest import REPOSITORY
+from tests.planted import plant
 
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {

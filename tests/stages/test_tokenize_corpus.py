@@ -40,10 +40,8 @@ def folder(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(tmp_path)
     write_params(repository, tmp_path)
     raw = {"dialogue": [*talk("dialogue", N), Dialogue("bad", "dialogue", "bad", ("Hm", ""))], "eli5": talk("eli5", 80)}
-    cleaned = clean(raw, [], load("clean", CleanConfig), seed=1)
-    for split, dialogues in cleaned.splits.items():
-        write_table(CLEAN / f"{split}.arrow", dialogues)
-    (CLEAN / "report.json").write_text(json.dumps(cleaned.report), encoding="utf-8")
+    report = clean(raw, [], load("clean", CleanConfig), 1, CLEAN)
+    (CLEAN / "report.json").write_text(json.dumps(report), encoding="utf-8")
     return tmp_path
 
 

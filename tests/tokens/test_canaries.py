@@ -16,13 +16,13 @@ from llm.tokens.canaries import (
     draw_alike,
     draw_alternatives,
     draw_canaries,
-    plant,
     read_canaries,
     write_canaries,
 )
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from stages.params import load
+from tests.planted import plant
 
 TOKENIZER = train_tokenizer(["why is the sky blue", "because of 4 or 5 things"], TokenizerConfig(280, 2))
 
@@ -66,11 +66,6 @@ def test_a_planted_corpus_is_packed_without_losing_a_token():
     packed = pack_corpus(corpus, 32, seed=1)
     learned = sum(int((packed.batch([row]).targets >= 0).sum()) for row in range(len(packed)))
     assert learned == len(corpus.ids) - (len(corpus.offsets) - 1)  # all but each dialogue's first
-
-
-def test_none_changes_nothing():
-    corpus = corpus_of(("why", "because"))
-    assert plant(corpus, draw_canaries(0, seed=1), TOKENIZER) is corpus
 
 
 def test_a_canary_is_too_short_for_the_leak_gate_even_if_it_were_held_out(repository):

@@ -1,6 +1,7 @@
 import os
 import time
 from dataclasses import replace
+from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
@@ -13,14 +14,16 @@ from llm.models.loss import summed_loss
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.packing import (
+    LOOK_AHEAD,
     PADDING,
     TokenCorpus,
+    Waiting,
     batch_rows,
+    grow_corpus,
     open_corpus,
     pack,
     pack_corpus,
     pack_efficiency,
-    take,
     write_corpus,
 )
 
@@ -140,9 +143,30 @@ def test_a_cut_at_a_turns_start_repeats_the_turn_before():
 
 @pytest.mark.parametrize(("room", "taken"), [(9, 0), (6, 2), (3, 1), (1, 0)])
 def test_the_rest_of_a_row_goes_to_the_longest_dialogue_that_fits_or_else_to_the_next(room, taken):
-    waiting, lengths = [3, 2, 1, 0], np.array([9, 3, 5, 2])  # dialogue 0 is the next
-    assert take(waiting, lengths, room) == taken
-    assert sorted([*waiting, taken]) == [0, 1, 2, 3]
+    waiting = Waiting(np.array([9, 3, 5, 2]), np.arange(4))
+    assert waiting.take(room) == taken
+    assert sorted([taken, *(waiting.take(9) for _ in range(3))]) == [0, 1, 2, 3] and not waiting
+
+
+def longest_that_fits(waiting, lengths, room):
+    """What `Waiting.take` gives, looked for in the whole window."""
+    window = waiting[:LOOK_AHEAD]
+    if 0 < lengths[window[0]] <= room:
+        return window[0]
+    fits = [lengths[i] if lengths[i] <= room else 0 for i in window]
+    return window[fits.index(max(fits))]
+
+
+def test_dialogues_are_taken_as_by_a_search_of_the_whole_window():
+    generator = np.random.default_rng(1)
+    lengths, order = generator.integers(0, 40, 1000), generator.permutation(1000)
+    waiting, left = Waiting(lengths, order), order.tolist()
+    while left:
+        room = int(generator.integers(1, 45))
+        expected = longest_that_fits(left, lengths, room)
+        assert waiting.take(room) == expected
+        left.remove(expected)
+    assert not waiting
 
 
 @settings(deadline=None)
@@ -219,6 +243,23 @@ def test_a_written_corpus_comes_back(tmp_path_factory, corpus, masked):
     for name in ARRAYS[: 3 + masked]:
         assert np.array_equal(getattr(again, name), getattr(corpus, name))
         assert getattr(again, name).dtype == getattr(corpus, name).dtype
+
+
+@pytest.mark.parametrize("dialogues", [[], [[5]], [[5, 6], [20, 3], [1]], [[1]] * 2000])
+def test_a_corpus_grown_dialogue_by_dialogue_has_the_bytes_of_one_written_at_once(tmp_path, dialogues):
+    corpus = corpus_of(dialogues)
+    corpus = replace(corpus, ids=corpus.ids.astype(np.uint16))
+    write_corpus(tmp_path / "whole", "train", corpus)
+    with grow_corpus(tmp_path / "grown", "train") as append:
+        for (a, b), turns in zip(pairwise(corpus.offsets), dialogues, strict=True):
+            append(corpus.ids[a:b], np.cumsum([0, *turns[:-1]]))
+    for path in sorted((tmp_path / "whole").iterdir()):
+        grown = tmp_path / "grown" / path.name
+        assert grown.read_bytes() == path.read_bytes()
+        saved = BytesIO()
+        np.save(saved, np.load(path))
+        assert path.read_bytes() == saved.getvalue()
+    assert len(list((tmp_path / "grown").iterdir())) == 3
 
 
 def test_a_corpus_is_read_from_the_disk_piece_by_piece(tmp_path):
