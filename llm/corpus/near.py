@@ -44,6 +44,10 @@ class _Prefix:
     least: Ints  # (Q,) l: n-grams that a similar text shares with this one's prefix
     decide: Ints  # (Q,) rank below which one n-gram is shared; l - 1 higher, l are
 
+    def within(self) -> NDArray[np.bool_]:
+        """(S,) which entries are among the rarest of their text, of which l are shared."""
+        return self.rank < (self.decide + self.least - 1)[self.owner]
+
 
 def _prefix(sets: SharedNgrams, texts: Ints, holders: Ints, threshold: float) -> _Prefix:
     at, owner = rows(sets.starts, texts)
@@ -76,20 +80,27 @@ class Index:
 
     def __init__(self, sets: SharedNgrams, texts: Ints, threshold: float) -> None:
         self.sets, self.texts, self.threshold = sets, texts, threshold
-        at, owner = rows(sets.starts, texts)
-        gram = sets.gram[at]
-        self.holders = np.bincount(gram, minlength=sets.kinds)
-        rare = self.holders[gram] <= COMMON
-        order = np.argsort(gram[rare], kind="stable")
-        self.holder = owner[rare][order].astype(np.int32)
-        self.first = np.cumsum(np.where(self.holders <= COMMON, self.holders, 0))
-        self.first = np.concatenate([[0], self.first])
+        self.holders = np.zeros(sets.kinds, np.int64)
+        for _, some in _chunks(sets, texts):
+            np.add.at(self.holders, sets.gram[rows(sets.starts, some)[0]], 1)
         self.common = self.holders > COMMON
-        keys, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        self.least = np.empty(len(texts), np.int64)
+        grams, holder = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+        keys, owners = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
         for start, some in _chunks(sets, texts):
-            pairs, text = _gram_pairs(_prefix(sets, some, self.holders, threshold), self.common, sets.kinds)
+            prefix = _prefix(sets, some, self.holders, threshold)
+            self.least[start : start + len(some)] = prefix.least
+            rare = prefix.within() & ~self.common[prefix.gram]
+            grams.append(prefix.gram[rare].astype(np.int32))
+            holder.append((prefix.owner[rare] + start).astype(np.int32))
+            pairs, text = _gram_pairs(prefix, self.common, sets.kinds)
             keys.append(pairs)
-            owners.append(text + start)
+            owners.append((text + start).astype(np.int32))
+        gram = np.concatenate(grams)
+        order = np.argsort(gram, kind="stable")
+        self.holder = np.concatenate(holder)[order]
+        self.first = np.concatenate([[0], np.cumsum(np.bincount(gram, minlength=sets.kinds))])
+        del grams, holder, gram, order
         key, text = np.concatenate(keys), np.concatenate(owners)
         order = np.lexsort((text, key))
         self.key, first = np.unique(key[order], return_index=True)
@@ -100,12 +111,13 @@ class Index:
     def candidates(self, queries: Ints, since: Ints) -> tuple[Ints, Ints]:
         """Places of queries and of texts that may be similar, each pair once; only texts from place `since` on."""
         prefix = _prefix(self.sets, queries, self.holders, self.threshold)
-        in_prefix = prefix.rank < (prefix.decide + prefix.least - 1)[prefix.owner]
+        in_prefix = prefix.within()
         rare = in_prefix & ~self.common[prefix.gram]
         at, entry = rows(self.first, prefix.gram[rare])
         query, counts = _count(prefix.owner[rare][entry] * len(self.texts) + self.holder[at])
         n_common = np.bincount(prefix.owner[in_prefix & ~rare], minlength=len(queries))
-        enough = counts >= np.maximum(prefix.least - n_common, 1)[query // len(self.texts)]
+        one, other = np.divmod(query, max(len(self.texts), 1))
+        enough = counts >= np.maximum(np.minimum(prefix.least[one], self.least[other]) - n_common[one], 1)
         pairs = distinct(np.concatenate([query[enough], self._through_common(prefix, since)]))
         query, text = np.divmod(pairs, len(self.texts))
         return query, text

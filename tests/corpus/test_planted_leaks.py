@@ -1,6 +1,5 @@
 """Leaks planted among real texts are found, and little else is taken for one."""
 
-import json
 import random
 from difflib import SequenceMatcher
 
@@ -13,18 +12,11 @@ from llm.dialogue import Dialogue
 from llm.download import HttpConfig
 from llm.sources.chitchat import read_chitchat
 from llm.sources.cornell import CornellConfig, read_cornell
+from tests.corpus.planted import curated, measure
 from tests.corpus.test_leaks import found
 
 STRANGE = ("Tell me something.", "I would rather not say.")  # the other half of a planted exchange
 FILLER = "quite"  # the word put in by an edit
-
-
-def curated(repository):
-    return [
-        Dialogue(row["id"], source, row["id"], tuple(row["turns"]))
-        for source in ("eli5", "technical")
-        for row in map(json.loads, (repository / f"data/curated/{source}.jsonl").read_bytes().splitlines())
-    ]
 
 
 def recased(text, rng):
@@ -111,6 +103,14 @@ def check(train, held, at_least):
     assert min(n.values()) >= at_least
     assert min(recall.values()) >= 0.95
     assert precision >= 0.95
+
+
+def test_leaks_of_every_kind_are_found_and_little_else(repository):
+    recall, harmless, precision = measure(repository)
+    assert len(recall) == 11
+    assert min(recall.values()) >= 0.98, recall
+    assert precision >= 0.98
+    assert max(harmless.values()) <= 0.05, harmless
 
 
 def test_planted_among_the_curated_texts(repository):
