@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm.evaluation.eval_models import MODEL_NAMES
@@ -44,6 +45,15 @@ def split_run(text: str, model: str | None) -> tuple[str, str]:
     return revision or WORKSPACE, name
 
 
+def model_names(sides: Sequence[Sequence[tuple[str, str]]]) -> tuple[str, str]:
+    """The model of each side; ValueError where a side has several, which are no seeds of one configuration."""
+    for side in sides:
+        if len({model for _, model in side}) > 1:
+            names = ", ".join(dict.fromkeys(model for _, model in side))
+            raise ValueError(f"a side is several seeds of one model, not {names}: compare these two by two")
+    return sides[0][0][1], sides[1][0][1]
+
+
 def read_runs(revisions: list[str]) -> dict[str, EvaluatedRun]:
     """The run of each revision; each is read once."""
     runs = {}
@@ -71,7 +81,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
     rules = runs[sides[0][0][0]].settings.rules(find_judge())
-    print(table(compare(a, b, rules), arguments.a, arguments.b))
+    print(table(compare(a, b, model_names(sides), rules), arguments.a, arguments.b))
     return 0
 
 

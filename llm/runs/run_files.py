@@ -12,7 +12,7 @@ from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs
 from llm.evaluation.items import EvaluateConfig
 from llm.judge.trees import Judge
-from llm.runs.compare import CompareConfig, Rules, SeedSd
+from llm.runs.compare import CompareConfig, Rules
 from llm.runs.output_rows import ItemIndex, index_items, read_output_rows, restore_outputs
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
@@ -48,9 +48,9 @@ def read_settings(path: Path) -> Settings:
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        evaluate, spreads = EvaluateConfig(**values["evaluate"]), SeedSd(**values["compare"]["seed_sd"])
-        return Settings(evaluate, CompareConfig(spreads), values["data_seed"], values["min_dialogues"])
-    except (KeyError, TypeError, ValueError) as error:
+        evaluate, spreads = EvaluateConfig(**values["evaluate"]), CompareConfig(values["compare"]["seed_sd"])
+        return Settings(evaluate, spreads, values["data_seed"], values["min_dialogues"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error
 
 

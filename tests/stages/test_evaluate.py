@@ -5,7 +5,7 @@ import io
 import json
 import re
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from llm.judge.hallucination import TRUTH_MEASURES
 from llm.judge.trees import FILE
 from llm.models.registry import build_model, describe_model
 from llm.models.shape import ModelConfig
-from llm.runs.compare import SeedSd
 from llm.tokens.canaries import draw_canaries, plant, write_canaries
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
@@ -36,6 +35,7 @@ from llm.training.lora import FinetuneConfig, add_lora, save_adapter
 from stages import evaluate
 from stages.evaluate import FOLDERS, JUDGE, draw_items, main, read_planted
 from tests.conftest import REPOSITORY
+from tests.measured_runs import spreads
 
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
@@ -43,7 +43,7 @@ EVALUATE = {
     "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None,
     "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
-SPREADS = dict.fromkeys((field.name for field in fields(SeedSd)), 0.01)
+SPREADS = spreads(0.01)
 SHAPE = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
 
 
