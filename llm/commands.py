@@ -45,6 +45,20 @@ def split_run(text: str, model: str | None) -> tuple[str, str]:
     return revision or WORKSPACE, name
 
 
+def split_side(text: str, model: str | None) -> list[tuple[str, str]]:
+    """Revision and model of each run of a side; ValueError for a name that is empty or no model's."""
+    if not all(part.strip() for part in text.split(",")):
+        raise ValueError(f"an empty name in {text!r}: give runs as MODEL or REVISION:MODEL, with commas between seeds")
+    runs = [split_run(part.strip(), model) for part in text.split(",")]
+    for _, name in runs:
+        if name not in MODEL_NAMES:
+            raise ValueError(
+                f"{name} is no model, there are {', '.join(MODEL_NAMES)}; "
+                f"if it is a revision or an experiment: --model scratch, or {name}:scratch"
+            )
+    return runs
+
+
 def model_names(sides: Sequence[Sequence[tuple[str, str]]]) -> tuple[str, str]:
     """The model of each side; ValueError where a side has several, which are no seeds of one configuration."""
     for side in sides:
@@ -77,7 +91,7 @@ def find_judge() -> Judge | None:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print the comparison; 0."""
-    sides = [[split_run(text, arguments.model) for text in side.split(",")] for side in (arguments.a, arguments.b)]
+    sides = [split_side(side, arguments.model) for side in (arguments.a, arguments.b)]
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
     rules = runs[sides[0][0][0]].settings.rules(find_judge())

@@ -29,7 +29,7 @@ def spreads(seed_sd=1e-9):
 
 
 def rules(n_resamples=200, seed_sd=1e-9):
-    return Rules(spreads(seed_sd), n_resamples, seed=1, min_dialogues=2, judge=None)
+    return Rules(spreads(seed_sd), n_resamples, seed=1, min_groups=2, judge=None)
 
 
 def make_items(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):

@@ -14,7 +14,7 @@ from llm.evaluation.choice import Grade, grade
 from llm.evaluation.eval_models import FIXED, MODEL_NAMES
 from llm.evaluation.measure import choice_tables
 from llm.evaluation.paired_text import CORPUS_MEASURES, corpus_estimate, paired_p
-from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_sources
+from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_figures
 from llm.judge.hallucination import rate_answers, truth_estimates
 from llm.judge.overlap import best_f1, is_degenerate
 from llm.judge.trees import Judge
@@ -57,7 +57,7 @@ class Rules:
     seed_sd: SeedSd
     n_resamples: int
     seed: int  # of the resamples
-    min_dialogues: int  # of a source with an interval
+    min_groups: int  # of a source with an interval
     judge: Judge | None  # one for all runs; None: what it says is not compared
 
 
@@ -98,8 +98,7 @@ def compare(a: Sequence[Outputs], b: Sequence[Outputs], models: tuple[str, str],
     names = [name for name in figures[0][0] if all(name in one for side in figures for one in side)]
     if not names:
         raise ValueError(f"nothing to compare: the runs share no item (of some runs alone: {left_out})")
-    small = small_sources(shared.examples, rules.min_dialogues)
-    blurred = {f"bpb.{name}" for name in (*small, *(["macro"] if small else []))}  # too few dialogues for an interval
+    blurred = {f"bpb.{name}" for name in small_figures(shared.examples, rules.min_groups)}  # too few for an interval
     gaps = {name: difference(*(mean_of([one[name] for one in side]) for side in figures)) for name in names}
     tests = {name: _test(name, kept[0], kept[1], gaps[name], rules) for name in names}
     p_values = {name: p for name, (p, _) in tests.items() if name not in blurred}

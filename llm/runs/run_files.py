@@ -32,11 +32,11 @@ class Settings:
     evaluate: EvaluateConfig
     compare: CompareConfig
     data_seed: int
-    min_dialogues: int  # of a source with an interval
+    min_groups: int  # of a source with an interval
 
     def rules(self, judge: Judge | None) -> Rules:
         """The rules by which this run is compared."""
-        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_dialogues, judge)
+        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_groups, judge)
 
 
 def read_settings(path: Path) -> Settings:
@@ -49,7 +49,7 @@ def read_settings(path: Path) -> Settings:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         evaluate, spreads = EvaluateConfig(**values["evaluate"]), CompareConfig(values["compare"]["seed_sd"])
-        return Settings(evaluate, spreads, values["data_seed"], values["min_dialogues"])
+        return Settings(evaluate, spreads, values["data_seed"], values["min_groups"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error
 

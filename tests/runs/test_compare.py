@@ -166,7 +166,7 @@ def test_equal_runs_on_one_side_are_one_seed():
 
 def test_a_small_source_has_no_interval_and_no_verdict():
     strict = rules()
-    strict = type(strict)(strict.seed_sd, strict.n_resamples, strict.seed, min_dialogues=61, judge=None)
+    strict = type(strict)(strict.seed_sd, strict.n_resamples, strict.seed, min_groups=21, judge=None)
     lines = compare([with_bpb(ITEM)], [with_bpb(ITEM + 0.5)], strict).lines
     for name in ("bpb.eli5", "bpb.technical", "bpb.macro"):
         assert (lines[name].low, lines[name].p, lines[name].verdict) == (None, None, CANT_TELL)

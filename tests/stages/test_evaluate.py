@@ -228,7 +228,7 @@ def test_truthfulqa_is_null_where_the_data_do_not_hold_it_out(project):
 
 def test_a_small_source_is_marked_and_has_no_interval(project):
     detail = read(project, "detail/scratch")
-    assert detail["small_sources"] == ["eli5"]
+    assert detail["without_interval"] == ["eli5", "macro"]
     assert detail["bpb"]["eli5"]["low"] is None
     assert detail["bpb"]["technical"]["low"] < detail["bpb"]["technical"]["high"]
 
