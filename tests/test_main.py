@@ -46,10 +46,6 @@ def test_a_refusal_is_one_line_and_exit_code_1(command, tmp_path, repository):
 @pytest.mark.parametrize(
     ("sides", "line"),
     [
-        (
-            ("main", "exp-lr"),
-            "main is no model, there are scratch, .*; if it is a revision .*: --model scratch, or main:",
-        ),
         (("scratch,", "base"), "an empty name in 'scratch,': give runs as MODEL or REVISION:MODEL"),
         (("scratch,base", "base"), "a side is several seeds of one model, not scratch, base: compare these two by two"),
     ],
@@ -99,7 +95,6 @@ from types import SimpleNamespace
 
 sys.modules["llm.commands"] = SimpleNamespace(run_command=lambda _: print("x"))
 from llm.__main__ import main
-from llm.commands import model_names, split_side
 
 sys.exit(main(["results"]))
 """

@@ -67,7 +67,10 @@ class EvaluatedRun:
         Raises ValueError naming those there are.
         """
         if name not in self.models:
-            raise ValueError(f"{name} is no model of that run; there are {', '.join(sorted(self.models))}")
+            raise ValueError(
+                f"{name} is no model of that run; there are {', '.join(sorted(self.models))}; "
+                "revisions and experiments are compared with --model NAME"
+            )
         return self.models[name]
 
 

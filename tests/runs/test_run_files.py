@@ -107,7 +107,10 @@ def test_two_revisions_are_compared_by_name(repository, monkeypatch, capsys):
     ("words", "message"),
     [
         (("nothing:scratch", "scratch"), "nothing is no commit, branch or experiment here: see `dvc exp show`"),
-        (("scratch", "gpt5"), "gpt5 is no model of that run; there are scratch"),
+        (
+            ("scratch", "gpt5"),
+            "gpt5 is no model of that run; there are scratch; revisions and experiments are compared with --model NAME",
+        ),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(repository, monkeypatch, capsys, words, message):

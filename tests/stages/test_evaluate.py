@@ -314,7 +314,7 @@ def test_an_unknown_model_is_refused_in_one_line(project, monkeypatch, capsys):
     assert main_of_llm(["compare", "scratch", "gpt5"]) == 1
     assert capsys.readouterr().err == (
         "gpt5 is no model of that run; there are base, compressor, frequent, mistral, ngram5, "
-        "retrieval, scratch, unigram, untrained\n"
+        "retrieval, scratch, unigram, untrained; revisions and experiments are compared with --model NAME\n"
     )
 
 
