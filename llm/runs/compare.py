@@ -47,7 +47,7 @@ class CompareConfig:
                 raise ValueError(f"seed_sd.{model} is of no model, there are {', '.join(MODEL_NAMES)}")
             for section, figures in sections.items():
                 for figure, value in figures.items():
-                    check_range(f"seed_sd.{model}.{section}.{figure}", value, 0.0, 100.0)
+                    check_range(f"seed_sd.{model}.{section}.{figure}", value, 1e-9, 100.0)
 
 
 @dataclass(frozen=True)
