@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm.evaluation.eval_models import MODEL_NAMES
@@ -45,6 +46,22 @@ def split_run(text: str, model: str | None) -> tuple[str, str]:
     return revision or WORKSPACE, name
 
 
+def split_side(text: str, model: str | None) -> list[tuple[str, str]]:
+    """Revision and model of each run of a side; ValueError for a name that is empty."""
+    if not all(part.strip() for part in text.split(",")):
+        raise ValueError(f"an empty name in {text!r}: give runs as MODEL or REVISION:MODEL, with commas between seeds")
+    return [split_run(part.strip(), model) for part in text.split(",")]
+
+
+def model_names(sides: Sequence[Sequence[tuple[str, str]]]) -> tuple[str, str]:
+    """The model of each side; ValueError where a side has several, which are no seeds of one configuration."""
+    for side in sides:
+        if len({model for _, model in side}) > 1:
+            names = ", ".join(dict.fromkeys(model for _, model in side))
+            raise ValueError(f"a side is several seeds of one model, not {names}: compare these two by two")
+    return sides[0][0][1], sides[1][0][1]
+
+
 def read_runs(revisions: list[str]) -> dict[str, EvaluatedRun]:
     """The run of each revision; each is read once."""
     runs = {}
@@ -68,11 +85,11 @@ def find_judge() -> Judge | None:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print the comparison; 0."""
-    sides = [[split_run(text, arguments.model) for text in side.split(",")] for side in (arguments.a, arguments.b)]
+    sides = [split_side(side, arguments.model) for side in (arguments.a, arguments.b)]
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
     rules = runs[sides[0][0][0]].settings.rules(find_judge())
-    print(table(compare(a, b, rules), arguments.a, arguments.b))
+    print(table(compare(a, b, model_names(sides), rules), arguments.a, arguments.b))
     return 0
 
 

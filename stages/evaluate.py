@@ -192,7 +192,7 @@ def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge:
 def main() -> None:
     """Evaluate every model and write the stage's outputs."""
     seed, device = load("data_seed", int), pick_device(load("device", str))
-    config, min_dialogues = load("evaluate", EvaluateConfig), load("clean.min_test_dialogues", int)
+    config, min_groups = load("evaluate", EvaluateConfig), load("clean.min_test_dialogues", int)
     tune_cpu()
     items, planted = draw_items(config, seed), read_planted(seed)
     surface, judge = report_surface(items, seed), load_judge(JUDGE)
@@ -203,10 +203,10 @@ def main() -> None:
     outputs = ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking))
 
     spans = spans_of(text for dialogue in read_table(TRAIN) for text in dialogue.texts)
-    inputs = make_metric_inputs(items, spans, judge, config, min_dialogues, seed)
+    inputs = make_metric_inputs(items, spans, judge, config, min_groups, seed)
     figures = measure_all(models, outputs, planted, inputs, config)
 
-    settings = Settings(config, load("compare", CompareConfig), seed, min_dialogues)
+    settings = Settings(config, load("compare", CompareConfig), seed, min_groups)
     files = files_of_outputs(outputs) | files_of_figures(figures) | files_of_comparisons(outputs, settings, judge)
     files[DETAIL / "samples.json"] = json_bytes(sample_texts(items, read_own_sources()))
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))

@@ -7,15 +7,29 @@ from llm.dialogue import Example
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.items import EvalItems
 from llm.evaluation.scoring import Score
-from llm.runs.compare import Rules, SeedSd
+from llm.runs.compare import Rules
 
-SPREADS = SeedSd(**dict.fromkeys(SeedSd.__dataclass_fields__, 0.0))
 TEXT = "what is a token a piece of text and why does a model learn from examples"
 N_GROUPS, PER_GROUP, N_QUESTIONS = 40, 3, 40
 
 
-def rules(n_resamples=200, **spreads):
-    return Rules(SeedSd(**{**vars(SPREADS), **spreads}), n_resamples, seed=1, min_dialogues=2, judge=None)
+FIGURES = {
+    "bpb": ("all", "macro", "eli5", "technical"),
+    "choice": ("mc1", "mc1_per_byte", "mc2"),
+    "text": ("bleu", "chrf", "token_f1", "degenerate"),
+    "truth": ("answered", "contrast", "nearer_correct"),
+    "truthfulqa": ("mc1", "mc1_per_byte", "mc2"),
+}
+
+
+def spreads(seed_sd=1e-9):
+    """That standard deviation between seeds for every figure of both trained models; not 0, a fixed model's."""
+    of_each = {section: dict.fromkeys(names, seed_sd) for section, names in FIGURES.items()}
+    return {"scratch": of_each, "mistral": of_each}
+
+
+def rules(n_resamples=200, seed_sd=1e-9):
+    return Rules(spreads(seed_sd), n_resamples, seed=1, min_groups=2, judge=None)
 
 
 def make_items(n_groups=N_GROUPS, per_group=PER_GROUP, n_questions=N_QUESTIONS):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from llm.__main__ import main
+from llm.commands import model_names, split_side
 from llm.evaluation.result_table import END, START, put_into_page
 
 
@@ -40,6 +41,18 @@ def test_a_refusal_is_one_line_and_exit_code_1(command, tmp_path, repository):
     done = run_elsewhere(repository, tmp_path, "-m", "llm", *command)
     assert done.returncode == 1
     assert done.stderr == "metrics/detail/settings.json is missing: run `dvc repro evaluate`\n"
+
+
+@pytest.mark.parametrize(
+    ("sides", "line"),
+    [
+        (("scratch,", "base"), "an empty name in 'scratch,': give runs as MODEL or REVISION:MODEL"),
+        (("scratch,base", "base"), "a side is several seeds of one model, not scratch, base: compare these two by two"),
+    ],
+)
+def test_sides_that_cannot_be_compared_are_named(sides, line):
+    with pytest.raises(ValueError, match=line):
+        model_names([split_side(side, None) for side in sides])
 
 
 @pytest.mark.parametrize("command", [["compare", "scratch", "mistral"], ["export", "mistral", "x"]])

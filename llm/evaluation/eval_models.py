@@ -23,6 +23,7 @@ from llm.tokens.tokenizer import load_tokenizer
 
 BASELINES = ("ngram5", "unigram", "compressor", "retrieval", "frequent")
 MODEL_NAMES = ("scratch", "untrained", *BASELINES, "base", "mistral")
+FIXED = (*BASELINES, "base")  # no training seed changes them
 NGRAM5 = "interpolated Kneser-Ney 5-gram over the tokens of scratch"
 UNIGRAM = "how frequent the tokens of scratch are in its training text, whatever stands before them"
 COMPRESSOR = "LZMA that has read 64 KiB of the training text: what a reply adds to its history, in bits"

@@ -11,7 +11,7 @@ from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.choice import CHOICE_MEASURES, choice_estimates, grade
 from llm.evaluation.exposure import MEMORY_MEASURES, Planted, memory_figures
 from llm.evaluation.items import EvalItems, EvaluateConfig, count_items
-from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_sources
+from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_figures
 from llm.evaluation.text_metrics import CorpusScore, copied, corpus_bleu, corpus_chrf, distinct, length_ratio
 from llm.evaluation.uncertainty import UNCERTAINTY_MEASURES, uncertainty_figures
 from llm.judge.checks import check_judge
@@ -34,7 +34,7 @@ class MetricInputs:
     items: EvalItems
     replies: Resampling  # of the examples, the same draws for all models
     prompts: Resampling | None  # None where the data hold no dialogue
-    small: list[str]  # sources of too few test dialogues for an interval
+    small: list[str]  # sources of too few groups for an interval, and the means that weigh these
     min_items: int  # of a source or of a questions' area with an interval
     train_spans: Hashes  # of 13 words, of the training texts
     judge: Judge
@@ -44,15 +44,15 @@ class MetricInputs:
 
 
 def make_metric_inputs(
-    items: EvalItems, train_spans: Hashes, judge: Judge, config: EvaluateConfig, min_dialogues: int, seed: int
+    items: EvalItems, train_spans: Hashes, judge: Judge, config: EvaluateConfig, min_groups: int, seed: int
 ) -> MetricInputs:
-    """Resamples drawn once; a source with fewer than `min_dialogues` scored dialogues is small."""
+    """Resamples drawn once; a source of fewer than `min_groups` groups is small."""
     return MetricInputs(
         items=items,
         replies=resample_examples(items.examples, config.bootstrap, seed),
         prompts=resample_examples(items.prompts, config.bootstrap, seed) if items.prompts else None,
-        small=small_sources(items.examples, min_dialogues),
-        min_items=min_dialogues,
+        small=small_figures(items.examples, min_groups),
+        min_items=min_groups,
         train_spans=train_spans,
         judge=judge,
         on_references=check_judge(judge, items.quiz + items.truth, config.bootstrap, seed),
@@ -128,10 +128,10 @@ def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
     }
     every = list(chain(found.replies, *found.answers.values()))
     detail = {
-        "bpb": {name: _with_interval(bpb[name], not _is_small(name, inputs)) for name in bpb},
-        "ppl": {name: _with_interval(ppl[name], not _is_small(name, inputs)) for name in ppl},
+        "bpb": {name: _with_interval(bpb[name], name not in inputs.small) for name in bpb},
+        "ppl": {name: _with_interval(ppl[name], name not in inputs.small) for name in ppl},
         **{section: _choice_detail(section, choices.get(section, {}), inputs) for section in CHOICE_SECTIONS},
-        "small_sources": inputs.small,
+        "without_interval": inputs.small,
         "windows": {
             "replies_in_several": sum(score.n_windows > 1 for score in every),
             "history_tokens_cut": sum(score.n_cut for score in every),
@@ -201,11 +201,6 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
 
 def _corpus_detail(score: CorpusScore) -> dict[str, Any]:
     return {"value": score.score, "low": score.low, "high": score.high, "signature": score.signature}
-
-
-def _is_small(name: str, inputs: MetricInputs) -> bool:
-    """Whether a figure has no interval: a small source, and the macro mean that weighs it like the others."""
-    return name in inputs.small or (name == "macro" and bool(inputs.small))
 
 
 def _with_interval(estimate: Estimate, interval: bool) -> dict[str, float | None]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from llm.dialogue import Example
-from llm.evaluation.items import dialogues_of
 from llm.evaluation.scoring import Score
 from llm.stats.bootstrap import Estimate, Floats, Resampling, draw_groups, mean_of, ratio, transform
 
@@ -17,10 +16,16 @@ def resample_examples(examples: Sequence[Example], n_resamples: int, seed: int) 
     return draw_groups([e.group for e in examples], [e.source for e in examples], n_resamples, seed)
 
 
-def small_sources(examples: Sequence[Example], min_dialogues: int) -> list[str]:
-    """Sources with fewer scored dialogues than that: too few for a confidence interval."""
-    counts = Counter(source for source, _ in dialogues_of(examples))
-    return sorted(source for source, count in counts.items() if count < min_dialogues)
+def small_figures(examples: Sequence[Example], min_groups: int) -> list[str]:
+    """Sources of fewer groups than that, `macro` with them, and `all` where there are fewer in all.
+
+    They get no confidence interval: whole groups are resampled, and of 3, 5 or 10 groups the 95 % interval covers the
+    truth in 74, 83 or 88 % of cases.
+    """
+    groups = {(example.source, example.group) for example in examples}
+    counts = Counter(source for source, _ in groups)
+    small = sorted(source for source, count in counts.items() if count < min_groups)
+    return [*small, *(["macro"] if small else []), *(["all"] if len(groups) < min_groups else [])]
 
 
 def perplexity(examples: Sequence[Example], scores: Sequence[Score], resampling: Resampling) -> dict[str, Estimate]:

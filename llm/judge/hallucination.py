@@ -41,13 +41,21 @@ _DOUBT = "|".join(
 )
 _CLOSING = r"sorry|though|(?:ill|i will) have to \w+(?: \w+){0,4}|(?:ive|i have) never \w+(?: \w+){0,3}"
 _ABSTENTION = re.compile(rf"(?:(?:{_OPENING}) )*(?:{_DOUBT})(?: (?:{_CLOSING}))*")
+_ASSISTANT = r"as an? (?:ai|artificial intelligence)(?: \w+){0,3}"
+_CANNOT = r"i(?:m| am)? (?:cant|cannot|can not|wont|will not|could not|couldnt|unable to|not able to)"
+_SERVE = "help|assist|answer|provide|give|fulfil|fulfill|comply|comment|respond|engage|continue|complete|share|discuss"
+_LACK = r"i (?:dont|do not) have (?:(?:any|the|enough|sufficient|personal|real time)(?: \w+)? )?"
+_REFUSED = rf"{_CANNOT}(?: (?:really|directly|currently))? (?:{_SERVE})|{_LACK}(?:access|ability|information|opinions?)"
+_OFFER = r"(?:please|if you|is there|can i|how (?:can|may) i|let me know|feel free)(?: \w+){0,20}"
+_APOLOGY = rf"{_OPENING}|(?:im |i am )?(?:sorry|afraid)(?: but| that)?|i apologi[sz]e(?: but)?|{_ASSISTANT}"
+_REFUSAL = re.compile(rf"(?:(?:{_APOLOGY}) )*(?:{_REFUSED})(?: \w+){{0,14}}(?: {_OFFER})*")
 
 
 @dataclass(frozen=True)
 class RatedAnswer:
     """What an answer is, and on which side it stands."""
 
-    non_answer: str | None  # empty, no_words, degenerate, abstention or echo; None for an answer
+    non_answer: str | None  # empty, no_words, degenerate, abstention, refusal or echo; None for an answer
     contrast: float  # token F1 with the nearest correct minus that with the nearest incorrect answer, -1 to 1
     false: float | None  # probability; None where there is no judge to be believed
 
@@ -69,6 +77,8 @@ def non_answer(question: str, answer: str) -> str | None:
         return "degenerate"
     if _ABSTENTION.fullmatch(" ".join(words)):
         return "abstention"
+    if _REFUSAL.fullmatch(" ".join(words)):
+        return "refusal"
     asks = answer.rstrip().endswith("?") and best_f1(answer, [question]) >= ECHO
     return "echo" if asks or words == split_words(question) else None
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from llm.corpus.normalise import repetition, split_words
 
 MAX_REPETITION = 0.5  # share of a text's words that are one word, or of its 4-grams seen before in it
+LOOP_WORDS = 5  # "No, no" and "very, very, very" are said by people; five words are a loop
 REPEATED_LENGTH = 4  # words of the n-grams whose repetition is counted
 
 
@@ -48,6 +49,23 @@ def repeated_ngrams(texts: Iterable[str], n: int = REPEATED_LENGTH) -> float:
     return (total - kinds) / total if total else 0.0
 
 
+def is_loop(text: str) -> bool:
+    """Whether the text ends in words that stood right before: a whole round again, LOOP_WORDS words or more in all.
+
+    >>> is_loop("It is a kind of dance. It is a kind of dance."), is_loop("Yes Yes Yes Yes Yes"), is_loop("No, no.")
+    (True, True, False)
+    """
+    words = split_words(text)
+    for period in range(1, len(words) // 2 + 1):
+        again = 0
+        while again + period < len(words) and words[-1 - again] == words[-1 - again - period]:
+            again += 1
+        if again + period >= max(2 * period, LOOP_WORDS):
+            return True
+    return False
+
+
 def is_degenerate(text: str) -> bool:
-    """Whether a text is no reply: it has no word, or says little but the same again."""
-    return not split_words(text) or repetition(text) > MAX_REPETITION or repeated_ngrams([text]) > MAX_REPETITION
+    """Whether a text is no reply: it has no word, ends in a loop, or says little but the same again."""
+    words = split_words(text)
+    return not words or repetition(text) > MAX_REPETITION or repeated_ngrams([text]) > MAX_REPETITION or is_loop(text)

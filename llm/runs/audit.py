@@ -3,6 +3,7 @@
 The table does not say which model answered nor what the judge thinks: the person shall judge the answer alone.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,13 @@ from llm.stats.calibration import balanced_accuracy, calibration_error, ranked_a
 
 AUDIT_COLUMNS = ("item", "question", "answer", "correct", "incorrect", "human")
 LIMIT = 50  # answers of a model: the standard error of a rate near one half is then 7 points
-HUMAN_LABELS = {"true": False, "false": True, "": None}  # is the answer false? empty: not judged
+# Is the answer false? Empty: not judged. Spreadsheets write their own language's words; these are German, French,
+# Spanish, Italian, Portuguese and Dutch.
+HUMAN_LABELS: dict[str, bool | None] = {
+    **dict.fromkeys(("true", "1", "wahr", "vrai", "verdadero", "vero", "verdadeiro", "waar"), False),
+    **dict.fromkeys(("false", "0", "falsch", "faux", "falso", "onwaar"), True),
+    "": None,
+}
 MIN_JUDGED = 20  # fewer judgements of a model give no figures of its own
 
 
@@ -65,37 +72,48 @@ def _row(model: str, question: Question, answer: str) -> dict[str, str]:
 
 
 def read_audit(path: Path, models: Sequence[str]) -> list[AuditedAnswer]:
-    """The judged rows of a filled-in table.
+    """The judged rows of a filled-in table, as it was written or as a spreadsheet saved it.
 
     Raises ValueError naming the row that cannot be read, or when no row is filled in.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        missing = [name for name in AUDIT_COLUMNS if name not in (table.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path} has no column {', '.join(missing)}: it is no copy of metrics/judge_audit.csv")
-        found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(table, 1)]
+    table = read_spreadsheet(path)
+    missing = [name for name in AUDIT_COLUMNS if name not in (table.fieldnames or ())]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}: it is no copy of metrics/judge_audit.csv")
+    found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(table, 1)]
     judged = [one for one in found if one is not None]
     if not judged:
         raise ValueError(f"{path} holds no judgement: write true or false into the column human")
     return judged
 
 
+def read_spreadsheet(path: Path) -> "csv.DictReader[str]":
+    """The rows of a CSV file: with commas, semicolons or tabs, in UTF-8 with or without its mark, UTF-16 or cp1252."""
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("cp1252", errors="replace")
+    head = text.partition("\n")[0]
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), restval="")
+
+
 def _read_row(row: Mapping[str, str], where: str, models: Sequence[str]) -> AuditedAnswer | None:
     label = row["human"].strip().lower()
     if label not in HUMAN_LABELS:
         raise ValueError(f"{where}: human is {row['human']!r}, allowed: true, false, or empty for not judged")
+    false = HUMAN_LABELS[label]
+    if false is None:
+        return None
     name, _, code = row["item"].rpartition("/")
     model = next((model for model in models if text_digest(model, name) == code), None)
     if model is None:
         raise ValueError(f"{where}: the item {row['item']!r} is of no model known here: it was changed")
     sides = tuple(row["correct"].splitlines()), tuple(row["incorrect"].splitlines())
-    false = HUMAN_LABELS[label]
-    return (
-        None
-        if false is None
-        else AuditedAnswer(model, Question(name, "", row["question"], *sides), row["answer"], false)
-    )
+    return AuditedAnswer(model, Question(name, "", row["question"], *sides), row["answer"], false)
 
 
 def audit_figures(

@@ -4,56 +4,50 @@ Everything is paired: both sides are measured on the items that all runs share, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from llm.evaluation.ask import Outputs
 from llm.evaluation.choice import Grade, grade
+from llm.evaluation.eval_models import FIXED, MODEL_NAMES
 from llm.evaluation.measure import choice_tables
 from llm.evaluation.paired_text import CORPUS_MEASURES, corpus_estimate, paired_p
-from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_sources
+from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_figures
 from llm.judge.hallucination import rate_answers, truth_estimates
 from llm.judge.overlap import best_f1, is_degenerate
 from llm.judge.trees import Judge
 from llm.ranges import check_range
 from llm.runs.common_items import count_shared, drop_repeated, find_common, restrict
 from llm.stats.bootstrap import Estimate, difference, mean, mean_of
-from llm.stats.verdict import Evidence, bootstrap_p, decide, mcnemar
+from llm.stats.verdict import Evidence, Side, bootstrap_p, decide, holm, mcnemar
 
 COMPARED_PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
 CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
 LONGEST_NAME = 16  # characters of a column's head
 LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
+# What a reader looks at first: together held to the 5 % at which every other line stands alone.
+HEADLINE = ("bpb.all", "choice.mc1", "text.chrf", "truth.truthful")
 
 
-@dataclass(frozen=True)
-class SeedSd:
-    """Standard deviation of each figure between training seeds of one configuration; in the figure's own unit."""
-
-    bpb: float
-    mc1: float
-    mc1_per_byte: float
-    mc2: float
-    bleu: float
-    chrf: float
-    token_f1: float
-    degenerate: float
-    answered: float
-    contrast: float
-    false_rate: float
-    nearer_correct: float
-    truthful: float
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            check_range(f"seed_sd.{name}", value, 0.0, 100.0)
+# Standard deviation of each figure between training seeds of one configuration, by model, section and figure.
+SeedSd = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
 class CompareConfig:
     """The section `compare`."""
 
-    seed_sd: SeedSd
+    seed_sd: dict[str, dict[str, dict[str, float]]]
+
+    def __post_init__(self) -> None:
+        for model, sections in self.seed_sd.items():
+            if model not in MODEL_NAMES:
+                raise ValueError(f"seed_sd.{model} is of no model, there are {', '.join(MODEL_NAMES)}")
+            for section, figures in sections.items():
+                for figure, value in figures.items():
+                    check_range(f"seed_sd.{model}.{section}.{figure}", value, 1e-9, 100.0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class Rules:
     seed_sd: SeedSd
     n_resamples: int
     seed: int  # of the resamples
-    min_dialogues: int  # of a source with an interval
+    min_groups: int  # of a source with an interval
     judge: Judge | None  # one for all runs; None: what it says is not compared
 
 
@@ -76,9 +70,9 @@ class Line:
     difference: float  # a - b
     low: float | None  # 95 % interval over items, paired; None for a small source
     high: float | None
-    p: float | None  # over items, two-sided
+    p: float | None  # over items, two-sided; of a headline figure Holm's, for all of these together
     test: str  # that p is of
-    seed_p: float | None  # of Welch's test on the seeds' figures; None for fewer than three seeds a side
+    seed_p: float | None  # of the test on the seeds' figures; None for fewer than three seeds
     verdict: str  # on a
 
 
@@ -92,8 +86,8 @@ class Comparison:
     left_out: dict[str, int]  # items that some runs have and others do not
 
 
-def compare(a: Sequence[Outputs], b: Sequence[Outputs], rules: Rules) -> Comparison:
-    """Side a against side b, every run a seed; runs that are equal in everything count as one.
+def compare(a: Sequence[Outputs], b: Sequence[Outputs], models: tuple[str, str], rules: Rules) -> Comparison:
+    """Side a against side b, runs of the named models, every run a seed; equal runs count as one.
 
     Raises ValueError when the runs have no figure in common.
     """
@@ -104,23 +98,30 @@ def compare(a: Sequence[Outputs], b: Sequence[Outputs], rules: Rules) -> Compari
     names = [name for name in figures[0][0] if all(name in one for side in figures for one in side)]
     if not names:
         raise ValueError(f"nothing to compare: the runs share no item (of some runs alone: {left_out})")
-    small = small_sources(shared.examples, rules.min_dialogues)
-    blurred = {f"bpb.{name}" for name in (*small, *(["macro"] if small else []))}  # too few dialogues for an interval
+    blurred = {f"bpb.{name}" for name in small_figures(shared.examples, rules.min_groups)}  # too few for an interval
+    gaps = {name: difference(*(mean_of([one[name] for one in side]) for side in figures)) for name in names}
+    tests = {name: _test(name, kept[0], kept[1], gaps[name], rules) for name in names}
+    p_values = {name: p for name, (p, _) in tests.items() if name not in blurred}
+    p_values |= holm({name: p for name, p in p_values.items() if name in HEADLINE})
     lines = {}
     for name in names:
-        ours, theirs = ([one[name] for one in side] for side in figures)
-        p, test = _test(name, kept[0], kept[1], difference(mean_of(ours), mean_of(theirs)), rules)
-        lines[name] = _line(name, ours, theirs, rules, None if name in blurred else p, test)
+        ours, theirs = (_side(name, model, one, rules) for model, one in zip(models, figures, strict=True))
+        lines[name] = _line(name, ours, theirs, gaps[name], p_values.get(name), tests[name][1])
     return Comparison(lines, (len(sides[0]), len(sides[1])), count_shared(shared), left_out)
 
 
-def _line(name: str, a: Sequence[Estimate], b: Sequence[Estimate], rules: Rules, p: float | None, test: str) -> Line:
-    gap, measure = difference(mean_of(a), mean_of(b)), measure_of(name)
-    seeds = [one.value for one in a], [one.value for one in b]
-    verdict, seed_p = decide(Evidence(*seeds, measure in LOWER_IS_BETTER, p, getattr(rules.seed_sd, measure)))
+def _side(name: str, model: str, figures: Sequence[Mapping[str, Estimate]], rules: Rules) -> Side:
+    """A side's figure for each seed, and how much it differs between seeds as far as that was measured."""
+    section, _, figure = name.partition(".")
+    known = rules.seed_sd.get(model, {}).get(section, {}).get(figure)
+    return Side([one[name].value for one in figures], 0.0 if model in FIXED else known)
+
+
+def _line(name: str, a: Side, b: Side, gap: Estimate, p: float | None, test: str) -> Line:
+    verdict, seed_p = decide(Evidence(a, b, measure_of(name) in LOWER_IS_BETTER, p))
     return Line(
-        a=mean_of(a).value,
-        b=mean_of(b).value,
+        a=float(np.mean(a.seeds)),
+        b=float(np.mean(b.seeds)),
         difference=gap.value,
         low=None if p is None else gap.low,
         high=None if p is None else gap.high,
@@ -145,7 +146,7 @@ def _test(name: str, a: Sequence[Outputs], b: Sequence[Outputs], gap: Estimate, 
 
 
 def measure_of(name: str) -> str:
-    """The field of SeedSd that a figure belongs to.
+    """What a figure measures: of bits per byte the section, else the part after it.
 
     >>> measure_of("bpb.eli5"), measure_of("choice.mc1")
     ('bpb', 'mc1')
@@ -202,7 +203,7 @@ def _of_generations(run: Outputs, rules: Rules) -> dict[str, Estimate]:
 def compare_pairs(runs: Mapping[str, Outputs], rules: Rules) -> dict[str, Comparison | None]:
     """The comparisons of COMPARED_PAIRS by name, `scratch - ngram5`; None where one of the two is not there."""
     return {
-        f"{a} - {b}": compare([runs[a]], [runs[b]], rules) if a in runs and b in runs else None
+        f"{a} - {b}": compare([runs[a]], [runs[b]], (a, b), rules) if a in runs and b in runs else None
         for a, b in COMPARED_PAIRS
     }
 
@@ -227,17 +228,28 @@ def table(comparison: Comparison, a: str, b: str) -> str:
     missed = ", ".join(f"{n} {kind}" for kind, n in comparison.left_out.items() if n)
     lines += ["", f"On {counted} that all runs share; left out, as only some have them: {missed or 'none'}."]
     lines += [f"Seeds: {comparison.n_seeds[0]} against {comparison.n_seeds[1]}. {_EXPLAINED}"]
+    lines += [looked_at(list(comparison.lines))]
     return names + "\n".join(lines)
 
 
 _EXPLAINED = (
-    "p is over items, of the named test; with three seeds a side or more\n"
-    "it is followed by that of Welch's test over seeds. Each line is a test of its own at the 5 % level."
+    "p is over items, of the named test; with three seeds or more\nit is followed by that of the test over seeds."
 )
+
+
+def looked_at(names: Sequence[str]) -> str:
+    """How many figures a comparison looked at, and which of them share one level.
+
+    >>> looked_at(["bpb.all", "bpb.eli5", "text.chrf"])
+    '3 figures were looked at. bpb.all, text.chrf are held to 5 % together (Holm), each other one to 5 % by itself.'
+    """
+    headline = ", ".join(name for name in names if name in HEADLINE)
+    held = f"{headline} are held to 5 % together (Holm), each other one to 5 % by itself" if headline else "each to 5 %"
+    return f"{len(names)} figures were looked at. {held}."
 
 
 def _cells(name: str, line: Line) -> tuple[str, ...]:
     interval = "-" if line.low is None or line.high is None else f"{line.low:.4f} to {line.high:.4f}"
     p = "-" if line.p is None else f"{line.p:.4f} ({line.test})"
-    seed_p = "" if line.seed_p is None else f"; {line.seed_p:.4f} (Welch)"
+    seed_p = "" if line.seed_p is None else f"; {line.seed_p:.4f} (seeds)"
     return name, f"{line.a:.4f}", f"{line.b:.4f}", f"{line.difference:+.4f}", interval, p + seed_p, line.verdict

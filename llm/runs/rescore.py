@@ -25,7 +25,7 @@ def metric_inputs_of(
         truthfulqa=max((one.truthfulqa for one in every), key=len),
     )
     spans = spans_of(train_texts)
-    return make_metric_inputs(items, spans, judge, settings.evaluate, settings.min_dialogues, settings.data_seed)
+    return make_metric_inputs(items, spans, judge, settings.evaluate, settings.min_groups, settings.data_seed)
 
 
 def rescore(outputs: Mapping[str, Outputs], inputs: MetricInputs) -> dict[str, Figures]:

@@ -12,7 +12,7 @@ from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs
 from llm.evaluation.items import EvaluateConfig
 from llm.judge.trees import Judge
-from llm.runs.compare import CompareConfig, Rules, SeedSd
+from llm.runs.compare import CompareConfig, Rules
 from llm.runs.output_rows import ItemIndex, index_items, read_output_rows, restore_outputs
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
@@ -32,11 +32,11 @@ class Settings:
     evaluate: EvaluateConfig
     compare: CompareConfig
     data_seed: int
-    min_dialogues: int  # of a source with an interval
+    min_groups: int  # of a source with an interval
 
     def rules(self, judge: Judge | None) -> Rules:
         """The rules by which this run is compared."""
-        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_dialogues, judge)
+        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_groups, judge)
 
 
 def read_settings(path: Path) -> Settings:
@@ -48,9 +48,9 @@ def read_settings(path: Path) -> Settings:
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        evaluate, spreads = EvaluateConfig(**values["evaluate"]), SeedSd(**values["compare"]["seed_sd"])
-        return Settings(evaluate, CompareConfig(spreads), values["data_seed"], values["min_dialogues"])
-    except (KeyError, TypeError, ValueError) as error:
+        evaluate, spreads = EvaluateConfig(**values["evaluate"]), CompareConfig(values["compare"]["seed_sd"])
+        return Settings(evaluate, spreads, values["data_seed"], values["min_groups"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error
 
 
@@ -67,7 +67,10 @@ class EvaluatedRun:
         Raises ValueError naming those there are.
         """
         if name not in self.models:
-            raise ValueError(f"{name} is no model of that run; there are {', '.join(sorted(self.models))}")
+            raise ValueError(
+                f"{name} is no model of that run; there are {', '.join(sorted(self.models))}; "
+                "revisions and experiments are compared with --model NAME"
+            )
         return self.models[name]
 
 

@@ -26,8 +26,8 @@ from tests.evaluation.test_ask import CONFIG, EXAMPLES, ITEMS, TOKENIZER, ask, m
 JUDGE = load_judge(Path(__file__).resolve().parents[2] / "data/judge")
 
 
-def make_inputs(min_dialogues=2):
-    return make_metric_inputs(ITEMS, spans_of(["no copy"]), JUDGE, CONFIG, min_dialogues, seed=1)
+def make_inputs(min_groups=2):
+    return make_metric_inputs(ITEMS, spans_of(["no copy"]), JUDGE, CONFIG, min_groups, seed=1)
 
 
 def test_a_uniform_model_has_the_vocabulary_as_perplexity_and_no_right_choice():
@@ -39,8 +39,8 @@ def test_a_uniform_model_has_the_vocabulary_as_perplexity_and_no_right_choice():
 
 
 def test_a_small_source_has_a_value_and_no_interval():
-    found = likelihood_figures(ask(make_model()), make_inputs(min_dialogues=4))  # eli5 has three
-    assert found.detail["small_sources"] == ["eli5"]
+    found = likelihood_figures(ask(make_model()), make_inputs(min_groups=4))  # eli5 has three
+    assert found.detail["without_interval"] == ["eli5", "macro"]
     for name in ("eli5", "macro"):
         assert found.detail["bpb"][name]["value"] > 0
         assert found.detail["bpb"][name]["low"] is None

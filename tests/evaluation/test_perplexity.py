@@ -3,7 +3,7 @@ import math
 import pytest
 
 from llm.dialogue import Example
-from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_sources
+from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_figures
 from llm.evaluation.scoring import Score
 
 EXAMPLES = [
@@ -53,7 +53,9 @@ def test_perplexity_is_no_mean_of_the_items_or_batches():
     assert perplexity(EXAMPLES, scores, RESAMPLING)["all"].value == pytest.approx(2 ** (1 / 13))
 
 
-def test_a_source_is_small_by_its_dialogues_not_its_replies():
-    drawn = [("dialogue", n, i) for n in (1, 2) for i in (1, 3)] + [("eli5", n, 1) for n in (1, 2, 3)]
-    replies = [Example(f"{number}/{i}", source, "g", ("Why?",), "So.") for source, number, i in drawn]
-    assert small_sources(replies, min_dialogues=3) == ["dialogue"]  # two dialogues, four replies
+def test_a_source_is_small_by_its_groups_not_its_dialogues_and_replies():
+    drawn = [("dialogue", g, i) for g in (1, 2) for i in range(5)] + [("eli5", g, 1) for g in (1, 2, 3)]
+    replies = [Example(f"{source}{g}-{i}/1", source, f"g{g}", ("Why?",), "So.") for source, g, i in drawn]
+    assert small_figures(replies, min_groups=3) == ["dialogue", "macro"]  # two films of five dialogues
+    assert small_figures(replies, min_groups=2) == []
+    assert small_figures(replies, min_groups=6) == ["dialogue", "eli5", "macro", "all"]

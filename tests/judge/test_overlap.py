@@ -19,7 +19,20 @@ def test_repeated_4grams_are_those_seen_before_in_the_same_text():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", True), ("?!", True), ("no " * 12, True), ("it goes on and on " * 4, True), ("No.", False), (LONG, False)],
+    [
+        ("", True),
+        ("?!", True),
+        ("no " * 12, True),
+        ("it goes on and on " * 4, True),
+        ("No.", False),
+        (LONG, False),
+        ("It is a kind of dance. It is a kind of", False),
+        ("It is a kind of dance. It is a kind of dance.", True),
+        ("Yes Yes Yes Yes Yes", True),
+        ("No, no, no.", False),
+        ("I know. I know.", False),
+        ("ha ha ha ha ha ha", True),
+    ],
 )
 def test_degenerate_texts(text, expected):
     assert is_degenerate(text) is expected

@@ -103,3 +103,37 @@ def test_an_empty_table_and_another_table_are_refused(tmp_path):
     (tmp_path / "b.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"has no column item, question.* no copy of metrics/judge_audit.csv"):
         read_audit(tmp_path / "b.csv", tuple(RUNS))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_saved_by_a_spreadsheet_is_read(encoding, delimiter, tmp_path):
+    rows = [
+        {**row, "question": row["question"] + " caf\u00e9 \u2019", "human": row["human"].upper()} for row in filled()
+    ]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, AUDIT_COLUMNS, delimiter=delimiter, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    (tmp_path / "a.csv").write_bytes(out.getvalue().encode(encoding))
+    judged = read_audit(tmp_path / "a.csv", tuple(RUNS))
+    assert len(judged) == 80
+    assert all(one.question.question.endswith(" caf\u00e9 \u2019") for one in judged)
+
+
+def test_a_spreadsheet_s_own_words_for_true_and_false_are_read(tmp_path):
+    rows = [{**row, "human": "FALSCH" if row["human"] == "False" else "WAHR"} for row in filled()]
+    assert read_audit(write(tmp_path / "a.csv", rows), tuple(RUNS)) == read_audit(
+        write(tmp_path / "b.csv", filled()), tuple(RUNS)
+    )
+
+
+def test_a_row_that_ends_early_is_not_judged(tmp_path):
+    path = write(tmp_path / "a.csv", filled()[:2])
+    path.write_bytes(path.read_bytes() + b"x/0,Q,A\n")
+    assert len(read_audit(path, tuple(RUNS))) == 2
+
+
+def test_the_short_row_of_a_public_report_is_not_judged(real_data):
+    with pytest.raises(ValueError, match="holds no judgement: write true or false"):
+        read_audit(real_data / "reports/05-short-audit-row/short.csv", tuple(RUNS))

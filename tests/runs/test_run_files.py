@@ -30,19 +30,19 @@ from llm.runs.run_files import (
     read_run,
     read_settings,
 )
-from tests.measured_runs import ITEMS, N_BYTES, SPREADS, with_bpb
+from tests.measured_runs import ITEMS, N_BYTES, spreads, with_bpb
 from tests.truthful_answers import write_table as write_truthfulqa
 
 EVALUATE = EvaluateConfig(
     dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
     max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
-OWN_SETTINGS = Settings(EVALUATE, CompareConfig(SPREADS), data_seed=3, min_dialogues=30)
+OWN_SETTINGS = Settings(EVALUATE, CompareConfig(spreads()), data_seed=3, min_groups=30)
 
 
 def write_run(folder, likelihoods):
     """The files of a run of one model, as the stage evaluate leaves them."""
-    write_json(folder / SETTINGS, asdict(Settings(EVALUATE, CompareConfig(SPREADS), data_seed=1, min_dialogues=2)))
+    write_json(folder / SETTINGS, asdict(Settings(EVALUATE, CompareConfig(spreads()), data_seed=1, min_groups=2)))
     write_bytes(folder / SCORES, jsonl_bytes(score_rows("scratch", ITEMS, likelihoods)))
     write_bytes(folder / PREDICTIONS, b"")
     dialogues = [Dialogue(e.id.partition("/")[0], e.source, e.group, (*e.history, e.reply)) for e in ITEMS.examples]
@@ -107,7 +107,10 @@ def test_two_revisions_are_compared_by_name(repository, monkeypatch, capsys):
     ("words", "message"),
     [
         (("nothing:scratch", "scratch"), "nothing is no commit, branch or experiment here: see `dvc exp show`"),
-        (("scratch", "gpt5"), "gpt5 is no model of that run; there are scratch"),
+        (
+            ("scratch", "gpt5"),
+            "gpt5 is no model of that run; there are scratch; revisions and experiments are compared with --model NAME",
+        ),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(repository, monkeypatch, capsys, words, message):
@@ -175,7 +178,7 @@ def test_settings_come_back_from_their_file(tmp_path):
 
 def test_a_run_is_compared_by_its_own_numbers():
     rules = OWN_SETTINGS.rules(None)
-    assert (rules.n_resamples, rules.seed, rules.min_dialogues, rules.seed_sd) == (100, 3, 30, SPREADS)
+    assert (rules.n_resamples, rules.seed, rules.min_groups, rules.seed_sd) == (100, 3, 30, spreads())
 
 
 def test_settings_of_another_version_or_none_say_what_to_do(tmp_path):

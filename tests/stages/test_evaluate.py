@@ -5,7 +5,7 @@ import io
 import json
 import re
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from llm.judge.hallucination import TRUTH_MEASURES
 from llm.judge.trees import FILE
 from llm.models.registry import build_model, describe_model
 from llm.models.shape import ModelConfig
-from llm.runs.compare import SeedSd
 from llm.tokens.canaries import draw_canaries, write_canaries
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
@@ -36,6 +35,7 @@ from llm.training.lora import FinetuneConfig, add_lora, save_adapter
 from stages import evaluate
 from stages.evaluate import FOLDERS, JUDGE, draw_items, main, read_planted
 from tests.conftest import REPOSITORY
+from tests.measured_runs import spreads
 from tests.planted import plant
 
 SOURCES = ("dialogue", "eli5", "technical")
@@ -44,7 +44,7 @@ EVALUATE = {
     "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None,
     "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
-SPREADS = dict.fromkeys((field.name for field in fields(SeedSd)), 0.01)
+SPREADS = spreads(0.01)
 SHAPE = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
 
 
@@ -231,7 +231,7 @@ def test_truthfulqa_is_null_where_the_data_do_not_hold_it_out(project):
 
 def test_a_small_source_is_marked_and_has_no_interval(project):
     detail = read(project, "detail/scratch")
-    assert detail["small_sources"] == ["eli5"]
+    assert detail["without_interval"] == ["eli5", "macro"]
     assert detail["bpb"]["eli5"]["low"] is None
     assert detail["bpb"]["technical"]["low"] < detail["bpb"]["technical"]["high"]
 
@@ -317,7 +317,7 @@ def test_an_unknown_model_is_refused_in_one_line(project, monkeypatch, capsys):
     assert main_of_llm(["compare", "scratch", "gpt5"]) == 1
     assert capsys.readouterr().err == (
         "gpt5 is no model of that run; there are base, compressor, frequent, mistral, ngram5, "
-        "retrieval, scratch, unigram, untrained\n"
+        "retrieval, scratch, unigram, untrained; revisions and experiments are compared with --model NAME\n"
     )
 
 
