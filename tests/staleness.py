@@ -66,10 +66,19 @@ def followers(names):
     found, waiting = set(), list(names)
     while waiting:
         outs = made[waiting.pop()]
-        new = {n for n, stage in STAGES.items() if outs & paths(stage, "deps")} - found - set(names)
+        new = {n for n, stage in STAGES.items() if meet(outs, paths(stage, "deps"))} - found - set(names)
         found |= new
         waiting += new
     return [name for name in STAGES if name in found]
+
+
+def meet(outs, deps):
+    """Whether a dependency is an output, lies in one, or is a folder that holds one.
+
+    >>> meet({"data/raw/mine.jsonl"}, {"data/raw"}), meet({"data/raw"}, {"data/raw_texts"})
+    (True, False)
+    """
+    return any(f"{a}/".startswith(f"{b}/") or f"{b}/".startswith(f"{a}/") for a in outs for b in deps)
 
 
 def short(names):

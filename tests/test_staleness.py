@@ -19,6 +19,14 @@ def test_what_follows_training_is_evaluated_drawn_and_reported():
     assert followers(["train_scratch"]) == ["evaluate", "plots", "report"]
 
 
+def test_what_is_downloaded_is_cleaned_though_clean_names_its_folder_alone():
+    assert followers(["download@eli5"])[:3] == ["clean", "tokenize", "train_scratch"]
+
+
+def test_what_look_finds_changed_is_read_anew():
+    assert {"download@dialogue", "download_base", "clean", "train_judge"} <= set(followers(["look"]))
+
+
 def test_the_learning_rate_does_not_reach_the_fine_tune():
     assert stale_by_parameter()["train"] == ["check_params", "train_scratch"]
 
