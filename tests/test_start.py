@@ -20,14 +20,15 @@ HEAVY = {  # .2 to 6 s each, on a fast machine
     *("scipy", "sklearn", "torch", "transformers"),
 }
 LIGHT = (
-    *("llm.__main__", "stages.clean", "stages.download", "stages.download_base", "stages.plan", "stages.plots"),
-    *("stages.preset", "stages.tokenize_corpus", "stages.train_judge"),
+    *("llm.__main__", "stages.clean", "stages.download", "stages.download_base", "stages.look"),
+    *("stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
+    *("stages.tokenize_corpus", "stages.train_judge"),
 )
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
-# report knows the models by what evaluate asked of them.
+# report and seed_sd know the models by what evaluate asked of them.
 WITH_TORCH = (
     *("llm.commands", "stages.check_params", "stages.evaluate", "stages.finetune_mistral", "stages.report"),
-    "stages.train_scratch",
+    *("stages.seed_sd", "stages.train_scratch"),
 )
 
 
