@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from llm.corpus.split import MAX_TEST_SHARE
-from llm.download import HttpConfig, local_path
+from llm.download import HttpConfig, local_path, without_secrets
 from llm.files import write_bytes
 from llm.sources.check_data import check_data, describe_check
 from llm.sources.local import LocalConfig
@@ -92,7 +92,8 @@ def check(location: str, licence: str, http: HttpConfig) -> None:
     found = check_data(config, http)
     logger.info("%s", describe_check(found, config, MAX_TEST_SHARE))
     if found.damaged:
-        raise ValueError(f"{location} has damaged lines ({found.damaged:,}): mend them first; params.yaml is as it was")
+        shown = without_secrets(location)
+        raise ValueError(f"{shown} has damaged lines ({found.damaged:,}): mend them first; params.yaml is as it was")
     if (n_exchanges := found.n_exchanges + found.n_sections) > LIMIT:
         logger.info("of its %s exchanges and sections the first %s are read: limit", f"{n_exchanges:,}", f"{LIMIT:,}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from llm.dialogue import Dialogue, n_exchanges
-from llm.download import HttpConfig
+from llm.download import HttpConfig, without_secrets
 from llm.sources.languages import count_words, describe_languages
 from llm.sources.local import Found, LocalConfig, local_data, local_dialogues
 from llm.sources.masking import RULES
@@ -63,7 +63,7 @@ def check_data(config: LocalConfig, http: HttpConfig) -> Check:
         seen.add(hashlib.blake2b("\0".join(dialogue.turns).encode(), digest_size=16).digest())
     total = check.n_dialogues + check.n_sections
     if not total:
-        raise ValueError(f"{config.location} holds no dialogue and no document ({_left_out(check)})")
+        raise ValueError(f"{without_secrets(config.location)} holds no dialogue and no document ({_left_out(check)})")
     check.duplicates = total - len(seen)
     return check
 
@@ -84,7 +84,7 @@ def describe_check(check: Check, config: LocalConfig, max_test_share: float) -> 
         ("groups", _groups(check, config)),
         ("test set", _test_set(check, max_test_share)),
     ]
-    lines = [config.location, *(f"  {name:<11}{fact}" for name, fact in facts if fact)]
+    lines = [without_secrets(config.location), *(f"  {name:<11}{fact}" for name, fact in facts if fact)]
     if check.found.left_out:
         lines += ["", "  Left out, the first of them:", *(f"    {line}" for line in check.found.left_out)]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from llm.dialogue import Dialogue, n_exchanges
-from llm.download import HttpConfig, local_path, location_name
+from llm.download import HttpConfig, local_path, location_name, without_secrets
 from llm.fetched import fetch_once
 from llm.files import file_sha256
 from llm.sources import Corpus
@@ -70,7 +70,7 @@ def read_local(config: LocalConfig, source: str, limit: int, http: HttpConfig) -
     counts = {name: count for name, count in found.counts.items() if count}
     told = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items())
     if not dialogues:
-        raise ValueError(f"{config.location} holds no dialogue and no document ({told})")
+        raise ValueError(f"{without_secrets(config.location)} holds no dialogue and no document ({told})")
     logger.info("%s: %s", source, told)
     return Corpus(dialogues, location_name(config.location), config.licence, data_sha256(files), counts=counts)
 

@@ -2,6 +2,9 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from dvc.utils.hydra import apply_overrides
@@ -87,3 +90,18 @@ def test_a_location_holds_in_every_folder(workspace):
     assert absolute("bük.txt") == str(workspace / "bük.txt")
     assert absolute("https://example.org/a.csv") == "https://example.org/a.csv"
     assert absolute("file:///data/a%20b.csv") == "/data/a b.csv"
+
+
+@pytest.mark.parametrize(("added", "code"), [("", 0), ('{"messages": [\n', 1), ('{"messages": []}\n' * 5, 1)])
+def test_no_log_repeats_a_signed_query(workspace, repository, added, code):
+    file = workspace / "my chats [1]" / "b.jsonl"
+    file.write_text(f"{json.dumps(CHAT)}\n{added}", encoding="utf-8")
+    handler = partial(SimpleHTTPRequestHandler, directory=file.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        done = run(workspace, repository, f"http://127.0.0.1:{server.server_port}/b.jsonl?signature=s3cret")
+        server.shutdown()
+    assert done.returncode == code, done.stderr
+    logged = (workspace / "logs/own_data.log").read_text(encoding="utf-8")
+    assert "b.jsonl" in logged and "s3cret" not in logged + done.stderr
+    assert ("s3cret" in (workspace / "params.yaml").read_text(encoding="utf-8")) == (code == 0)
