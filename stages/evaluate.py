@@ -36,7 +36,7 @@ from llm.evaluation.measure import (
     measure,
     measure_unkept,
 )
-from llm.evaluation.samples import CONTINUED
+from llm.evaluation.samples import CONTINUED, own_sources
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
@@ -59,7 +59,6 @@ SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
 TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
 FOLDERS = ModelFolders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
-OWN_PROVIDERS = ("local", "hub")  # of data that the fixed prompts of samples.md may have nothing to do with
 METRIC_LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
 
 logger = logging.getLogger(__name__)
@@ -93,12 +92,7 @@ def read_planted(seed: int) -> Planted:
 
 def read_own_sources() -> set[str]:
     """Sources that hold the user's own data."""
-    provenance = json.loads((CLEAN / "report.json").read_text(encoding="utf-8"))["provenance"]
-    return {
-        source
-        for source, origin in provenance.items()
-        if any(served["provider"] in OWN_PROVIDERS for served in origin["served"])
-    }
+    return own_sources(json.loads((CLEAN / "report.json").read_text(encoding="utf-8"))["provenance"])
 
 
 def ask_all(

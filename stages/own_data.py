@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, a folder, or the URL of a file")
     parser.add_argument("--licence", default="not stated", metavar="TEXT", help="for the data card")
     arguments = parser.parse_args()
-    locations, http = [absolute(path) for path in arguments.paths], load("http", HttpConfig)
+    locations, http = list(dict.fromkeys(map(absolute, arguments.paths))), load("http", HttpConfig)
     for location in locations:
         check(location, arguments.licence, http)
     section = sources_section(locations, arguments.licence)

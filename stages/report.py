@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.evaluation.data_card import data_card
-from llm.evaluation.result_table import MODELS, result_table
-from llm.evaluation.samples import PROMPTS, Sample, samples_markdown
+from llm.evaluation.result_table import MODELS, own_data_note, result_table
+from llm.evaluation.samples import PROMPTS, Sample, own_sources, samples_markdown
 from llm.files import write_bytes
 from llm.runs.output_rows import read_output_rows
 from stages.logs import run_stage
@@ -69,7 +69,8 @@ def main() -> None:
     details = {name: read_detail(name) for name in MODELS}
     data = json.loads(DATA.read_text(encoding="utf-8"))
     pages = {
-        RESULTS: result_table(details, read_detail("compare")),
+        RESULTS: result_table(details, read_detail("compare"))
+        + own_data_note(data["provenance"], own_sources(data["provenance"])),
         SAMPLES: samples_page(details),
         CARD: data_card(data, evaluated_bytes()),
     }

@@ -395,3 +395,19 @@ def test_a_bad_parameter_is_refused_before_anything_is_touched(clone, change, me
     assert message in " ".join((done.stdout + done.stderr).split())
     assert text != (clone.folder / "params.yaml").read_text(encoding="utf-8")  # the bad value is still to be seen
     assert clone.hashes(TRAIN_OUTS) == before
+
+
+def test_an_experiment_in_a_copy_sees_own_data_and_what_changed_under_their_path(clone):
+    params = clone.folder / "params.yaml"
+    kept, lock = params.read_bytes(), (clone.folder / "dvc.lock").read_bytes()
+    rows = [json.dumps({"question": f"Who is number {i}?", "answer": f"One of {i * 7919}."}) for i in range(60)]
+    with clone.renamed("ascii"):
+        own = clone.folder.with_name("own chats.jsonl")
+        own.write_text("\n".join(rows), encoding="utf-8")
+        clone.run(sys.executable, "-m", "stages.own_data", str(own))
+        first = clone.dvc("exp", "run", "--temp", "clean").stdout
+        own.write_text("\n".join(rows).replace("Who", "Why"), encoding="utf-8")  # as long as before
+        second = clone.dvc("exp", "run", "--temp", "clean").stdout
+    params.write_bytes(kept)
+    (clone.folder / "dvc.lock").write_bytes(lock)
+    assert [stages_run(output) for output in (first, second)] == [["check_params", "download@own", "clean"]] * 2

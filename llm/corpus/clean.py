@@ -177,7 +177,19 @@ def assign_splits(ledger: Ledger, units: Sequence[str], config: CleanConfig, see
             raise ValueError(f"{ledger.sources[source]}: {error}") from error
         if GAP in chosen:
             logger.warning(
-                "%s: no two groups are small enough to be held out; it is split by section", ledger.sources[source]
+                "%s: too few groups to hold two of them out whole, it is cut in three: to train, validate and test",
+                ledger.sources[source],
+            )
+        elif (n_test := chosen.count("test")) < config.min_test_dialogues:
+            tied = max(Counter(names).values())
+            logger.warning(
+                "%s: %d test dialogues, its figures have no interval%s",
+                ledger.sources[source],
+                n_test,
+                f"; {tied} of its {len(names)} dialogues belong together or nearly repeat one another, so that none of "
+                "these can be held out without the others"
+                if 2 * tied > len(names)
+                else "",
             )
         ledger.outcome[numbers] = codes(chosen)
 

@@ -1,6 +1,6 @@
 """What a run measured, as the Markdown table that people read: every model, its main figures and their intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from llm.evaluation.figure_files import BAR, Details
@@ -13,6 +13,7 @@ BELOW = "▼"
 SHOWN_PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
 TOGETHER = ("all", "macro")  # figures of all sources, beside those of each
 FIRST_COLUMNS, LAST_COLUMNS = ("model", "bits per byte, all (95 % CI)"), ("BLEU", "chrF++", "quiz", "truthful")
+NO_INTERVAL = "A figure without an interval rests on too few test dialogues: take it as a hint."
 START, END = "<!-- results -->\n", "<!-- /results -->"  # marks in README.md, between which the table stands
 
 
@@ -30,8 +31,17 @@ def show_number(value: float | None, digits: int) -> str:
 
 
 def show_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A number and its interval; a dash where there is none."""
-    return "-" if value is None else f"**{show_number(value, 3)}** ({show_number(low, 3)} to {show_number(high, 3)})"
+    """A number and its interval, where it has one; a dash where there is none."""
+    return "-" if value is None else f"**{show_number(value, 3)}**{show_bounds(low, high)}"
+
+
+def show_bounds(low: float | None, high: float | None) -> str:
+    """The interval behind its number.
+
+    >>> show_bounds(0.5, 1.25), show_bounds(None, None)
+    (' (0.500 to 1.250)', '')
+    """
+    return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
 
 
 def measured_sources(details: Details) -> list[str]:
@@ -62,15 +72,30 @@ def result_table(details: Details, compared: Mapping[str, Any]) -> str:
     rows = [table_row(name, details[name], sources, bar) for name in MODELS]
     lines = [f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows)]
     lines += ["", f"{BELOW}: more bits per byte than `{BAR}`, so it has learned less than counting does."]
+    if any(detail.get("bpb") and find_figure(detail, "bpb", "all", "low") is None for detail in details.values()):
+        lines += ["", NO_INTERVAL]
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
     for pair in SHOWN_PAIRS:
         if compared[pair]:
             found = compared[pair]["lines"]["bpb.all"]
-            bounds = f"({show_number(found['low'], 3)} to {show_number(found['high'], 3)})"
-            lines.append(f"- `{pair}`: {show_number(found['difference'], 3)} {bounds}: {found['verdict']}")
+            shown = f"{show_number(found['difference'], 3)}{show_bounds(found['low'], found['high'])}"
+            lines.append(f"- `{pair}`: {shown}: {found['verdict']}")
     for name in MODELS:
         lines += ["", f"`{name}`: {details[name].get('name') or details[name]['reason']}."]
     return "\n".join(lines) + "\n"
+
+
+def own_data_note(provenance: Mapping[str, Mapping[str, Any]], own: Collection[str]) -> str:
+    """What stands below the table where sources hold the user's own data: which texts they are; "" where none does."""
+    if not own:
+        return ""
+    texts = [
+        f"`{name}` is {' and '.join(entry['location'] for entry in provenance[name]['served'])}" for name in sorted(own)
+    ]
+    return (
+        f"\n{', '.join(texts)}. The columns quiz and truthful ask the project's own questions, in English: they say "
+        "little of models that learned from other texts.\n"
+    )
 
 
 def put_into_page(page: str, table: str, start: str = START, end: str = END) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # Fixed, so that two runs can be read beside each other. Not test data: everyday ones may stand in the training data.
 PROMPTS = (
@@ -32,6 +33,18 @@ PROMPTS = (
 OPENING_CHARS = 200  # of a section of a document, which the models go on with
 CONTINUED = 3  # sections of each source of documents
 OWN = 5  # prompts of the test set, where the data are the user's own
+
+
+OWN_PROVIDERS = ("local", "hub")  # of data that the fixed prompts may have nothing to do with
+
+
+def own_sources(provenance: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Sources that hold the user's own data."""
+    return {
+        source
+        for source, origin in provenance.items()
+        if any(served["provider"] in OWN_PROVIDERS for served in origin["served"])
+    }
 
 
 @dataclass(frozen=True)
@@ -70,19 +83,20 @@ def samples_markdown(
 ) -> str:
     """A Markdown page with a table of replies under each prompt; `models` maps a model to its real name.
 
-    Behind them stand prompts of the test set, and sections of documents that the models go on with, where there are
-    any.
+    Before them stand prompts of the test set, and sections of documents that the models go on with, where there are
+    any: who brings data of their own looks for them first.
     """
     lines = ["# Samples", "", "Greedy decoding. Who answers:", ""]
     lines += [f"- **{name}**: {_cell(real)}" for name, real in models.items()]
-    for number, prompt in enumerate(prompts):
-        lines += ["", f"## {number + 1}. {_cell(prompt)}", *_table({name: replies[name][number] for name in models})]
     for heading, samples in (("Prompts of the test set", own), ("Documents of the test set, gone on with", continued)):
         lines += ["", f"## {heading}"] if samples else []
         for number, sample in enumerate(samples):
             answers = {name: sample.replies[name] for name in models if name in sample.replies}
             lines += ["", f"### {number + 1}. {sample.source}: {_cell(sample.text)}"]
             lines += _table({"*the real text*": sample.real, **answers})
+    lines += ["", "## Prompts of the project, the same in every run"] if own or continued else []
+    for number, prompt in enumerate(prompts):
+        lines += ["", f"## {number + 1}. {_cell(prompt)}", *_table({name: replies[name][number] for name in models})]
     return "\n".join(lines) + "\n"
 
 

@@ -74,7 +74,7 @@ def sample_texts(items: EvalItems, own: Collection[str]) -> dict[str, list[Outpu
     """What samples.md shows of the test set: prompts of the sources `own`, and what documents begin with."""
     prompts = [example for example in items.prompts if example.source in own][:OWN]
     texts = {
-        "own": [(one, "\n".join(one.prompt.texts), one.reply) for one in prompts],
+        "own": [(one, " / ".join(one.prompt.texts), one.reply) for one in prompts],
         "continued": [
             (one, begun, first_words(one.reply[len(begun) :].strip(), OPENING_CHARS))
             for one in items.continued

@@ -1,13 +1,14 @@
 """Sources and their providers: which one is asked, in what order, and what is kept of it."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from llm.dialogue import Dialogue, n_exchanges
-from llm.download import HttpConfig
+from llm.download import HttpConfig, local_path
 from llm.fetched import fetch_once
 from llm.ranges import check_range
 from llm.sources import Corpus
@@ -65,7 +66,7 @@ class SourceConfig:
 
 
 def check_sources(sources: Mapping[str, SourceConfig]) -> None:
-    """Raise ValueError unless there is a source and all names can be those of stages and files."""
+    """Raise ValueError unless there is a source, all can be named so, and no two read the same."""
     if not sources:
         raise ValueError("download is empty, allowed: one source or more")
     if unfit := [name for name in sources if not SOURCE_NAME.fullmatch(name) or name in TOGETHER]:
@@ -73,6 +74,24 @@ def check_sources(sources: Mapping[str, SourceConfig]) -> None:
             f"download has the source {unfit[0]!r}, allowed: names of 1 to 40 lower-case letters, digits and _, "
             f"but not {' or '.join(TOGETHER)}"
         )
+    readers: dict[object, str] = {}
+    for name, config in sources.items():
+        for provider in _named(config.providers if config.fallback else config.providers[:1]):
+            if (other := readers.setdefault(_what_is_read(provider, config), name)) != name:
+                raise ValueError(
+                    f"download.{other} and download.{name} read the same of {provider}: take one of them out, or give "
+                    "it another location"
+                )
+
+
+def _what_is_read(provider: str, config: SourceConfig) -> object:
+    """What two sources read alike exactly if it is equal."""
+    section = getattr(config, provider, None)
+    told = asdict(section) if section else {}
+    if location := told.get("location"):
+        path = local_path(location)
+        told["location"] = location if path is None else os.path.abspath(path)
+    return provider, repr([(key, value) for key, value in told.items() if key not in ("licence", "mask", "sha256")])
 
 
 def providers_of(source: str, config: SourceConfig, http: HttpConfig) -> dict[str, Provider]:
@@ -143,13 +162,15 @@ def take(dialogues: Iterable[Dialogue], limit: int) -> list[Dialogue]:
     """The longest run of whole dialogues from the start that has at most `limit` exchanges.
 
     The provider's order, not a shuffle: a hub data set is then read no further than needed, and a higher limit only
-    adds dialogues. Raises ValueError when not even the first one fits.
+    adds dialogues. A group that the limit cuts, such as a film, is left out; where that would leave less than half,
+    its beginning is kept. Raises ValueError when not even the first dialogue fits.
     """
     taken: list[Dialogue] = []
     exchanges = 0
     for dialogue in dialogues:
         exchanges += n_exchanges(dialogue)
         if exchanges > limit:
+            taken = _whole_groups(taken, dialogue.group)
             break
         taken.append(dialogue)
     if not taken and exchanges:
@@ -157,6 +178,15 @@ def take(dialogues: Iterable[Dialogue], limit: int) -> list[Dialogue]:
     if not taken:
         raise ValueError("there are no dialogues in it")
     return taken
+
+
+def _whole_groups(taken: list[Dialogue], cut: str) -> list[Dialogue]:
+    """The dialogues without those of the group `cut` at their end, unless these are more than half of the exchanges."""
+    n = len(taken)
+    while n and taken[n - 1].group == cut:
+        n -= 1
+    is_most = 2 * sum(map(n_exchanges, taken[:n])) < sum(map(n_exchanges, taken))
+    return taken if is_most else taken[:n]
 
 
 def _provenance(

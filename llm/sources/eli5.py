@@ -53,4 +53,4 @@ def _dialogues(rows: Iterable[PlacedRow], source: str, counts: Counter[str]) -> 
             counts["rows_without_text"] += 1
             continue
         cluster = hashlib.sha256(" ".join(question.lower().split()).encode()).hexdigest()[:16]
-        yield Dialogue(f"eli5-{counts['rows'] - 1}", source, f"eli5-{cluster}", (question, answer))
+        yield Dialogue(f"{source}-{counts['rows'] - 1}", source, f"eli5-{cluster}", (question, answer))

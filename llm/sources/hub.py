@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 from tqdm import tqdm
 
@@ -13,6 +12,7 @@ from llm.sources import Corpus
 from llm.sources.forms import USES, Form, conversations, plain_text, recognise
 from llm.sources.hub_rows import RowHash, hub_rows, local_files, local_rows
 from llm.sources.local_files import PlacedRow
+from llm.sources.sections import document_sections
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,14 @@ def read_hub(config: HubConfig, source: str, limit: int) -> Corpus:
 
 
 def _dialogues(rows: Iterable[PlacedRow], form: Form, source: str, counts: Counter[str]) -> Iterator[Dialogue]:
-    kind: Literal["dialogue", "document"] = "document" if form.name == "text" else "dialogue"
     for said in conversations(rows, form, counts):
         id = f"{source}-{counts['rows'] - 1}"
         named = plain_text(said.row.get(form.columns["group"])) if "group" in form.columns else None
-        yield Dialogue(id, source, f"{source}-{named}" if named else id, said.turns, said.system, kind)
+        group = f"{source}-{named}" if named else id
+        if form.name == "text":
+            yield from document_sections(said.turns[0], id, source, group)
+        else:
+            yield Dialogue(id, source, group, said.turns, said.system)
 
 
 def _limited(dialogues: Iterator[Dialogue], limit: int) -> list[Dialogue]:

@@ -17,7 +17,7 @@ from llm.sources.forms import FORMS, USES, Conversation, Form, conversations, pl
 from llm.sources.local_files import ENDINGS, TEXT_ENDINGS, training_files
 from llm.sources.local_rows import Report, file_rows, file_text, is_document, refuse
 from llm.sources.masking import check_rules, mask_text
-from llm.sources.sections import sections
+from llm.sources.sections import document_sections
 
 DOCUMENT = Form("text", {})  # of a file that is one text
 ROWS_SEEN = 100  # whose columns say which form a file has: a row may lack a key that others have
@@ -123,11 +123,18 @@ def _read_file(file: Path, config: LocalConfig, found: Found, report: Report) ->
         if not text:
             raise ValueError(f"{file.name} holds nothing but white space: fill it, or take it away")
         return DOCUMENT, [Conversation(f"{file.name}, line 1", {}, None, (text,))]
-    rows = file_rows(file, report)
+    damaged = ""
+
+    def note(line: str) -> None:
+        nonlocal damaged
+        damaged = damaged or f" that are whole: {line}"
+        report(line)
+
+    rows = file_rows(file, note)
     first = list(islice(rows, ROWS_SEEN))
     columns = {column: None for _, row in first for column in row}
     if not first:
-        raise ValueError(f"{file.name} has no rows")
+        raise ValueError(f"{file.name} has no rows{damaged}")
     try:
         form = recognise(columns, config.columns, config.form)
     except ValueError as error:
@@ -144,8 +151,7 @@ def _dialogues(
     group = f"{source}/{named}" if named else id
     turns = tuple(mask_text(turn, config.mask, counts) for turn in said.turns)
     if form.name == "text":
-        for number, section in enumerate(sections(turns[0]), 1):
-            yield Dialogue(f"{id}#{number:04}", source, group, (section,), kind="document")
+        yield from document_sections(turns[0], id, source, group)
         return
     system = mask_text(said.system, config.mask, counts) if said.system else None
     yield Dialogue(id, source, group, turns, system)

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -203,7 +204,11 @@ def _csv_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
     """Rows under the names of the first line; a cell may hold line breaks between quotation marks."""
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = (line for _, line in _lines(file, report))
-    reader = csv.reader(lines, delimiter="\t" if ending(file) == ".tsv" else ",", strict=True)
+    head = [next(lines, "")]
+    while head[-1].isspace():
+        head.append(next(lines, ""))
+    separator = "\t" if ending(file) == ".tsv" else _separator(head)
+    reader = csv.reader(chain(head, lines), delimiter=separator, strict=True)
     columns: list[str] | None = None
     start = 1
     while True:
@@ -219,9 +224,15 @@ def _csv_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
         if columns is None:
             columns = _header(file, cells)
         elif len(cells) != len(columns):
-            report(f"{place}: {len(cells)} cells, but the first line names {len(columns)}: quote texts with commas")
+            named = f"the first line names {len(columns)}"
+            report(f"{place}: {len(cells)} cells, but {named}: quote texts with {separator!r}")
         else:
             yield place, dict(zip(columns, cells, strict=True))
+
+
+def _separator(head: list[str]) -> str:
+    """What parts the names in the first line: spreadsheets write semicolons where the comma parts decimals."""
+    return max(",;\t", key="".join(head).count)  # of equals the comma
 
 
 def _header(file: Path, cells: list[str]) -> list[str]:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from llm.dialogue import Dialogue
+
 # A book of 300,000 characters gives about 100 sections, enough to split three ways; one section fills several contexts.
 SECTION_CHARS = 3000
 MAX_SECTION_CHARS = 4000  # the presets' clean.max_turn_chars: `clean` drops what is longer
@@ -35,6 +37,12 @@ def sections(text: str) -> list[str]:
     elif now:
         done.append(now)
     return done
+
+
+def document_sections(text: str, id: str, source: str, group: str) -> Iterator[Dialogue]:
+    """A document as dialogues of a turn, one a section: `mine/book.txt#0001`, ..."""
+    for number, section in enumerate(sections(text), 1):
+        yield Dialogue(f"{id}#{number:04}", source, group, (section,), kind="document")
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:

@@ -108,8 +108,9 @@ def select(
     """Dialogues in the chat template, at most `limit` tokens in all, spread evenly over the sources.
 
     The source with the fewest tokens so far gives the next of its shuffled dialogues; a conversation longer than a
-    source's quota, or than what is left, is cut behind a reply, a document anywhere. A source that runs out leaves its
-    quota to the others.
+    source's quota, or than what is left, is cut behind a reply, a document anywhere; where not even its first reply
+    fits, the source is done, or waits for its first dialogue that does. A source that runs out leaves its quota to the
+    others.
 
     Raises ValueError when not a single exchange fits.
     """
@@ -129,7 +130,7 @@ def select(
             tokens[source] += len(encoded.ids)
             counts[source] += 1
             with_system += dialogue.system is not None
-        if not waiting[source] or encoded is None:
+        if not waiting[source] or (encoded is None and counts[source]):
             del waiting[source]
     if not chosen:
         raise ValueError(

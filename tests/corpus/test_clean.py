@@ -241,7 +241,7 @@ def test_a_book_is_cut_by_section_and_the_report_says_what_that_means(caplog):
         "dialogues": 2, "exchanges": 1 + 3, "examples": ["mine-78", "mine-89"]
     }  # fmt: skip
     assert [d.id for d in cleaned.splits["test"] if d.source == "mine"] == [f"mine-{i}" for i in range(90, 100)]
-    assert "mine: no two groups are small enough to be held out; it is split by section" in caplog.text
+    assert "mine: too few groups to hold two of them out whole, it is cut in three" in caplog.text
 
 
 def test_a_source_too_small_to_hold_anything_out_is_refused_by_name():

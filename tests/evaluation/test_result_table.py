@@ -1,6 +1,6 @@
 import pytest
 
-from llm.evaluation.result_table import END, MODELS, START, put_into_page, result_table, show_number
+from llm.evaluation.result_table import END, MODELS, START, own_data_note, put_into_page, result_table, show_number
 
 LINE = {"difference": -1.0, "low": -1.5, "high": -0.5, "verdict": "better on these items; one seed"}
 COMPARED = {"scratch - ngram5": {"lines": {"bpb.all": LINE}}, "mistral - base": None, "mistral - scratch": None}
@@ -53,6 +53,30 @@ def test_a_pair_of_which_one_is_not_there_has_no_line(details):
 def test_a_model_that_is_not_there_says_why(details):
     details["mistral"] = {"enabled": False, "reason": "finetune.enabled is false"}
     assert "`mistral`: finetune.enabled is false." in result_table(details, COMPARED)
+
+
+def test_figures_without_an_interval_say_so_and_show_none(details):
+    for detail in details.values():
+        if "bpb" in detail:
+            detail["bpb"]["all"] |= {"low": None, "high": None}
+    compared = COMPARED | {"scratch - ngram5": {"lines": {"bpb.all": LINE | {"low": None, "high": None}}}}
+    table = result_table(details, compared)
+    assert "| `scratch` | **3.000** | " in table and "(-" not in table
+    assert "- `scratch - ngram5`: -1.000: better" in table
+    assert "\nA figure without an interval rests on too few test dialogues" in table
+
+
+def test_every_interval_that_is_there_needs_no_remark(details):
+    assert "without an interval" not in result_table(details, COMPARED)
+
+
+def test_own_sources_are_told_by_the_names_of_their_files():
+    provenance = {name: {"served": [{"location": f"{name}.txt"}]} for name in ("a", "b", "eli5")}
+    note = own_data_note(provenance, {"b", "a"})
+    assert note.startswith(
+        "\n`a` is a.txt, `b` is b.txt. The columns quiz and truthful ask the project's own questions"
+    )
+    assert own_data_note(provenance, set()) == ""
 
 
 def test_what_was_not_measured_is_a_dash():

@@ -73,6 +73,12 @@ def test_damaged_lines_are_numbered_and_the_first_ten_shown(tmp_path: Path, caps
     assert line == f"{tmp_path / 'own.jsonl'} is refused: mend its damaged lines (25) first\n"
 
 
+def test_a_file_of_damaged_lines_alone_is_told_by_its_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.jsonl").write_text('{"question": "Why?", "answer"\n{\n', encoding="utf-8")
+    assert main(["check-data", str(tmp_path / "own.jsonl")]) == 1
+    assert capsys.readouterr().err.startswith("own.jsonl has no rows that are whole: own.jsonl, line 1: broken JSON at")
+
+
 @pytest.mark.parametrize(
     ("text", "language"),
     [

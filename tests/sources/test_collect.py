@@ -1,6 +1,8 @@
 """Which provider serves, how much of it, and what is written down about it."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from llm.sources.collect import SourceConfig, check_sources, collect, interleave
 from llm.sources.cornell import CornellConfig
 from llm.sources.curated import CuratedConfig
 from llm.sources.docs import DocsConfig
+from llm.sources.local import LocalConfig
 from llm.sources.stackexchange import StackexchangeConfig
 
 
@@ -44,6 +47,25 @@ def test_a_higher_limit_only_adds_dialogues():
 def test_a_limit_below_the_first_dialogue_is_refused():
     with pytest.raises(ValueError, match="limit 2 is less than the first dialogue's 4 exchanges"):
         take(dialogues("a", 5), 2)
+
+
+def films(*sizes: int) -> list[Dialogue]:
+    """Films of so many conversations of one exchange, film by film."""
+    return [Dialogue(f"{f}-{i}", "dialogue", f"film {f}", ("x", "y")) for f, n in enumerate(sizes) for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "taken"),
+    [(9, 9), (10, 10), (15, 10), (20, 10), (21, 21), (39, 39), (40, 40), (41, 40), (99, 42)],
+)  # a film that is cut goes, but where it is more than half of what there is
+def test_a_film_that_the_limit_cuts_is_left_out(limit: int, taken: int):
+    assert len(take(films(10, 30, 2), limit)) == taken
+
+
+def test_a_higher_limit_only_adds_films():
+    found = films(10, 30, 2, 7, 60, 1, 1)
+    for limit in range(1, 120):
+        assert take(found, limit + 1)[: len(take(found, limit))] == take(found, limit)
 
 
 def test_providers_served_together_share_the_limit_evenly():
@@ -149,6 +171,36 @@ def test_a_source_s_name_is_one_of_stages_and_files(name):
     check_sources({"mine_2": config("chitchat")})
     with pytest.raises(ValueError, match=f"download has the source {name!r}, allowed: names of 1 to 40"):
         check_sources({"mine_2": config("chitchat"), name: config("chitchat")})
+
+
+LOCAL = LocalConfig("own.jsonl", None, None, "mine", ())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (config("chitchat"), config("chitchat")),
+        (config("docs", docs=DocsConfig(None)), config("chitchat+docs", docs=DocsConfig("0" * 64))),
+        (config("local", local=LOCAL), config("local", local=replace(LOCAL, location=f"{Path.cwd()}/own.jsonl"))),
+        (config("local", local=LOCAL), config("local", local=replace(LOCAL, licence="theirs", mask=("email",)))),
+        (config("cornell", "chitchat", fallback=True), config("chitchat")),
+    ],
+)
+def test_two_sources_that_read_the_same_are_refused(first: SourceConfig, second: SourceConfig):
+    with pytest.raises(ValueError, match=r"^download.a and download.b read the same of \w+: take one of them out"):
+        check_sources({"a": first, "b": second})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (config("cornell", "chitchat"), config("chitchat")),  # without a fallback only the first is asked
+        (config("local", local=LOCAL), config("local", local=replace(LOCAL, location="other.jsonl"))),
+        (config("local", local=LOCAL), config("local", local=replace(LOCAL, columns={"prompt": "title"}))),
+    ],
+)
+def test_two_sources_that_read_other_things_are_not(first: SourceConfig, second: SourceConfig):
+    check_sources({"a": first, "b": second})
 
 
 def test_no_source_is_refused():

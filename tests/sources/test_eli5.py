@@ -50,6 +50,13 @@ def test_rows_that_ask_the_same_are_one_group_and_ids_differ(tmp_path):
     assert first.id != second.id
 
 
+def test_ids_of_two_sources_differ(tmp_path):
+    config = Eli5Config(write_rows(tmp_path / "e.jsonl"), "pair", "main")
+    assert not {d.id for d in read_eli5(config, "eli5", 9).dialogues} & {
+        d.id for d in read_eli5(config, "more", 9).dialogues
+    }
+
+
 def test_both_file_forms_have_the_same_hash_and_other_rows_another(tmp_path):
     hashes = [read(write_rows(tmp_path / name), 100).sha256 for name in ("a.parquet", "a.jsonl")]
     other = read(write_rows(tmp_path / "b.jsonl", ROWS[1:]), 100).sha256

@@ -33,9 +33,19 @@ def test_a_row_of_each_form_becomes_a_dialogue_or_document(hub, row, columns, tu
     write_rows(hub.folder / "ann/talk" / "data" / "train-00000-of-00001.parquet", [row, row])
     corpus = read_hub(config(columns=columns), "mine", 100)
     assert [dialogue.turns for dialogue in corpus.dialogues] == [turns] * 2
-    assert [dialogue.id for dialogue in corpus.dialogues] == ["mine-0", "mine-1"]
+    section = "#0001" if len(turns) == 1 else ""
+    assert [dialogue.id for dialogue in corpus.dialogues] == [f"mine-0{section}", f"mine-1{section}"]
     assert {dialogue.kind for dialogue in corpus.dialogues} == {"document" if len(turns) == 1 else "dialogue"}
     assert (corpus.location, corpus.licence, corpus.counts["rows"]) == ("ann/talk", "MIT", 2)
+
+
+def test_a_long_document_is_read_in_sections_of_one_group(hub):
+    write_rows(hub.folder / "ann/talk" / "train.parquet", [{"text": "A sentence of six words. " * 400}, {"text": "B."}])
+    *sections, last = read_hub(config(), "mine", 9).dialogues
+    assert [section.id for section in sections] == ["mine-0#0001", "mine-0#0002", "mine-0#0003"]
+    assert {section.group for section in sections} == {"mine-0"}
+    assert all(len(section.turns[0]) <= 4000 for section in sections)
+    assert (last.id, last.group) == ("mine-1#0001", "mine-1")
 
 
 def test_a_system_turn_is_kept(hub):

@@ -177,6 +177,17 @@ def test_other_languages(tmp_path: Path, question: str, answer: str) -> None:
     assert all(2000 < len(section.turns[0]) <= 4000 for section in sections[:-1])
 
 
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+def test_a_csv_is_read_by_the_separator_of_its_first_line(tmp_path: Path, separator: str) -> None:
+    rows = [("question", "answer"), ("Why, and how; when?", 'So, "so"; now.'), ("Who?", "Ann;\n\tBob, Eve.")]
+    with (tmp_path / "own.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        file.write("\n")
+        csv.writer(file, delimiter=separator).writerows(rows)
+    corpus = read(tmp_path / "own.csv")
+    assert turns(corpus) == rows[1:]
+    assert [dialogue.id for dialogue in corpus.dialogues] == ["mine/own.csv:3", "mine/own.csv:4"]
+
+
 def test_a_text_is_read_in_contiguous_sections(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(
         "\n\n".join(f"Paragraph {i}. " + "word " * 90 for i in range(60)), encoding="utf-8"

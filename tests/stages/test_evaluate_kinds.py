@@ -162,7 +162,7 @@ def test_prompts_of_own_data_stand_beside_the_real_reply(project):
     own = page.partition("## Prompts of the test set")[2].partition("\n## ")[0]
     assert own.count("### ") == (min(OWN, 4) if is_mixed(project) else 0)
     for one in read(project, "detail/samples")["own"]:
-        assert one["text"].startswith("Breviter.\n") and f"| *the real text* | {one['real']} |" in own
+        assert one["text"].startswith("Breviter. / ") and f"| *the real text* | {one['real']} |" in own
 
 
 def test_every_figure_follows_from_the_rows(project, monkeypatch, capsys):

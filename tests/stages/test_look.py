@@ -13,6 +13,7 @@ import yaml
 
 from llm.files import write_json
 from stages.look import followed, leftovers, main, source_locations
+from stages.own_data import sources_section
 from stages.plan import stages_to_run
 from stages.preset import render
 
@@ -143,6 +144,27 @@ def test_sources_are_added_renamed_and_removed_and_only_what_must_runs(pipeline)
     pipeline.sources({"a": three["a"], "b": three["b"]})
     assert pipeline.repro()[0] == ["look"]  # DVC has kept all of it
     assert pipeline.clean_sources() == ["a", "b"]
+
+
+def test_own_texts_come_from_their_file_and_a_change_under_its_name_is_noticed(pipeline):
+    """Chats and a book, as `python -m stages.own_data` writes them into params.yaml."""
+    chats, book = pipeline.folder / "my chats.jsonl", pipeline.folder / "böok.txt"
+    lines = [json.dumps({"question": f"Who is number {i}?", "answer": f"One of {i * 7919}."}) for i in range(60)]
+    chats.write_text("\n".join(lines), encoding="utf-8")
+    book.write_text(
+        "\n\n".join(f"Chapter {i}. {' '.join(f'word{i * j}' for j in range(180))}" for i in range(40)), encoding="utf-8"
+    )
+    before = dict(pipeline.params["download"])
+    pipeline.sources(yaml.safe_load(sources_section([str(chats), str(book)], "mine"))["download"])
+    assert pipeline.repro()[0] == ["check_params", "clean", "download@own", "download@own_2", "look"]
+    report = json.loads((pipeline.folder / "data/clean/report.json").read_text(encoding="utf-8"))
+    read = {name: source["read"]["dialogues"] for name, source in report["sources"].items()}
+    assert read == {"own": 60, "own_2": 40}  # a section a chapter
+    assert report["provenance"]["own"]["served"][0]["licence"] == "mine"
+    chats.write_text("\n".join(lines).replace("Who", "Why"), encoding="utf-8")  # as long as before
+    assert pipeline.repro()[0] == ["clean", "download@own", "look"]
+    pipeline.sources(before)
+    pipeline.repro()
 
 
 @pytest.fixture

@@ -150,6 +150,12 @@ def test_a_limit_below_every_exchange_is_refused(tokenizer):
         select(DIALOGUES, tokenizer, 64, seed=1)
 
 
+def test_a_dialogue_that_does_not_fit_leaves_its_place_to_one_that_does(tokenizer):
+    long = [Dialogue(f"l{i}", "own", f"l{i}", ("why " * 99, "so " * 99)) for i in range(5)]
+    for seed in range(1, 9):
+        assert select([*long, dialogue("own", 9)], tokenizer, 200, seed).dialogues == {"own": 1}
+
+
 def test_supervised_tokens_are_the_replies_and_their_ends(tokenizer):
     selection = select([dialogue("eli5", 0)], tokenizer, None, seed=1)
     assert selection.supervised_tokens == len(dialogue("eli5", 0).turns[1]) + 1  # ASCII: a token a character
