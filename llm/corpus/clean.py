@@ -26,7 +26,7 @@ from llm.corpus.clean_report import (
     naive_leak_rates,
     short_prompts_seen,
 )
-from llm.corpus.dedup import Ints, Words, hash_words, join_texts, repeated, select_texts, text_forms
+from llm.corpus.dedup import Ints, Words, join_texts, map_words, repeated, select_texts, text_forms
 from llm.corpus.leak_check import check_no_leaks
 from llm.corpus.leaks import (
     SYSTEM,
@@ -254,7 +254,7 @@ def _clean(
         logger.info("%d of %d dialogues pass the rules", len(fit), len(read.outcome))
         bar.update(READ)
         learned = (text for dialogue in table.read(fit) for text in learned_texts(dialogue))
-        words = hash_words(chain(learned, questions))
+        words = map_words(chain(learned, questions), working / "words.bin")
         overlaps = find_overlaps(words, config.leak_rules)
         exchanges = list_exchanges(table.read(fit))
         bar.update(OVERLAPS)

@@ -1,14 +1,15 @@
 """Texts as arrays of word hashes, the n-grams that they share, and which of them repeat one before.
 
-All is done by sorting arrays of a part of the words at a time: 180 million words take 8 bytes each, and as much again
-while the n-grams that stand in two texts are sought.
+All is done by sorting arrays of a part of the words at a time. The hashes may lie in a file, 8 bytes a word; in memory
+is a quarter of that while the n-grams that stand in two texts are sought.
 """
 
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ Numbers = NDArray[np.int32]  # half the memory where there is one for every n-gr
 Hashes = NDArray[np.uint64]
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: multiplier of the rolling hash
-BLOCK = 1 << 22  # words looked at in one go
-BUCKETS = 64  # by which hashes are sorted apart where there are more
+BLOCK = 1 << 18  # words looked at in one go: what is made of them stays in the processor's cache
+PASSES = 4  # over the words, of each a quarter of the n-grams is kept
+BUCKETS = 16  # by which those are sorted apart
 KNOWN_WORDS = 1 << 18  # whose hashes are kept: nearly all words that a text has
 
 
@@ -38,19 +40,40 @@ class Words:
         return np.diff(self.offsets)
 
 
-@lru_cache(KNOWN_WORDS)
-def _hash_word(word: str) -> int:
-    """64 bits, the same in every process (Python's own hash of a string is not)."""
-    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+class _WordHashes(dict[str, bytes]):
+    """64 bits of each word, the same in every process (Python's own hash of a string is not); filled as words come."""
+
+    def __missing__(self, word: str) -> bytes:
+        if len(self) >= KNOWN_WORDS:
+            self.clear()  # those that are frequent come again soon
+        self[word] = digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
+        return digest
+
+
+_hash_of = _WordHashes().__getitem__
+
+
+def _hash_text(text: str) -> bytes:
+    return b"".join(map(_hash_of, split_words(text)))
 
 
 def hash_words(texts: Iterable[str]) -> Words:
     """The words of each text (lower case, no punctuation) as 64-bit hashes."""
-    hashes, offsets = array("Q"), array("q", [0])
+    hashes, offsets = bytearray(), array("q", [0])
     for text in texts:
-        hashes.extend(map(_hash_word, split_words(text)))
-        offsets.append(len(hashes))
-    return Words(np.frombuffer(hashes, np.uint64), np.frombuffer(offsets, np.int64))
+        hashes += _hash_text(text)
+        offsets.append(len(hashes) // 8)
+    return Words(np.frombuffer(hashes, "<u8"), np.frombuffer(offsets, np.int64))
+
+
+def map_words(texts: Iterable[str], path: Path) -> Words:
+    """What `hash_words` gives, the hashes in the new file `path`, memory-mapped: they may exceed the memory."""
+    offsets = array("q", [0])
+    with path.open("wb") as file:
+        for text in texts:
+            offsets.append(offsets[-1] + file.write(_hash_text(text)) // 8)
+    hashes = np.memmap(path, "<u8", mode="r") if offsets[-1] else np.empty(0, np.uint64)
+    return Words(np.asarray(hashes), np.frombuffer(offsets, np.int64))
 
 
 def join_texts(words: Words, counts: Ints) -> Words:
@@ -76,9 +99,10 @@ def ngrams(words: Words, n: int) -> tuple[Hashes, Ints]:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     rolling = np.zeros(len(starts), np.uint64)
     for i in range(n):
-        rolling = rolling * _ODD + words.hashes[i : i + len(starts)]  # wraps at 2**64
+        rolling *= _ODD  # wraps at 2**64
+        rolling += words.hashes[i : i + len(starts)]
         rolling ^= rolling >> np.uint64(29)
-    text = np.searchsorted(words.offsets, starts, side="right") - 1
+    text = np.repeat(np.arange(len(words.counts)), words.counts)[: len(starts)]
     inside = starts + n <= words.offsets[text + 1]
     return rolling[inside], text[inside]
 
@@ -92,14 +116,30 @@ def distinct(values: Ints) -> Ints:
     return values[np.append(True, values[1:] != values[:-1])] if len(values) else values
 
 
-def blocks(words: Words) -> Iterator[tuple[int, Words]]:
-    """The texts in blocks of about BLOCK words, a larger text by itself; with the number of the block's first text."""
-    first, n = 0, len(words.offsets) - 1
-    while first < n:
-        last = max(first + 1, int(np.searchsorted(words.offsets, words.offsets[first] + BLOCK, side="right")) - 1)
-        offsets = words.offsets[first : last + 1]
-        yield first, Words(words.hashes[offsets[0] : offsets[-1]], offsets - offsets[0])
+def rows(starts: Ints, chosen: Ints) -> tuple[Ints, Ints]:
+    """Numbers of all entries of the chosen rows, and the place in `chosen` that each belongs to."""
+    counts = starts[chosen + 1] - starts[chosen]
+    owner = np.repeat(np.arange(len(chosen)), counts)
+    return np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - starts[chosen], counts), owner
+
+
+def chunks(starts: Ints, chosen: Ints, size: int) -> Iterator[tuple[int, Ints]]:
+    """The chosen rows, about `size` entries at a time, a larger row by itself; with the place of the first."""
+    ends = np.cumsum(starts[chosen + 1] - starts[chosen])
+    first = 0
+    while first < len(chosen):
+        done = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, done + size, side="right")))
+        yield first, chosen[first:last]
         first = last
+
+
+def blocks(words: Words, texts: Ints | None = None) -> Iterator[tuple[int, Words]]:
+    """The texts with these numbers, or all, in blocks of about BLOCK words; with the place of the block's first."""
+    chosen = np.arange(len(words.counts)) if texts is None else texts
+    for first, some in chunks(words.offsets, chosen, BLOCK):
+        counts = words.offsets[some + 1] - words.offsets[some]
+        yield first, Words(words.hashes[rows(words.offsets, some)[0]], np.append(0, np.cumsum(counts)))
 
 
 def text_forms(words: Words) -> Ints:
@@ -121,10 +161,10 @@ def text_forms(words: Words) -> Ints:
 
 def select_texts(words: Words, texts: Ints) -> Words:
     """The words of the texts with these numbers, in this order."""
-    offsets = np.concatenate([[0], np.cumsum(words.counts[texts])]).astype(np.int64)
+    offsets = np.append(0, np.cumsum(words.counts[texts]))
     hashes = np.empty(offsets[-1], np.uint64)
-    for i, text in enumerate(texts.tolist()):
-        hashes[offsets[i] : offsets[i + 1]] = words.hashes[words.offsets[text] : words.offsets[text + 1]]
+    for first, block in blocks(words, texts):
+        hashes[offsets[first] : offsets[first] + len(block.hashes)] = block.hashes
     return Words(hashes, offsets)
 
 
@@ -133,62 +173,84 @@ class SharedNgrams:
     """The n-grams that stand in two or more of T texts."""
 
     gram: Numbers  # (S,) number of the n-gram, the rarest are the lowest; ascending within a text
-    text: Numbers  # (S,) ascending
+    starts: Ints  # (T + 1,) where each text starts
     sizes: Ints  # (T,) distinct n-grams of each text, those of no other text included
     kinds: int  # different n-grams
 
     @cached_property
-    def starts(self) -> Ints:
-        """(T + 1,) where each text starts."""
-        return np.searchsorted(self.text, np.arange(len(self.sizes) + 1))
+    def text(self) -> Numbers:
+        """(S,) the text that each n-gram stands in, ascending."""
+        return np.repeat(np.arange(len(self.sizes), dtype=np.int32), np.diff(self.starts))
 
 
-def _distinct(words: Words, n: int) -> tuple[Hashes, Ints]:
-    """Each n-gram once for each text that has it, ascending, and the text."""
-    grams, text = ngrams(words, n)
-    order = np.argsort(grams, kind="stable")  # text stays ascending within an n-gram
+def _ascending(grams: Hashes) -> Ints:
+    """The order that sorts the n-grams, equal ones as they stand: `argsort(kind="stable")`, in a quarter of its time.
+
+    One array is sorted, of hashes whose lowest bits are the place. Where these bits decide, they decide wrongly, which
+    is seen and done again.
+    """
+    place = np.uint64((1 << len(grams).bit_length()) - 1)
+    keys = (grams & ~place) | np.arange(len(grams), dtype=np.uint64)
+    keys.sort()
+    order = (keys & place).astype(np.int64)
+    ascend = grams[order]
+    return order if (ascend[1:] >= ascend[:-1]).all() else np.argsort(grams, kind="stable")
+
+
+def _distinct(grams: Hashes, text: Ints) -> tuple[Hashes, Ints]:
+    """Each n-gram once for each text that has it, ascending, and the text; `text` ascends."""
+    order = _ascending(grams)
     grams, text = grams[order], text[order]
     first = np.ones(len(grams), dtype=bool)
     first[1:] = (grams[1:] != grams[:-1]) | (text[1:] != text[:-1])
     return grams[first], text[first]
 
 
-def _frequent(words: Words, n: int) -> tuple[Hashes, Ints]:
+def _frequent(words: Words, texts: Ints | None, n: int) -> tuple[Hashes, Ints]:
     """The n-grams that stand in two or more texts, ascending, and the number of those texts."""
-    bounds = (np.arange(1, BUCKETS, dtype=np.uint64) << np.uint64(58)).tolist()
-    parts: list[list[Hashes]] = [[] for _ in range(BUCKETS)]
-    for _, block in blocks(words):
-        grams = _distinct(block, n)[0]
-        pieces = np.split(grams, np.searchsorted(grams, np.array(bounds, np.uint64)))
-        for part, piece in zip(parts, pieces, strict=True):
-            part.append(piece)
+    width = 2**64 // (PASSES * BUCKETS)
     found = [(np.empty(0, np.uint64), np.empty(0, np.int64))]
-    for part in parts:
-        grams, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *part]), return_counts=True)
-        part.clear()
-        found.append((grams[counts > 1], counts[counts > 1]))
+    for number in range(PASSES):
+        bounds = np.array([(number * BUCKETS + i) * width for i in range(1, BUCKETS)], np.uint64)
+        parts: list[list[Hashes]] = [[] for _ in range(BUCKETS)]
+        for _, block in blocks(words, texts):
+            grams, text = ngrams(block, n)
+            now = grams // np.uint64(BUCKETS * width) == number
+            grams = _distinct(grams[now], text[now])[0]
+            for part, piece in zip(parts, np.split(grams, np.searchsorted(grams, bounds)), strict=True):
+                part.append(piece.copy())  # a part of its own, that is free again before the others
+        for part in parts:
+            grams, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *part]), return_counts=True)
+            part.clear()
+            found.append((grams[counts > 1], counts[counts > 1]))
     return np.concatenate([grams for grams, _ in found]), np.concatenate([counts for _, counts in found])
 
 
-def shared_ngrams(words: Words, n: int) -> SharedNgrams:
-    """Which texts share which runs of n words; what stands in one text only (most of it) is left out."""
-    frequent, counts = _frequent(words, n)
+def shared_ngrams(words: Words, n: int, texts: Ints | None = None) -> SharedNgrams:
+    """Which texts share which runs of n words; what stands in one text only (most of it) is left out.
+
+    With `texts`, of those with these numbers alone, which then count from 0.
+    """
+    frequent, counts = _frequent(words, texts, n)
     number = np.empty(len(frequent), np.int32)
     number[np.argsort(counts, kind="stable")] = np.arange(len(frequent), dtype=np.int32)
-    sizes = np.zeros(len(words.offsets) - 1, np.int64)
-    gram, text = array("i"), array("i")
-    for first, block in blocks(words):
-        grams, owner = _distinct(block, n)
-        sizes[first : first + len(block.counts)] = np.bincount(owner, minlength=len(block.counts))
+    n_texts = len(words.counts) if texts is None else len(texts)
+    sizes, shared = np.zeros(n_texts, np.int64), np.zeros(n_texts, np.int64)
+    gram = array("i")
+    for first, block in blocks(words, texts):
+        grams, owner = _distinct(*ngrams(block, n))
+        here = slice(first, first + len(block.counts))
+        sizes[here] = np.bincount(owner, minlength=len(block.counts))
         if not len(frequent):
             continue
         at = np.minimum(np.searchsorted(frequent, grams), len(frequent) - 1)
-        shared = frequent[at] == grams
-        numbers, owner = number[at[shared]], owner[shared]
-        order = np.lexsort((numbers, owner))
-        gram.frombytes(numbers[order].tobytes())
-        text.frombytes((owner[order] + first).astype(np.int32).tobytes())
-    return SharedNgrams(np.frombuffer(gram, np.int32), np.frombuffer(text, np.int32), sizes, len(frequent))
+        known = frequent[at] == grams
+        shared[here] = np.bincount(owner[known], minlength=len(block.counts))
+        entries = (owner[known] << 32) | number[at[known]]  # each differs: sorted as pairs
+        entries.sort()
+        gram.frombytes(entries.astype(np.int32).tobytes())
+    starts = np.append(0, np.cumsum(shared))
+    return SharedNgrams(np.frombuffer(gram, np.int32), starts, sizes, len(frequent))
 
 
 def repeated(n_texts: int, pairs: Ints) -> NDArray[np.bool_]:

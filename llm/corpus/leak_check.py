@@ -23,8 +23,7 @@ Runs = NDArray[np.int64]
 
 def _runs(words: Sequence[str], n: int) -> Runs:
     """Every run of n words."""
-    count = max(0, len(words) - n + 1)
-    return np.fromiter((hash(tuple(words[i : i + n])) for i in range(count)), np.int64, count)
+    return np.fromiter(map(hash, zip(*(words[i:] for i in range(n)), strict=False)), np.int64)
 
 
 def _concatenate(arrays: Sequence[Runs]) -> Runs:

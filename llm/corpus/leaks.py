@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.corpus.dedup import Ints, Numbers, SharedNgrams, Words, select_texts, shared_ngrams, text_forms
+from llm.corpus.dedup import Ints, Numbers, SharedNgrams, Words, shared_ngrams, text_forms
 from llm.corpus.near import near_any, similar_pairs
 from llm.dialogue import Dialogue
 
@@ -97,7 +97,7 @@ def find_overlaps(words: Words, rules: LeakRules) -> Overlaps:
     is_long = words.counts >= rules.min_words
     forms, first = np.unique(form, return_index=True)
     long_form, first = forms[is_long[first]], first[is_long[first]]
-    ngrams = shared_ngrams(select_texts(words, first), rules.near_ngram)
+    ngrams = shared_ngrams(words, rules.near_ngram, first)
     near = long_form[similar_pairs(ngrams, rules.near)]
     spans = shared_ngrams(words, rules.span)
     has_span = words.counts >= rules.span

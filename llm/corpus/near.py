@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.corpus.dedup import Ints, SharedNgrams, Words, distinct, select_texts, shared_ngrams
+from llm.corpus.dedup import Ints, SharedNgrams, Words, chunks, distinct, rows, shared_ngrams
 
 COMMON = 16  # texts: an n-gram of more is too common to be looked up alone
 FEW = 8  # texts compared for each pair of common n-grams
@@ -25,13 +25,6 @@ PAIRED = 6  # common n-grams of a text that are paired: the rarest, 21 pairs
 CHUNK = 1 << 19  # n-grams of the texts looked up in one go
 COMPARED = 1 << 14  # pairs of texts in one go
 _ROUNDING = 1e-9  # so that 0.8 * 5 asks for 4 shared n-grams, not 5
-
-
-def rows(starts: Ints, chosen: Ints) -> tuple[Ints, Ints]:
-    """Numbers of all entries of the chosen rows, and the place in `chosen` that each belongs to."""
-    counts = starts[chosen + 1] - starts[chosen]
-    owner = np.repeat(np.arange(len(chosen)), counts)
-    return np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - starts[chosen], counts), owner
 
 
 @dataclass(frozen=True)
@@ -52,8 +45,10 @@ class _Prefix:
 def _prefix(sets: SharedNgrams, texts: Ints, holders: Ints, threshold: float) -> _Prefix:
     at, owner = rows(sets.starts, texts)
     gram = sets.gram[at].astype(np.int64)
-    order = np.lexsort((gram, holders[gram], owner))
-    gram = gram[order]
+    order = np.argsort(holders[gram] << 32 | gram)  # by two keys at once: in a seventh of the time of `lexsort`
+    place = owner[order] << 32 | np.arange(len(order))
+    place.sort()
+    gram = gram[order[place & 0xFFFFFFFF]]
     size = sets.sizes[texts]
     n_shared = sets.starts[texts + 1] - sets.starts[texts]
     rank = np.arange(len(gram)) - np.repeat(np.cumsum(n_shared) - size, n_shared)
@@ -142,13 +137,7 @@ def _count(values: Ints) -> tuple[Ints, Ints]:
 
 def _chunks(sets: SharedNgrams, texts: Ints) -> Iterator[tuple[int, Ints]]:
     """The texts, about CHUNK n-grams at a time, and the place of the first."""
-    ends = np.cumsum(sets.starts[texts + 1] - sets.starts[texts])
-    first = 0
-    while first < len(texts):
-        done = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
-        yield first, texts[first:last]
-        first = last
+    return chunks(sets.starts, texts, CHUNK)
 
 
 def _similarities(sets: SharedNgrams, a: Ints, b: Ints) -> NDArray[np.float64]:
@@ -214,4 +203,4 @@ def similar_forms(words: Words, form: Ints, n: int, threshold: float, min_words:
     """(P, 2) pairs of forms (`text_forms`) of at least `min_words` words that are similar but not equal."""
     forms, first = np.unique(form, return_index=True)
     long = words.counts[first] >= min_words
-    return forms[long][similar_texts(select_texts(words, first[long]), n, threshold)]
+    return forms[long][similar_pairs(shared_ngrams(words, n, first[long]), threshold)]

@@ -28,7 +28,10 @@ _LEFT_OUT = re.compile("['\u2019\u0640\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u0
 _UNSPACED = r"[\p{Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 _UNSPACED_START = regex.compile(_UNSPACED)
 _HAN = regex.compile(r"\p{Han}")
-_ASCII_WORD = re.compile(r"\w+")
+# Of ASCII, each byte in lower case, or a space where it is no part of a word.
+_ASCII_WORDS = bytes(ord(c.lower()) if (c := chr(i)).isalnum() or c == "_" else 32 for i in range(128)).ljust(256)
+# No part of a word, and often all that keeps a text from being ASCII.
+_QUOTES = re.compile("[\u2013\u2014\u2018\u201c\u201d\u2026]")
 # The \w of `regex` holds vowel signs too: with that of `re` a Hindi word is several.
 _WORD = regex.compile(rf"[{_UNSPACED}&&\w--\p{{M}}]\p{{M}}*|[\w--{_UNSPACED}--\p{{M}}][\w--{_UNSPACED}]*", regex.V1)
 _FTFY = ftfy.TextFixerConfig(
@@ -51,8 +54,9 @@ def split_words(text: str) -> list[str]:
     >>> split_words("GPT\u306f\u8cc7\u6599\u3002")
     ['gpt', '\u306f', '\u8cc7', '\u6599']
     """
-    if text.isascii():
-        return _ASCII_WORD.findall(text.casefold().replace("'", ""))
+    plain = text if text.isascii() else _QUOTES.sub(" ", text.replace("\u2019", ""))
+    if plain.isascii():
+        return plain.encode().translate(_ASCII_WORDS, b"'").decode().split()
     return _WORD.findall(_LEFT_OUT.sub("", unicodedata.normalize("NFKC", text).casefold()))
 
 
@@ -85,12 +89,20 @@ def _with_fewer_marks(run: re.Match[str]) -> str:
     return "".join(kept)
 
 
+def _is_tidy(text: str) -> bool:
+    """Whether at most its ends need repair, as of most texts, told in a tenth of the time of a repair."""
+    untidy = "  " in text or " \n" in text or "\n\n\n" in text
+    return not untidy and text.isascii() and text.replace("\n", "").isprintable()
+
+
 def normalise_text(text: str) -> str:
     """The repaired text, in Unicode form NFC; empty when nothing readable is left.
 
     >>> normalise_text("It is  a\\u200b fine cafÃ©\\t. ")
     'It is a fine café .'
     """
+    if _is_tidy(text):
+        return text.strip()
     if not text.isascii():  # ASCII holds no mojibake, and is most of the text
         text = _MANY_MARKS.sub(_with_fewer_marks, ftfy.fix_text(text, _FTFY))
     return unicodedata.normalize("NFC", tidy_whitespace(_INVISIBLE.sub("", text)))
@@ -116,7 +128,7 @@ def repetition(text: str) -> float:
     words = split_words(text)
     if len(words) < MIN_WORDS_REPETITION:
         return 0.0
-    return Counter(words).most_common(1)[0][1] / len(words)
+    return max(Counter(words).values()) / len(words)
 
 
 def broken_rule(texts: Sequence[str], max_turn_chars: int, max_repetition: float) -> str | None:

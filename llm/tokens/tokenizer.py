@@ -45,6 +45,8 @@ class Tokenizer:
         self.user_id, self.assistant_id, self.end_id, self.system_id, self.document_id = self.role_ids
         roles = (np.uint16(role).tobytes() for role in self.role_ids)
         self._user, self._assistant, self._end, self._system, self._document = roles
+        self._opens = np.zeros(self.vocab_size, dtype=bool)  # whether an id opens a turn or a document
+        self._opens[[role for role in self.role_ids if role != self.end_id]] = True
         self._words = WordTable(self.encode)
 
     def _role_id(self, token: str) -> int:
@@ -93,8 +95,7 @@ class Tokenizer:
 
     def turn_starts(self, ids: NDArray[np.uint16] | NDArray[np.uint32]) -> NDArray[np.int64]:
         """Where in the ids a turn or a document starts, ascending."""
-        opening = [role for role in self.role_ids if role != self.end_id]
-        return np.flatnonzero(np.isin(ids, opening))
+        return np.flatnonzero(self._opens[ids])
 
     def save(self, path: Path) -> None:
         """Write a tokenizer.json that other libraries read too; it appears whole or not at all."""

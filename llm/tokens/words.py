@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 # GPT-2's split (Radford et al. 2019; `pre_tokenizers.ByteLevel`) for ASCII; its letters, digits and white space differ
-# between Unicode versions, so other texts are left to the tokenizer.
+# between Unicode versions, so other texts are left to the tokenizer, but for those that only quote with curls and dash.
 WORD = re.compile(
     r" ?[A-Za-z]+|'(?:[stmd]|re|ve|ll)| ?[0-9]+| ?[^\t-\r A-Za-z0-9]+|[\t-\r ]+(?![^\t-\r ])|[\t-\r ]+",
 )
+QUOTES = re.compile("[\u2013\u2014\u2018\u2019\u201c\u201d\u2026]+")
 MOST = 1_000_000  # words kept, about 100 MB
 
 
@@ -29,6 +30,6 @@ class WordTable(dict[str, bytes]):
 
     def encode(self, text: str) -> bytes:
         """Ids of a text, 16 bits each: those that `encode` gives, in a third of its time."""
-        if not text.isascii():
+        if not text.isascii() and not QUOTES.sub("", text).isascii():
             return np.array(self._encode(text), np.uint16).tobytes()
         return b"".join(map(self.__getitem__, WORD.findall(text)))
