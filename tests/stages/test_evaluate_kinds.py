@@ -156,7 +156,7 @@ def test_continuations_stand_side_by_side_and_are_no_reply(project):
         whole = section(int(one["id"].removeprefix("book").removesuffix("/0"))).turns[0]
         assert whole.startswith(one["text"]) and whole[len(one["text"]) :].startswith(f" {one['real']}")
         assert f"book: {one['text']}" in begun and f"| *the real text* | {one['real']} |" in begun
-    assert page.count("\n## ") == len(PROMPTS) + 1 + is_mixed(project)
+    assert page.count("\n## ") == len(PROMPTS) + 2 + is_mixed(project)
 
 
 def test_prompts_of_own_data_stand_beside_the_real_reply(project):
