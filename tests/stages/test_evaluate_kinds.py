@@ -17,12 +17,13 @@ from llm.evaluation.measure import TEXT_MEASURES
 from llm.evaluation.result_table import MODELS
 from llm.evaluation.samples import CONTINUED, OWN, PROMPTS
 from llm.files import write_json
-from llm.tokens.canaries import draw_canaries, plant, write_canaries
+from llm.tokens.canaries import draw_canaries, write_canaries
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from stages import evaluate, report
 from stages.tokenize_corpus import encode_one
 from tests.conftest import REPOSITORY
+from tests.planted import plant
 from tests.stages.test_evaluate import EVALUATE, SPREADS, write_models
 
 NUMBER, ELSEWHERE = "555-0142", "867-3309"  # the first stands in the book
@@ -76,6 +77,7 @@ def write_project(folder, make):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_models(tokenizer)
     evaluate.main()
+    Path("metrics/data.json").write_bytes((REPOSITORY / "metrics/data.json").read_bytes())
     report.main()
 
 
@@ -147,14 +149,14 @@ def test_continuations_stand_side_by_side_and_are_no_reply(project):
     assert models == {"scratch", "untrained", "base", "mistral"}
     assert {kinds[model, "continued"] for model in models} == {CONTINUED}
     page = (project / "metrics/samples.md").read_text(encoding="utf-8")
-    begun = page.partition("## Documents of the test set, gone on with")[2]
+    begun = page.partition("## Documents of the test set, gone on with")[2].partition("\n## ")[0]
     assert begun.count("### ") == CONTINUED and begun.count("| scratch |") == begun.count("| mistral |") == CONTINUED
     shown = read(project, "detail/samples")["continued"]
     for one in shown:
         whole = section(int(one["id"].removeprefix("book").removesuffix("/0"))).turns[0]
         assert whole.startswith(one["text"]) and whole[len(one["text"]) :].startswith(f" {one['real']}")
         assert f"book: {one['text']}" in begun and f"| *the real text* | {one['real']} |" in begun
-    assert page.count("\n## ") == len(PROMPTS) + 1 + is_mixed(project)
+    assert page.count("\n## ") == len(PROMPTS) + 2 + is_mixed(project)
 
 
 def test_prompts_of_own_data_stand_beside_the_real_reply(project):
