@@ -62,7 +62,7 @@ PROVIDERS = {  # exchanges that each has, and tokens of an exchange
 OVER_THE_NETWORK = {"cornell", "eli5", "stackexchange", "hub"}
 BASES = {"smollm2-135m": 134.5e6, "tiny": 0.1e6, "mistralai/Mistral-7B-v0.3": 7.25e9}  # weights
 BASE_INFO = Path("models/base/tandem.json")
-QUIZ_ANSWERS, TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 1000, 817, 7  # the last a question's
+QUIZ_ANSWERS, TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 1200, 817, 7  # the last a question's
 REPLY_WEIGHT = 3  # a test reply is as long as so many answers
 REPLIES_A_DIALOGUE, SHOWN = 4, 20  # where the parameters name no limit; prompts of samples.md
 

@@ -4,21 +4,29 @@
 """
 
 import json
+import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
 
 from llm.corpus.dedup import hash_words, ngrams
 from llm.corpus.normalise import split_words
 from llm.corpus.questions import read_questions
-from llm.judge.surface import surface_report
+from llm.judge.surface import measure_surface, surface_report
 
 CURATED = Path(__file__).resolve().parents[1] / "data" / "curated"
 AREAS = {"what_ai_is", "what_it_can_do", "how_it_works", "how_it_should_be_used", "how_people_see_it"}
-CONVERSATIONS, QUESTIONS = ("eli5", "technical"), ("quiz", "false_premise")
-SEED = 1  # of the shuffles behind the surface figures
+CONVERSATIONS, QUESTIONS, ANSWERS = ("eli5", "technical"), ("quiz", "false_premise"), "answers"
+SEED = 1  # of the shuffles behind the surface figures and of the classifier's folds
+FOLDS = 10
 
 
 def rows(name):
@@ -28,6 +36,8 @@ def rows(name):
 def texts(name):
     if name in CONVERSATIONS:
         return [turn for row in rows(name) for turn in row["turns"]]
+    if name == ANSWERS:
+        return [row["answer"] for row in rows(name)]
     return [text for row in rows(name) for text in (row["question"], *row["correct"], *row["incorrect"])]
 
 
@@ -53,8 +63,8 @@ def test_questions_have_the_schema_of_the_data_card(name, size):
     assert len(found) == len({row["id"] for row in found}) == len(read_questions(CURATED / f"{name}.jsonl")) == size
     for row in found:
         assert set(row) == {"id", "area", "question", "correct", "incorrect", "explanation"}
-        assert row["correct"]
-        assert len(row["incorrect"]) == 3
+        assert len({*row["correct"], *row["incorrect"]}) == 6
+        assert len(row["correct"]) == len(row["incorrect"]) == 3
         assert row["area"] in AREAS
 
 
@@ -79,8 +89,72 @@ def test_the_best_answer_is_neither_mostly_the_longest_nor_mostly_the_shortest()
 
 def test_no_question_shares_13_words_with_a_training_text():
     learned = ngrams(hash_words(text for name in CONVERSATIONS for text in texts(name)), 13)[0]
-    held_out = ngrams(hash_words(text for name in QUESTIONS for text in texts(name)), 13)[0]
+    held_out = ngrams(hash_words(text for name in (*QUESTIONS, ANSWERS) for text in texts(name)), 13)[0]
     assert not np.isin(held_out, learned).any()
+
+
+def test_explanations_are_not_all_of_one_form():
+    found = [row["explanation"] for name in QUESTIONS for row in rows(name)]
+    assert all(15 <= len(text.split()) <= 45 for text in found)
+    assert sum(";" in text for text in found) <= len(found) / 5
+    assert sum(len(re.findall(r"[.!?]\)?(?= |$)", text)) > 1 for text in found) >= len(found) / 3
+
+
+def test_every_question_has_as_many_true_as_false_labelled_answers():
+    found = rows(ANSWERS)
+    assert len(found) == len({row["id"] for row in found}) == len({row["answer"] for row in found}) >= 1560
+    counted = Counter()
+    for row in found:
+        assert set(row) == {"id", "question", "answer", "false"}
+        assert row["answer"] == row["answer"].strip() != ""
+        counted[row["question"], row["false"]] += 1
+        side = "f" if row["false"] else "t"
+        assert row["id"] == f"{row['question']}/{side}{counted[row['question'], row['false']]}"
+    asked = [row["id"] for name in QUESTIONS for row in rows(name)]
+    assert list(dict.fromkeys(row["question"] for row in found)) == asked
+    assert all(counted[id, False] == counted[id, True] >= 3 for id in asked)
+
+
+def test_no_labelled_answer_repeats_a_reference():
+    references = ngrams(
+        hash_words(a for n in QUESTIONS for row in rows(n) for a in row["correct"] + row["incorrect"]), 8
+    )
+    assert not np.isin(ngrams(hash_words(texts(ANSWERS)), 8)[0], references[0]).any()
+
+
+def answers_side(false):
+    """How the labelled answers of one side look: what the data card shows of them."""
+    sides = [row["answer"] for row in rows(ANSWERS) if row["false"] is false]
+    seen = [measure_surface("", answer) for answer in sides]
+    opening = Counter(split_words(answer)[0] for answer in sides)
+    shares = {name: np.mean([row[name] > 0 for row in seen]) for name in ("negations", "hedges", "commas", "digits")}
+    return {"answers": len(sides), "yes": opening["yes"], "no": opening["no"]} | {
+        "words": np.mean([row["words"] for row in seen]), **shares
+    }  # fmt: skip
+
+
+@cache
+def wording_auroc():
+    """AUROC of a classifier that sees an answer's words, neither its question nor references, across the questions."""
+    found = rows(ANSWERS)
+    classifier = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression())
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=SEED)
+    false, groups = [row["false"] for row in found], [row["question"] for row in found]
+    scores = cross_val_predict(classifier, texts(ANSWERS), false, groups=groups, cv=folds, method="decision_function")
+    return roc_auc_score(false, scores)
+
+
+def test_true_and_false_labelled_answers_look_alike():
+    right, wrong = answers_side(False), answers_side(True)
+    for name in ("yes", "no"):
+        assert abs(right[name] - wrong[name]) <= 0.2 * (right[name] + wrong[name]) / 2, name
+    assert right["words"] == pytest.approx(wrong["words"], rel=0.05)
+    for name in ("negations", "hedges", "commas", "digits"):
+        assert right[name] == pytest.approx(wrong[name], abs=0.05), name
+
+
+def test_the_words_of_a_labelled_answer_alone_do_not_tell_whether_it_is_false():
+    assert wording_auroc() <= 0.6
 
 
 def items_row(name):
@@ -113,10 +187,32 @@ def surface_table():
     return "\n".join([*head, *rows])
 
 
-@pytest.mark.parametrize("table", [items_table, surface_table])
+def answers_table():
+    """How the true and the false labelled answers look."""
+    head = [
+        "| labelled answers | number | opening yes | opening no | words | negated | hedged | commas | digits |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines = []
+    for name, side in (("true", answers_side(False)), ("false", answers_side(True))):
+        shares = " | ".join(f"{100 * side[share]:.0f} %" for share in ("negations", "hedges", "commas", "digits"))
+        lines += [f"| {name} | {side['answers']} | {side['yes']} | {side['no']} | {side['words']:.1f} | {shares} |"]
+    return "\n".join([*head, *lines])
+
+
+def wording_table():
+    """What the words of labelled answers alone give away."""
+    head = ["| a classifier sees | chance | AUROC |", "| --- | --- | --- |"]
+    return "\n".join([*head, f"| the labelled answer alone | 0.500 | {wording_auroc():.3f} |"])
+
+
+TABLES = (items_table, surface_table, answers_table, wording_table)
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_the_data_card_holds_the_tables_of_the_texts(table):
     assert table() in (CURATED / "README.md").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":
-    print(items_table(), surface_table(), sep="\n\n")
+    print(*(table() for table in TABLES), sep="\n\n")
