@@ -10,7 +10,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from stages.check_params import Params
-from stages.own_data import absolute, sources_section, with_sources
+from stages.own_data import EPOCHS, MIN_STEPS, absolute, fitting_steps, sources_section, with_sources
 from stages.params import load
 from stages.preset import apply_preset
 
@@ -37,7 +37,7 @@ def run(workspace, repository, *arguments):
 
 
 def lines_but_of_download(text):
-    lines = text.splitlines()
+    lines = [line for line in text.splitlines() if not line.startswith(("  max_steps: ", "  eval_every: "))]
     return lines[: lines.index("download:")] + lines[lines.index("clean:") - 1 :]
 
 
@@ -54,6 +54,20 @@ def test_the_texts_become_the_only_sources_and_all_else_stays_with_its_comments(
     }
     assert {(source.providers, source.local.licence) for source in sources.values()} == {(("local",), "mine: 'all'")}
     assert "next: `dvc repro`" in done.stderr
+
+
+def test_so_few_texts_are_gone_through_a_few_times_only(workspace, repository):
+    (workspace / "few.txt").write_text("A text of some words.\n\n" * 9, encoding="utf-8")
+    done = run(workspace, repository, "few.txt")
+    assert load("train.max_steps", int) == MIN_STEPS
+    assert load("train.eval_every", int) == MIN_STEPS // 8
+    assert f"train.max_steps: 1,500 -> {MIN_STEPS}, about {EPOCHS} times through your " in done.stderr
+
+
+def test_texts_for_more_steps_than_there_are_keep_them():
+    params = "download: {}\ntrain:\n  max_steps: 100\n  eval_every: 20\n"
+    assert with_sources(params, "download: {}\n", fitting_steps(10**7, 2048)) == params
+    assert "max_steps: 60\n  eval_every: 7\n" in with_sources(params, "download: {}\n", 60)
 
 
 def test_the_preset_brings_all_back(workspace, repository):
