@@ -1,9 +1,13 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import llm.corpus.dedup
 from llm.corpus.dedup import (
+    _ascending,
     hash_words,
+    map_words,
     ngrams,
     repeated,
     select_texts,
@@ -21,6 +25,25 @@ def test_case_and_punctuation_do_not_matter():
 
 def test_hash_of_a_word_is_the_same_in_every_process():  # `printf a | b2sum -l 64`, its bytes backwards
     assert hash_words(["a"]).hashes.tolist() == [0x2F42665B399EF840]
+
+
+def test_words_that_were_forgotten_have_the_same_hash_again(monkeypatch):
+    expected = hash_words(["one two three one"]).hashes.tolist()
+    monkeypatch.setattr(llm.corpus.dedup, "KNOWN_WORDS", 2)
+    assert hash_words(["one two three one"]).hashes.tolist() == expected
+
+
+@pytest.mark.parametrize("texts", [["a b", "", "c"], ["", ""], []])
+def test_words_in_a_file_are_those_in_memory(tmp_path, texts):
+    mapped, words = map_words(texts, tmp_path / "words.bin"), hash_words(texts)
+    assert (mapped.hashes.tolist(), mapped.offsets.tolist()) == (words.hashes.tolist(), words.offsets.tolist())
+    assert (tmp_path / "words.bin").stat().st_size == 8 * len(words.hashes)
+
+
+@given(st.lists(st.integers(0, 9) | st.integers(0, 2**64 - 1) | st.sampled_from([1 << 63, (1 << 63) + 1])))
+def test_hashes_are_sorted_and_equal_ones_stay_in_order(values):
+    hashes = np.array(values, np.uint64)
+    assert _ascending(hashes).tolist() == np.argsort(hashes, kind="stable").tolist()
 
 
 @given(TEXTS, st.integers(1, 4))
@@ -53,6 +76,15 @@ def test_shared_ngrams_leave_out_what_one_text_repeats():
     shared = shared_ngrams(hash_words(["a b a b", "c d", "d c d"]), 2)  # "a b" stands in one text only
     assert shared.text.tolist() == [1, 2]
     assert shared.sizes.tolist() == [2, 1, 2]
+
+
+@given(TEXTS, st.integers(1, 3), st.data())
+def test_chosen_texts_share_what_they_share_alone(texts, n, data):
+    chosen = np.array(data.draw(st.lists(st.sampled_from(range(len(texts))), unique=True)) if texts else [], np.int64)
+    words = hash_words(texts)
+    alone, found = shared_ngrams(select_texts(words, chosen), n), shared_ngrams(words, n, chosen)
+    for name in ("gram", "text", "starts", "sizes", "kinds"):
+        assert np.array_equal(getattr(alone, name), getattr(found, name))
 
 
 def test_a_text_similar_only_to_a_dropped_one_stays():
