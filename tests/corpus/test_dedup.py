@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 import llm.corpus.dedup
 from llm.corpus.dedup import (
     _ascending,
+    _WordHashes,
     hash_words,
     map_words,
     ngrams,
@@ -28,9 +29,10 @@ def test_hash_of_a_word_is_the_same_in_every_process():  # `printf a | b2sum -l 
 
 
 def test_words_that_were_forgotten_have_the_same_hash_again(monkeypatch):
-    expected = hash_words(["one two three one"]).hashes.tolist()
     monkeypatch.setattr(llm.corpus.dedup, "KNOWN_WORDS", 2)
-    assert hash_words(["one two three one"]).hashes.tolist() == expected
+    known = _WordHashes()
+    hashes = [known[word] for word in ("one", "two", "three", "one")]
+    assert len(known) == 2 and len(set(hashes)) == 3 and hashes[0] == hashes[3]
 
 
 @pytest.mark.parametrize("texts", [["a b", "", "c"], ["", ""], []])
@@ -76,6 +78,17 @@ def test_shared_ngrams_leave_out_what_one_text_repeats():
     shared = shared_ngrams(hash_words(["a b a b", "c d", "d c d"]), 2)  # "a b" stands in one text only
     assert shared.text.tolist() == [1, 2]
     assert shared.sizes.tolist() == [2, 1, 2]
+
+
+def test_of_many_words_each_that_two_texts_have_is_found():  # their hashes lie in every part of the range
+    words = [f"w{i}" for i in range(2000)]
+    shared = shared_ngrams(hash_words([" ".join(words), " ".join(words[1000:]), "alone"]), 1)
+    assert (shared.kinds, np.diff(shared.starts).tolist(), shared.sizes.tolist()) == (
+        1000,
+        [1000, 1000, 0],
+        [2000, 1000, 1],
+    )
+    assert np.array_equal(np.sort(shared.gram[:1000]), np.arange(1000))
 
 
 @given(TEXTS, st.integers(1, 3), st.data())
