@@ -1,9 +1,14 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import llm.corpus.dedup
 from llm.corpus.dedup import (
+    _ascending,
+    _WordHashes,
     hash_words,
+    map_words,
     ngrams,
     repeated,
     select_texts,
@@ -21,6 +26,26 @@ def test_case_and_punctuation_do_not_matter():
 
 def test_hash_of_a_word_is_the_same_in_every_process():  # `printf a | b2sum -l 64`, its bytes backwards
     assert hash_words(["a"]).hashes.tolist() == [0x2F42665B399EF840]
+
+
+def test_words_that_were_forgotten_have_the_same_hash_again(monkeypatch):
+    monkeypatch.setattr(llm.corpus.dedup, "KNOWN_WORDS", 2)
+    known = _WordHashes()
+    hashes = [known[word] for word in ("one", "two", "three", "one")]
+    assert len(known) == 2 and len(set(hashes)) == 3 and hashes[0] == hashes[3]
+
+
+@pytest.mark.parametrize("texts", [["a b", "", "c"], ["", ""], []])
+def test_words_in_a_file_are_those_in_memory(tmp_path, texts):
+    mapped, words = map_words(texts, tmp_path / "words.bin"), hash_words(texts)
+    assert (mapped.hashes.tolist(), mapped.offsets.tolist()) == (words.hashes.tolist(), words.offsets.tolist())
+    assert (tmp_path / "words.bin").stat().st_size == 8 * len(words.hashes)
+
+
+@given(st.lists(st.integers(0, 9) | st.integers(0, 2**64 - 1) | st.sampled_from([1 << 63, (1 << 63) + 1])))
+def test_hashes_are_sorted_and_equal_ones_stay_in_order(values):
+    hashes = np.array(values, np.uint64)
+    assert _ascending(hashes).tolist() == np.argsort(hashes, kind="stable").tolist()
 
 
 @given(TEXTS, st.integers(1, 4))
@@ -53,6 +78,26 @@ def test_shared_ngrams_leave_out_what_one_text_repeats():
     shared = shared_ngrams(hash_words(["a b a b", "c d", "d c d"]), 2)  # "a b" stands in one text only
     assert shared.text.tolist() == [1, 2]
     assert shared.sizes.tolist() == [2, 1, 2]
+
+
+def test_of_many_words_each_that_two_texts_have_is_found():  # their hashes lie in every part of the range
+    words = [f"w{i}" for i in range(2000)]
+    shared = shared_ngrams(hash_words([" ".join(words), " ".join(words[1000:]), "alone"]), 1)
+    assert (shared.kinds, np.diff(shared.starts).tolist(), shared.sizes.tolist()) == (
+        1000,
+        [1000, 1000, 0],
+        [2000, 1000, 1],
+    )
+    assert np.array_equal(np.sort(shared.gram[:1000]), np.arange(1000))
+
+
+@given(TEXTS, st.integers(1, 3), st.data())
+def test_chosen_texts_share_what_they_share_alone(texts, n, data):
+    chosen = np.array(data.draw(st.lists(st.sampled_from(range(len(texts))), unique=True)) if texts else [], np.int64)
+    words = hash_words(texts)
+    alone, found = shared_ngrams(select_texts(words, chosen), n), shared_ngrams(words, n, chosen)
+    for name in ("gram", "text", "starts", "sizes", "kinds"):
+        assert np.array_equal(getattr(alone, name), getattr(found, name))
 
 
 def test_a_text_similar_only_to_a_dropped_one_stays():

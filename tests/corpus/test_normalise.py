@@ -1,9 +1,10 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+import llm.corpus.normalise
 from llm.corpus.normalise import (
     broken_rule,
     normalise_text,
@@ -41,6 +42,23 @@ def test_words_hold_no_space_and_every_letter_of_the_text(text):
     words = split_words(text)
     assert all(word and not any(c.isspace() for c in word) for word in words)
     assert not any(c.isalpha() for c in text if c.isascii()) or words
+
+
+TYPED = st.text(alphabet="aB9_ '’“”‘–—….,;\n\t\x1c\x85")
+
+
+@given(TYPED | st.text(alphabet=[chr(i) for i in range(128)]))
+def test_words_of_typed_text_are_those_of_the_same_text_among_other_letters(text):
+    assert split_words(text + " é") == [*split_words(text), "é"]  # é leaves nothing to the short way
+
+
+@given(st.text(alphabet="a \n") | st.text(alphabet="a. \n\t\r\x00\x0b\x1c\x7fé\xa0"))
+@example("a \nb")
+def test_a_text_tidy_at_a_glance_needs_no_repair(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llm.corpus.normalise, "_is_tidy", lambda text: False)
+        repaired = normalise_text(text)
+    assert normalise_text(text) == repaired
 
 
 def test_mojibake_is_repaired():

@@ -17,8 +17,9 @@ TOKENIZER = train_tokenizer(TEXTS, TokenizerConfig(vocab_size=400, min_frequency
 
 spaces = st.text(alphabet=" \t\n\r\x0b\x0c\x1c\x1f\x85\xa0", max_size=4)
 words = st.sampled_from(["I'm", "it's", "'s", "'S", "12", "1st", "a1b2", "?!", "'", "''ll", "_x_", "<|end|>", "né"])
+quotes = st.text(alphabet="a1 '‘’“”–—…")
 anything = st.text(alphabet=string.printable + "\x00\x1c\x1f\x7f")
-texts = st.lists(st.one_of(spaces, words, anything, st.text()), max_size=8).map("".join)
+texts = st.lists(st.one_of(spaces, words, quotes, anything, st.text()), max_size=8).map("".join)
 
 
 @settings(deadline=None, max_examples=1000)
@@ -33,6 +34,13 @@ def test_every_turn_of_the_installed_conversations_has_the_ids_of_the_tokenizer(
     turns = [turn for dialogue in read_chitchat("dialogue").dialogues for turn in dialogue.turns]
     tokenizer = train_tokenizer(turns, TokenizerConfig(vocab_size=4096, min_frequency=2))
     assert tokenizer.encode_batch(turns) == [e.ids for e in tokenizer._bpe.encode_batch_fast(turns)]
+
+
+def test_a_text_with_curled_quotes_is_looked_up_by_word():
+    encoded = []
+    table = WordTable(lambda text: encoded.append(text) or [])
+    table.encode("It’s “new” – so")
+    assert encoded == ["It", "’", "s", " “", "new", "”", " –", " so"]
 
 
 def test_a_full_table_still_encodes(monkeypatch):
