@@ -1,6 +1,6 @@
 """Does the data path grow with the data? Clean and tokenize, 20,000 exchanges of 100 words and nine times as many.
 
-With --full 1.8 million too, which takes about an hour and 5 GB of disk in the system's folder for temporary files. The
+With --full 1.8 million too, which takes about an hour and 6 GB of disk in the system's folder for temporary files. The
 ratios are of the seconds of CPU an exchange; 1 is linear. Memory is anonymous memory of the process and its children,
 looked at 20 times a second: pages of memory-mapped files, which the system may drop, do not count.
 """
