@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.rounds import Contender, Lap, alternate
 from bench.table import Section, summarise
@@ -64,8 +65,9 @@ def ours(lap: Lap, folder: Path) -> None:
     roles = (tokenizer.user_id, tokenizer.assistant_id, tokenizer.end_id)
     n_bytes, note = sum(map(size, dialogues)), None
     while True:
-        corpus, _ = encode(dialogues, load_tokenizer(folder / "tokenizer.json"), lambda _: None)
-        note = note or digest([corpus.ids[~np.isin(corpus.ids, roles)]])  # the same text has the same ids
+        ids: list[NDArray[np.uint16]] = []
+        encode(dialogues, load_tokenizer(folder / "tokenizer.json"), lambda some, _: ids.append(some), lambda _: None)
+        note = note or digest(some[~np.isin(some, roles)] for some in ids)  # the same text has the same ids
         lap(n_bytes, note)
 
 
