@@ -57,16 +57,22 @@ def prepare(folder: Path) -> tuple[list[Dialogue], Any]:
     return list(read_dialogues(folder / "text.jsonl")), load_tokenizer(folder / "tokenizer.json")
 
 
-def ours(lap: Lap, folder: Path) -> None:
-    """Encode as the stage does, again and again, each time by a tokenizer that knows no word yet."""
+def encoded(dialogues: list[Dialogue], tokenizer: Any) -> list[NDArray[np.uint16]]:
+    """Ids of each dialogue, as the stage encodes them."""
     from stages.tokenize_corpus import encode
 
+    ids: list[NDArray[np.uint16]] = []
+    encode(dialogues, tokenizer, lambda some, _: ids.append(some), lambda _: None)
+    return ids
+
+
+def ours(lap: Lap, folder: Path) -> None:
+    """Encode as the stage does, again and again, each time by a tokenizer that knows no word yet."""
     dialogues, tokenizer = prepare(folder)
     roles = (tokenizer.user_id, tokenizer.assistant_id, tokenizer.end_id)
     n_bytes, note = sum(map(size, dialogues)), None
     while True:
-        ids: list[NDArray[np.uint16]] = []
-        encode(dialogues, load_tokenizer(folder / "tokenizer.json"), lambda some, _: ids.append(some), lambda _: None)
+        ids = encoded(dialogues, load_tokenizer(folder / "tokenizer.json"))
         note = note or digest(some[~np.isin(some, roles)] for some in ids)  # the same text has the same ids
         lap(n_bytes, note)
 
