@@ -1,7 +1,7 @@
 """Questions with correct and incorrect answers: the quiz and the false premises of data/curated, TruthfulQA's form."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +37,30 @@ def read_questions(path: Path) -> list[Question]:
     Raises ValueError naming the line that is not a question.
     """
     questions = []
-    with path.open(encoding="utf-8") as file:
+    for number, line in utf8_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            answers = tuple(row["correct"]), tuple(row["incorrect"])
+            questions.append(Question(row["id"], row["area"], row["question"], *answers, row["explanation"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: not a question: {error!r}") from error
+    return questions
+
+
+def utf8_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line, its line break included.
+
+    Raises ValueError naming the line and the byte that is not UTF-8.
+    """
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
-                answers = tuple(row["correct"]), tuple(row["incorrect"])
-                questions.append(Question(row["id"], row["area"], row["question"], *answers, row["explanation"]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not a question: {error!r}") from error
-    return questions
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"byte {line[error.start]:#04x} at position {error.start + 1}"
+                raise ValueError(f"{path}, line {number}: {byte} is not UTF-8; save the file as UTF-8") from None
 
 
 def draw_questions(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.corpus.questions import Question
+from llm.corpus.questions import Question, utf8_lines
 
 COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 LABELS = {" yes": False, " no": True}  # "True: yes" says that the answer is not false
@@ -26,9 +26,9 @@ def read_truthfulqa(path: Path) -> list[Question]:
 
     Raises ValueError for another table, and for one that breaks off.
     """
+    lines = [line for _, line in utf8_lines(path)]
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = _rows(csv.DictReader(file, strict=True))
+        rows = _rows(csv.DictReader(lines, strict=True))
         return [_question(f"truthfulqa/{number}", row) for number, row in enumerate(rows, 1)]
     except (csv.Error, ValueError) as error:
         raise ValueError(f"{path} is not a whole TruthfulQA.csv: {error}; get it again") from error
@@ -78,13 +78,14 @@ def read_judged(path: Path, questions: Sequence[Question]) -> list[Judged]:
     known = {q.question: {_plain(text) for text in q.correct + q.incorrect} for q in questions}
     first: dict[tuple[str, str], str] = {}
     labels: dict[tuple[str, str], set[bool]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            question, answer, false = _parse(line, f"{path}, line {number}")
-            key = (question, _plain(answer))
-            if question in by_text and key[1] not in known[question]:
-                first.setdefault(key, answer)
-                labels.setdefault(key, set()).add(false)
+    for number, line in utf8_lines(path):
+        if not line.strip():
+            continue
+        question, answer, false = _parse(line, f"{path}, line {number}")
+        key = (question, _plain(answer))
+        if question in by_text and key[1] not in known[question]:
+            first.setdefault(key, answer)
+            labels.setdefault(key, set()).add(false)
     return [
         Judged(by_text[key[0]], answer, next(iter(labels[key])))
         for key, answer in first.items()

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from llm.corpus.questions import read_questions
 from llm.corpus.truthfulqa import COLUMNS, read_judged, read_truthfulqa
 
 ROW = (
@@ -75,7 +76,6 @@ def test_another_file_is_refused_with_its_line(line, questions, tmp_path):
         (HEAD + b'Myths,Is it?,No,No,Yes,x\nMyths,Why?,"So, th', "unexpected end of data"),
         (HEAD + b"Myths,Is it?,No,No,Yes,x\nMyths,Why?,So,Because", "it breaks off in question 2"),
         (HEAD + b"Myths,Is it?,,,Yes,x\n", "question truthfulqa/1 needs one or more correct answers"),
-        (HEAD + b"Myths,Is it?,No,No; caf\xe9,Yes,x\n", "can't decode byte 0xe9"),
     ],
 )
 def test_another_file_or_part_of_one_is_refused_in_one_line(content, reason, tmp_path):
@@ -90,3 +90,19 @@ def test_the_published_files_hold_so_many_answers(real_data):
     assert len(questions) == 817
     assert (len(judged), len({one.question.id for one in judged})) == (12_102, 816)
     assert sum(one.false for one in judged) / len(judged) == pytest.approx(0.571, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "read", [read_questions, read_truthfulqa, lambda path: read_judged(path, [])], ids=["questions", "table", "judged"]
+)
+def test_a_byte_that_is_not_utf8_is_named_with_its_file_and_line(tmp_path, read):
+    path = tmp_path / "file"
+    path.write_bytes(b"\n\ncaf\xe9 au lait\n")
+    with pytest.raises(ValueError, match=r"file, line 3: byte 0xe9 at position 4 is not UTF-8; save the file as UTF-8"):
+        read(path)
+
+
+def test_the_byte_of_a_public_report_is_named_with_its_line(real_data):
+    folder = real_data / "reports/R03-byte-not-utf8"
+    with pytest.raises(ValueError, match=r"ft.jsonl, line 21: byte 0xe9 "):
+        read_judged(folder / "ft.jsonl", read_truthfulqa(folder / "TQ.csv"))
