@@ -119,7 +119,7 @@ HUB = "hub: {location: a/b, config: null, revision: main, split: train, licence:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("limit: 600", "limit: 0", "download.mine.limit is 0, allowed: 1 to 2000000"),
+        ("limit: 600", "limit: 0", "download.mine.limit is 0, allowed: 1 to 1800000"),
         ("limit: 600", "limits: 600", "download.mine.limits (now 600, a whole number) is not a parameter, did you "),
         ("limit: 600", "limit: x", "download.mine.limit is 'x', a text, allowed: a whole number"),
         ("limit: 600", "", "download.mine.limit is missing, allowed: a whole number"),
