@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
@@ -122,6 +122,34 @@ def file_sha256(path: Path) -> str:
 def folder_sha256(folder: Path) -> dict[str, str]:
     """Hexadecimal SHA-256 of each file of a folder, by name."""
     return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+
+
+def decode_line(line: bytes, number: int) -> str:
+    """Text of a UTF-8 file's line, the first one's byte order mark left out.
+
+    Raises ValueError naming the byte: `byte 0xe9 at position 4 is not UTF-8`.
+    """
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {line[error.start]:#04x} at position {error.start + 1} is not UTF-8") from error
+
+
+def walk_files(folder: Path, is_passed_over: Callable[[str], bool]) -> Iterator[Path]:
+    """Files below the folder by name, each folder once, whatever links lead in a circle.
+
+    Files and folders whose name is to be passed over are, with all that such a folder holds.
+    """
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        here = os.stat(root)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders[:] = sorted(name for name in folders if not is_passed_over(name))
+        paths = (Path(root, name) for name in sorted(names) if not is_passed_over(name))
+        yield from (path for path in paths if path.is_file())
 
 
 def hold_lock(path: Path, wait: bool = False) -> AbstractContextManager[object]:

@@ -9,12 +9,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from llm.download import DownloadError, local_path
-from llm.files import file_sha256, hold_lock, lasting_folder, write_bytes
+from llm.files import file_sha256, hold_lock, lasting_folder, walk_files, write_bytes
 
 INDEX = "followed.json"
 RACY_NS = 2 * 10**9  # the coarsest clock of a file system (FAT): a file written to twice within it may look unchanged
@@ -72,19 +72,12 @@ def _hash(location: str, index: HashIndex) -> str:
     except DownloadError:  # who reads it says what is wrong
         path = None
     if path is not None and path.is_dir():
-        lines = [f"{index.sha256(file)} {file.relative_to(path).as_posix()}" for file in sorted(_files(path))]
+        lines = [
+            f"{index.sha256(file)} {file.relative_to(path).as_posix()}" for file in sorted(walk_files(path, _is_hidden))
+        ]
         return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
     return index.sha256(path) if path is not None and path.is_file() else "-"
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files below the folder but the hidden ones, each folder once, whatever links lead in a circle."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        here = os.stat(parent)
-        if (here.st_dev, here.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")

@@ -6,11 +6,11 @@ preset back.
 """
 
 import argparse
-import io
 import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from llm.corpus.split import MAX_TEST_SHARE
 from llm.download import HttpConfig, local_path, without_secrets
@@ -19,7 +19,7 @@ from llm.sources.check_data import check_data, describe_check
 from llm.sources.local import LocalConfig
 from llm.sources.masking import RULES
 from stages.logs import run_stage
-from stages.params import PARAMS, load
+from stages.params import PARAMS, load, read_commented, rewrite
 
 LIMIT = 100_000  # exchanges; a section of a document counts as one
 EPOCHS = 8  # times through the texts, at most; the step of the lowest validation loss is kept
@@ -90,17 +90,14 @@ def with_sources(params: str, section: str, max_steps: int | None = None) -> str
     clean: 2 # x
     <BLANKLINE>
     """
-    from ruamel.yaml import YAML
 
-    yaml = YAML()
-    yaml.default_flow_style = False  # as DVC writes the file after -S
-    values, text = yaml.load(params), io.StringIO()
-    values["download"] = yaml.load(section)["download"]
-    train = values.get("train") or {}
-    if max_steps is not None and (train.get("max_steps") or 0) > max_steps:
-        train["max_steps"], train["eval_every"] = max_steps, max(1, max_steps // 8)
-    yaml.dump(values, text)
-    return text.getvalue()
+    def change(values: Any) -> None:
+        values["download"] = read_commented(section)["download"]
+        train = values.get("train") or {}
+        if max_steps is not None and (train.get("max_steps") or 0) > max_steps:
+            train["max_steps"], train["eval_every"] = max_steps, max(1, max_steps // 8)
+
+    return rewrite(params, change)
 
 
 def check(location: str, licence: str, http: HttpConfig) -> int:

@@ -2,9 +2,10 @@
 
 import copy
 import difflib
+import io
 import json
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -68,6 +69,24 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
 
 
 PRIVATE = "canaries.own"  # texts that no log repeats
+
+
+def read_commented(text: str) -> Any:
+    """The values of a parameter file with their comments."""
+    from ruamel.yaml import YAML
+
+    return YAML().load(text)
+
+
+def rewrite(text: str, change: Callable[[Any], object]) -> str:
+    """The text of a parameter file after `change` was called with its values; comments stay where they are."""
+    from ruamel.yaml import YAML
+
+    yaml, values, out = YAML(), read_commented(text), io.StringIO()
+    yaml.default_flow_style = False  # as DVC writes the file after -S
+    change(values)
+    yaml.dump(values, out)
+    return out.getvalue()
 
 
 def show(value: object) -> str:

@@ -4,7 +4,6 @@ presets/laptop.yaml is a whole params.yaml; every other preset names only where 
 in params.yaml afterwards depends on NAME alone, not on what stood there before.
 """
 
-import io
 import json
 import logging
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 from llm.files import write_bytes
 from stages.logs import run_stage
-from stages.params import PARAMS, nearest, read_params
+from stages.params import PARAMS, nearest, read_commented, read_params, rewrite
 
 PRESETS = Path("presets")
 WHOLE = "laptop"
@@ -40,24 +39,17 @@ def render(name: str, folder: Path = PRESETS) -> str:
 
     Raises ValueError for an unknown preset, naming the known ones, and for a preset with an unknown key.
     """
-    from ruamel.yaml import YAML
-
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         raise ValueError(f"{name} is not a preset, {nearest(name, known)} (presets: {', '.join(known)})")
     whole = (folder / f"{WHOLE}.yaml").read_text(encoding="utf-8")
     if name == WHOLE:
         return whole
-    yaml = YAML()
-    yaml.default_flow_style = False  # as DVC writes the file after -S
-    values = yaml.load(whole)
+    changes = read_commented((folder / f"{name}.yaml").read_text(encoding="utf-8"))
     try:
-        overlay(values, yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8")))
+        return rewrite(whole, lambda values: overlay(values, changes))
     except ValueError as error:
         raise ValueError(f"{folder / name}.yaml: {error}") from None
-    text = io.StringIO()
-    yaml.dump(values, text)
-    return text.getvalue()
 
 
 def flatten(values: dict[str, Any], section: str = "") -> dict[str, Any]:

@@ -6,7 +6,6 @@ metrics/seed_sd.jsonl at once: run the command again after an interruption, or w
 
 import argparse
 import hashlib
-import io
 import json
 import logging
 import subprocess
@@ -24,7 +23,7 @@ from llm.judge.trees import load_judge
 from llm.runs.compare import estimates
 from llm.runs.run_files import JUDGE, export_revision, read_run
 from stages.logs import run_stage
-from stages.params import PARAMS, read_params
+from stages.params import PARAMS, read_params, rewrite
 
 KEPT = Path("metrics/seed_sd.jsonl")
 SEEDS = 5  # the standard deviation of five has itself a relative error of a third
@@ -96,14 +95,7 @@ def spreads(runs: Sequence[Figures]) -> dict[str, dict[str, dict[str, float]]]:
 
 def with_spreads(params: str, found: Mapping[str, Any]) -> str:
     """The text of params.yaml with these under compare.seed_sd, the other lines as they were."""
-    from ruamel.yaml import YAML
-
-    yaml, text = YAML(), io.StringIO()
-    yaml.default_flow_style = False
-    values = yaml.load(params)
-    values["compare"]["seed_sd"] = dict(found)
-    yaml.dump(values, text)
-    return text.getvalue()
+    return rewrite(params, lambda values: values["compare"].update(seed_sd=dict(found)))
 
 
 def main() -> None:

@@ -191,14 +191,6 @@ def near_any(sets: SharedNgrams, texts: Ints, others: Ints, threshold: float) ->
     return near
 
 
-def similar_texts(words: Words, n: int, threshold: float) -> Ints:
-    """(P, 2) pairs of texts whose sets of word n-grams have a Jaccard similarity of at least `threshold`.
-
-    Texts of fewer than n words have no n-gram and no pair. The smaller number stands first, pairs ascend.
-    """
-    return similar_pairs(shared_ngrams(words, n), threshold)
-
-
 def similar_forms(words: Words, form: Ints, n: int, threshold: float, min_words: int) -> Ints:
     """(P, 2) pairs of forms (`text_forms`) of at least `min_words` words that are similar but not equal."""
     forms, first = np.unique(form, return_index=True)

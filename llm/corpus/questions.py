@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.corpus.split import position
+from llm.files import decode_line
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ def utf8_lines(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"byte {line[error.start]:#04x} at position {error.start + 1}"
-                raise ValueError(f"{path}, line {number}: {byte} is not UTF-8; save the file as UTF-8") from None
+                text = decode_line(line, number)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}; save the file as UTF-8") from None
+            yield number, text
 
 
 def draw_questions(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:

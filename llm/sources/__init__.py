@@ -1,8 +1,9 @@
 """Where conversations come from: one module per provider, each giving a `Corpus`."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from llm.dialogue import Dialogue
+from llm.dialogue import Dialogue, n_exchanges
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,13 @@ class Corpus:
     sha256: str  # of the file read, or of the rows where there are several
     revision: str | None = None  # of a hub data set
     counts: dict[str, int] = field(default_factory=dict)  # rows read, and rows left out or mended, by rule
+
+
+def first_exchanges(dialogues: Iterable[Dialogue], limit: int) -> Iterator[Dialogue]:
+    """Dialogues until they hold `limit` exchanges or more: no more is read than can be kept."""
+    exchanges = 0
+    for dialogue in dialogues:
+        yield dialogue
+        exchanges += n_exchanges(dialogue)
+        if exchanges >= limit:
+            return

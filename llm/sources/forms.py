@@ -97,6 +97,12 @@ def recognise(columns: Collection[str], named: Mapping[str, str] | None = None, 
     )
 
 
+def check_uses(named: Iterable[str]) -> None:
+    """Raise ValueError for a use that no column can be named for."""
+    if unknown := [use for use in named if use not in USES]:
+        raise ValueError(f"columns names {unknown[0]}, allowed: {', '.join(USES)}")
+
+
 def dialogue_of(row: Row, form: Form, counts: Counter[str]) -> tuple[str | None, tuple[str, ...]]:
     """System turn and turns of one row, the user's first; of a document its text alone. What is mended is counted.
 
@@ -184,9 +190,8 @@ def _check_share(unfit: int, rows: int, first: str) -> None:
 def _check_named(columns: Collection[str], named: Mapping[str, str], form: str | None) -> None:
     if form is not None and form not in FORMS:
         raise ValueError(f"form is {form}, allowed: {', '.join(FORMS)}, or null to recognise it")
+    check_uses(named)
     for use, column in named.items():
-        if use not in USES:
-            raise ValueError(f"columns names {use}, allowed: {', '.join(USES)}")
         if column not in columns:
             raise ValueError(f"there is no column {column} for {use}, only {', '.join(sorted(columns))}")
     if ("prompt" in named) != ("reply" in named):

@@ -8,8 +8,8 @@ from itertools import chain
 from tqdm import tqdm
 
 from llm.dialogue import Dialogue, n_exchanges
-from llm.sources import Corpus
-from llm.sources.forms import USES, Form, conversations, plain_text, recognise
+from llm.sources import Corpus, first_exchanges
+from llm.sources.forms import Form, check_uses, conversations, plain_text, recognise
 from llm.sources.hub_rows import RowHash, hub_rows, local_files, local_rows
 from llm.sources.local_files import PlacedRow
 from llm.sources.sections import document_sections
@@ -27,8 +27,7 @@ class HubConfig:
     licence: str
 
     def __post_init__(self) -> None:
-        if unknown := [use for use in self.columns or {} if use not in USES]:
-            raise ValueError(f"columns names {unknown[0]}, allowed: {', '.join(USES)}")
+        check_uses(self.columns or {})
 
 
 def read_hub(config: HubConfig, source: str, limit: int) -> Corpus:
@@ -67,9 +66,7 @@ def _limited(dialogues: Iterator[Dialogue], limit: int) -> list[Dialogue]:
     """The dialogues up to the one with which they hold `limit` exchanges or more."""
     taken: list[Dialogue] = []
     with tqdm(total=limit, unit="exchange", desc="hub", mininterval=1.0) as bar:
-        for dialogue in dialogues:
+        for dialogue in first_exchanges(dialogues, limit):
             taken.append(dialogue)
             bar.update(n_exchanges(dialogue))
-            if bar.n >= limit:
-                break
     return taken

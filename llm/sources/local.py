@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from llm.dialogue import Dialogue, n_exchanges
+from llm.dialogue import Dialogue
 from llm.download import HttpConfig, local_path, location_name, without_secrets
 from llm.fetched import fetch_once
 from llm.files import file_sha256
-from llm.sources import Corpus
-from llm.sources.forms import FORMS, USES, Conversation, Form, conversations, plain_text, recognise
-from llm.sources.local_files import ENDINGS, TEXT_ENDINGS, training_files
-from llm.sources.local_rows import Report, file_rows, file_text, is_document, refuse
+from llm.sources import Corpus, first_exchanges
+from llm.sources.forms import FORMS, Conversation, Form, check_uses, conversations, plain_text, recognise
+from llm.sources.local_files import ENDINGS, TEXT_ENDINGS, is_document, training_files
+from llm.sources.local_rows import Report, file_rows, file_text, refuse
 from llm.sources.masking import check_rules, mask_text
 from llm.sources.sections import document_sections
 
@@ -39,8 +39,7 @@ class LocalConfig:
     def __post_init__(self) -> None:
         if self.form is not None and self.form not in FORMS:
             raise ValueError(f"form is {self.form}, allowed: {', '.join(FORMS)}, or null to recognise it")
-        if unknown := [use for use in self.columns or {} if use not in USES]:
-            raise ValueError(f"columns names {unknown[0]}, allowed: {', '.join(USES)}")
+        check_uses(self.columns or {})
         check_rules(self.mask)
 
 
@@ -89,16 +88,6 @@ def data_sha256(files: Mapping[str, Path]) -> str:
         return next(iter(hashes.values()))
     lines = (f"{name} {sha256}\n" for name, sha256 in hashes.items())
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def first_exchanges(dialogues: Iterable[Dialogue], limit: int) -> Iterator[Dialogue]:
-    """Dialogues until they hold `limit` exchanges or more: no more is read than can be kept."""
-    exchanges = 0
-    for dialogue in dialogues:
-        yield dialogue
-        exchanges += n_exchanges(dialogue)
-        if exchanges >= limit:
-            return
 
 
 def local_dialogues(

@@ -1,14 +1,14 @@
 """Which files of a folder hold rows or texts: metadata, hidden files and other splits are passed over."""
 
 import logging
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from llm.download import DownloadError
+from llm.files import walk_files
 
 Row = Mapping[str, Any]
 PlacedRow = tuple[str, Row]  # "own.jsonl, line 12" and the row
@@ -43,6 +43,11 @@ def ending(file: Path) -> str:
     return Path(file.name.lower().removesuffix(".gz")).suffix
 
 
+def is_document(file: Path) -> bool:
+    """Whether a file is read as one text."""
+    return ending(file) in TEXT_ENDINGS
+
+
 def find_files(location: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
     """The file itself, or a folder's files of these endings by name, hidden files and metadata passed over.
 
@@ -53,7 +58,7 @@ def find_files(location: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
         return [location]
     if not location.is_dir():
         raise DownloadError(f"{location}: {_missing(location)}")
-    files = list(_walk(location))
+    files = list(walk_files(location, _is_metadata))
     found = [file for file in files if ending(file) in endings]
     others = [file for file in files if file not in set(found)]
     if not found:
@@ -100,20 +105,6 @@ def _check_ending(file: Path, endings: Sequence[str]) -> None:
     if ending(file) not in endings:
         advice = INSTEAD.get(ending(file), "rename it if it is one of them, else convert it")
         raise DownloadError(f"{file.name} has none of the endings that are read ({', '.join(endings)}): {advice}")
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below the folder by name, each folder once, whatever links lead in a circle."""
-    seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        here = os.stat(root)
-        if (here.st_dev, here.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        folders[:] = sorted(name for name in folders if not _is_metadata(name))
-        paths = (Path(root, name) for name in sorted(names) if not _is_metadata(name))
-        yield from (path for path in paths if path.is_file())
 
 
 def _is_metadata(name: str) -> bool:

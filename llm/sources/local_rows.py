@@ -10,13 +10,14 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
-from llm.sources.local_files import TABLES, TEXT_ENDINGS, PlacedRow, Row, ending
+from llm.download import POINTER
+from llm.files import decode_line
+from llm.sources.local_files import TABLES, PlacedRow, Row, ending
 
 MAX_LINE_BYTES = 1 << 26  # a line is held in memory; a longer one is a file without line breaks
 MAX_WHOLE_BYTES = 1 << 29  # of a file that is no stream of lines; its objects take several times as much memory
 PART_ROWS = 1024  # of a table, held in memory
 BUFFER_BYTES = 1 << 20  # of each column of a table; without it a whole row group is held, however large
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 OTHERS = {
     b"PK\x03\x04": ("zip file or an office document", "unpack it, or save it as plain text (.txt) first"),
     b"%PDF": ("PDF", "save it as plain text (.txt) first"),
@@ -51,20 +52,15 @@ def file_text(file: Path, report: Report = refuse) -> str:
     return "".join(text for _, text in _lines(file, report))
 
 
-def is_document(file: Path) -> bool:
-    """Whether a file is read as one text."""
-    return ending(file) in TEXT_ENDINGS
-
-
 def _check_head(file: Path) -> None:
     with file.open("rb") as opened:
-        head = opened.read(len(LFS_POINTER))
+        head = opened.read(len(POINTER))
     for start, (kind, advice) in OTHERS.items():
         if head.startswith(start):
             raise ValueError(f"{file.name} is a {kind}, whatever its name says: {advice}")
     if not head:
         raise ValueError(f"{file.name} is empty: fill it, or take it away")
-    if head == LFS_POINTER:
+    if head == POINTER:
         raise ValueError(f"{file.name} is a Git LFS pointer in place of the file; run `git lfs pull` in its folder")
 
 
@@ -102,10 +98,11 @@ def _lines(file: Path, report: Report) -> Iterator[tuple[int, str]]:
             if len(line) > MAX_LINE_BYTES:
                 raise ValueError(f"{place}: longer than {MAX_LINE_BYTES >> 20} MB; is it a file of lines?")
             try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"byte {line[error.start]:#04x} at position {error.start + 1}"
-                report(f"{place}: {byte} is not UTF-8; if it is Western European text: {_iconv('WINDOWS-1252', file)}")
+                text = decode_line(line, number)
+            except ValueError as error:
+                report(f"{place}: {error}; if it is Western European text: {_iconv('WINDOWS-1252', file)}")
+                continue
+            yield number, text
 
 
 def _decoded_whole(file: Path, opened: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:

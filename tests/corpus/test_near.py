@@ -9,7 +9,7 @@ from llm.corpus import leak_check, near
 from llm.corpus.dedup import blocks, hash_words, repeated, shared_ngrams, text_forms
 from llm.corpus.leak_check import leaking
 from llm.corpus.leaks import LeakRules, find_leaks, find_links, find_overlaps, list_exchanges
-from llm.corpus.near import near_any, similar_forms, similar_texts
+from llm.corpus.near import near_any, similar_forms, similar_pairs
 from llm.corpus.split import join_groups
 from llm.dialogue import Dialogue
 from tests.growth import growth
@@ -38,13 +38,13 @@ def similar_by_comparing_all(texts, n, threshold):
 
 @given(TEXTS, st.integers(1, 3), st.sampled_from([0.3, 0.5, 0.6, 0.8, 1.0]))
 def test_similar_texts_are_exactly_those_found_by_comparing_all(texts, n, threshold):
-    found = similar_texts(hash_words(texts), n, threshold)
+    found = similar_pairs(shared_ngrams(hash_words(texts), n), threshold)
     assert [tuple(pair) for pair in found.tolist()] == similar_by_comparing_all(texts, n, threshold)
 
 
 @pytest.mark.parametrize(("threshold", "found"), [(0.6, [[0, 1]]), (0.61, [])])
 def test_the_threshold_itself_counts(threshold, found):  # {ab bc cd de} and {ab bc cd dx}: 3 of 5
-    assert similar_texts(hash_words(["a b c d e", "a b c d x"]), 2, threshold).tolist() == found
+    assert similar_pairs(shared_ngrams(hash_words(["a b c d e", "a b c d x"]), 2), threshold).tolist() == found
 
 
 def test_short_texts_are_similar_to_nothing():

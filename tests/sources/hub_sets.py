@@ -7,18 +7,12 @@ from typing import Any
 import pyarrow
 from pyarrow.parquet import write_table
 
+from bench.corpus.hub_folder import CARD
+
 ELI5, ELI5_COMMIT = "sentence-transformers/eli5", "6cb886f56790217e595dac58ee5f19aaaecb8b1f"
 PREFERENCES = "HuggingFaceH4/stack-exchange-preferences"
 PREFERENCES_COMMIT = "c7bda74048748f55749cd663c3d8d1025a841fd9"
 OLDER_COMMIT = "90a8e71669982784c89bb699df4a8aa278f56136"  # before the sites' folders had their hosts' names
-CARD = """---
-configs:
-- config_name: pair
-  data_files:
-  - split: train
-    path: pair/train-*
----
-"""
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], group_rows: int = 1000) -> None:
