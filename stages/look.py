@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.files import write_bytes
-from llm.followed import HashIndex, content_hash
+from stages.followed import HashIndex, content_hash
 from stages.logs import run_stage
 from stages.params import read_params
 

@@ -41,7 +41,7 @@ def test_a_start_imports_no_package_that_it_may_not_need(repository, module):
 
 
 def test_every_stage_and_command_is_looked_at(repository):
-    below = {"__init__", "estimate", "logs", "params", "speed"}
+    below = {"__init__", "estimate", "followed", "logs", "params", "speed"}
     stages = {path.stem for path in (repository / "stages").glob("*.py")} - below
     assert {f"stages.{name}" for name in stages} == {
         name for name in (*LIGHT, *WITH_TORCH) if name.startswith("stages.")

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from llm import followed
 from llm.files import file_sha256
-from llm.followed import HashIndex, content_hash
+from stages import followed
+from stages.followed import HashIndex, content_hash
 
 
 @pytest.fixture
