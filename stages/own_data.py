@@ -110,7 +110,7 @@ def main() -> None:
     section = sources_section(locations, arguments.licence)
     write_bytes(PARAMS, with_sources(Path(PARAMS).read_text(encoding="utf-8"), section).encode())
     logger.info("%s holds %d source(s) of yours and no others; next: `dvc repro`", PARAMS, len(locations))
-    logger.info("the quiz, the truthfulness questions and compare.seed_sd are still the project's own: they say little")
+    logger.info("AI-literacy questions and compare.seed_sd are still the project's own: they say little")
     logger.info("`python -m stages.preset laptop` brings the preset back")
 
 

@@ -1,6 +1,7 @@
 """The stages evaluate and report on data with system turns and documents, and on documents alone: tiny real models."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,13 @@ from llm.evaluation.measure import TEXT_MEASURES
 from llm.evaluation.result_table import MODELS
 from llm.evaluation.samples import CONTINUED, OWN, PROMPTS
 from llm.files import write_json
-from llm.tokens.canaries import draw_canaries, plant, write_canaries
+from llm.tokens.canaries import draw_canaries, write_canaries
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from stages import evaluate, report
 from stages.tokenize_corpus import encode_one
 from tests.conftest import REPOSITORY
+from tests.planted import plant
 from tests.stages.test_evaluate import EVALUATE, SPREADS, write_models
 
 NUMBER, ELSEWHERE = "555-0142", "867-3309"  # the first stands in the book
@@ -74,6 +76,7 @@ def write_project(folder, make):
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [{**asdict(question), "explanation": "."} for question in questions]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    shutil.copy(REPOSITORY / "data/curated/pairs.jsonl", "data/curated/pairs.jsonl")
     write_models(tokenizer)
     evaluate.main()
     report.main()
