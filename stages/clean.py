@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from llm.corpus.clean import CleanConfig, clean
-from llm.corpus.questions import read_questions
+from llm.corpus.questions import read_pairs, read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_dialogues
 from llm.download import HttpConfig
@@ -35,6 +35,7 @@ def find_truthfulqa(config: CleanConfig) -> Path | None:
 def read_held_out(truthfulqa: Path | None) -> dict[str, list[str]]:
     """The texts of each held-out question set."""
     sets = {name: read_questions(CURATED / f"{name}.jsonl") for name in ("quiz", "false_premise")}
+    sets["pairs"] = read_pairs(CURATED / "pairs.jsonl")
     if truthfulqa:
         sets["truth"] = read_truthfulqa(truthfulqa)
         logger.info("TruthfulQA: %d questions are held out", len(sets["truth"]))

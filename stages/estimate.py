@@ -62,7 +62,8 @@ PROVIDERS = {  # exchanges that each has, and tokens of an exchange
 OVER_THE_NETWORK = {"cornell", "eli5", "stackexchange", "hub"}
 BASES = {"smollm2-135m": 134.5e6, "tiny": 0.1e6, "mistralai/Mistral-7B-v0.3": 7.25e9}  # weights
 BASE_INFO = Path("models/base/tandem.json")
-QUIZ_ANSWERS, TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 1200, 817, 7  # the last a question's
+LITERACY_ANSWERS, QUIZ_ANSWERS = 1000, 1200  # statements of the pairs and answers to false premises; of the quiz
+TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 817, 7  # the last a question's
 REPLY_WEIGHT = 3  # a test reply is as long as so many answers
 REPLIES_A_DIALOGUE, SHOWN = 4, 20  # where the parameters name no limit; prompts of samples.md
 
@@ -123,7 +124,11 @@ def evaluate_seconds(params: Params, slower: float) -> float:
     a_dialogue = evaluate["max_replies"] or REPLIES_A_DIALOGUE
     held_out = corpus_tokens(params) * params["clean"]["test_share"] / 25
     asked = 0 if params["clean"]["truth_data"] is None else evaluate["truthfulqa_questions"]
-    answers = QUIZ_ANSWERS + TRUTHFULQA_ANSWERS * (TRUTHFULQA_QUESTIONS if asked is None else asked)
+    answers = (
+        LITERACY_ANSWERS
+        + QUIZ_ANSWERS * evaluate["quiz"]
+        + TRUTHFULQA_ANSWERS * (TRUTHFULQA_QUESTIONS if asked is None else asked)
+    )
     texts = REPLY_WEIGHT * min(held_out, 3 * dialogues * a_dialogue) + answers
     replies = evaluate["generations"] + evaluate["sampled"] + evaluate["truth_questions"] + SHOWN
     weights = base_weights(params) * (2 if params["finetune"]["enabled"] else 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.corpus.questions import Question, draw_questions, judgeable, read_questions
+from llm.corpus.questions import Question, draw_questions, judgeable, read_pairs, read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs, ask_model, count_requests
@@ -71,10 +71,12 @@ def draw_items(config: EvaluateConfig, seed: int) -> EvalItems:
     return EvalItems(
         examples=examples,
         prompts=draw_prompts(examples, config.generations, seed),
-        quiz=quiz,
+        quiz=quiz if config.quiz else [],
         truth=draw_questions(judgeable([*quiz, *premises]), config.truth_questions, seed),
         truthfulqa=read_held_out_truthfulqa(config.truthfulqa_questions, seed),
         continued=draw_continued(examples, CONTINUED, seed),
+        pairs=read_pairs(CURATED / "pairs.jsonl"),
+        premises=premises,
     )
 
 

@@ -135,7 +135,7 @@ def main() -> None:
             f"{before:,}", f"{fitting:,}", EPOCHS, f"{n_words:,}",
         )  # fmt: skip
     logger.info("%s holds %d source(s) of yours and no others; next: `dvc repro`", PARAMS, len(locations))
-    logger.info("the quiz, the truthfulness questions and compare.seed_sd are still the project's own: they say little")
+    logger.info("AI-literacy questions and compare.seed_sd are still the project's own: they say little")
     logger.info("`python -m stages.preset laptop` brings the preset back")
 
 

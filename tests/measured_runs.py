@@ -16,6 +16,8 @@ N_GROUPS, PER_GROUP, N_QUESTIONS = 40, 3, 40
 FIGURES = {
     "bpb": ("all", "macro", "eli5", "technical"),
     "choice": ("mc1", "mc1_per_byte", "mc2"),
+    "literacy": ("accuracy", "couples_both"),
+    "premises": ("accuracy",),
     "text": ("bleu", "chrf", "token_f1", "degenerate"),
     "truth": ("answered", "contrast", "nearer_correct"),
     "truthfulqa": ("mc1", "mc1_per_byte", "mc2"),

@@ -19,12 +19,19 @@ from sklearn.pipeline import make_pipeline
 
 from llm.corpus.dedup import hash_words, ngrams
 from llm.corpus.normalise import split_words
-from llm.corpus.questions import read_questions
+from llm.corpus.questions import read_pairs, read_questions
+from llm.evaluation.choice import choice_estimates, choice_examples, grade
+from llm.evaluation.ngram import train_ngram
+from llm.evaluation.scoring import Score
 from llm.judge.surface import measure_surface, surface_report
+from llm.sources.chitchat import read_chitchat
 
 CURATED = Path(__file__).resolve().parents[1] / "data" / "curated"
 AREAS = {"what_ai_is", "what_it_can_do", "how_it_works", "how_it_should_be_used", "how_people_see_it"}
 CONVERSATIONS, QUESTIONS, ANSWERS = ("eli5", "technical"), ("quiz", "false_premise"), "answers"
+PAIRS_OF_AREA = {
+    "what_ai_is": 68, "what_it_can_do": 68, "how_it_works": 70, "how_it_should_be_used": 70, "how_people_see_it": 68,
+}  # fmt: skip
 SEED = 1  # of the shuffles behind the surface figures and of the classifier's folds
 FOLDS = 10
 
@@ -72,6 +79,60 @@ def test_the_quiz_has_40_questions_in_each_area():
     assert Counter(row["area"] for row in rows("quiz")) == dict.fromkeys(AREAS, 40)
 
 
+def statements(row):
+    return row["true"], row["false"]
+
+
+def exchanged(row):
+    """The words that make a pair's statement true, each with what stands in its place in the false one."""
+    words = [statement.lower().replace(",", "").replace(";", "").rstrip(".").split() for statement in statements(row)]
+    return [(true, false) for true, false in zip(*words, strict=True) if true != false]
+
+
+def test_literacy_pairs_have_the_schema_of_the_data_card():
+    found = rows("pairs")
+    assert [row["id"] for row in found] == [f"pair-{i:03d}" for i in range(1, 345)]
+    assert Counter(row["area"] for row in found) == PAIRS_OF_AREA
+    assert len({text for row in found for text in statements(row)}) == 2 * 344
+    for row in found:
+        assert set(row) == {"id", "area", "true", "false", "note"}
+        assert 1 <= len(exchanged(row)) <= 3, row["id"]
+        assert 8 <= len(row["true"].split()) <= 25, row["id"]
+        assert all(text[0].isupper() and text.endswith(".") for text in statements(row)), row["id"]
+
+
+def test_what_makes_a_statement_true_makes_one_of_its_couple_false():
+    found = rows("pairs")
+    for one, other in zip(found[::2], found[1::2], strict=True):
+        assert exchanged(one) == [(false, true) for true, false in exchanged(other)], one["id"]
+        assert one["area"] == other["area"]
+
+
+def literacy(logprob):
+    """Accuracy on the pairs of what gives a text this log-probability, by its words."""
+    pairs = read_pairs(CURATED / "pairs.jsonl")
+    scores = [Score(logprob(split_words(example.reply)), 0.0, 1) for example in choice_examples(pairs)]
+    return choice_estimates("literacy", pairs, grade("literacy", pairs, scores), 1000, SEED)["all"]["accuracy"]
+
+
+def test_a_liking_for_words_wherever_they_stand_tells_no_pair_apart():
+    rng = np.random.default_rng(SEED)
+    liked = {word: float(rng.normal()) for row in rows("pairs") for word in split_words(" ".join(statements(row)))}
+    found = literacy(lambda words: sum(liked[word] for word in words) - 100)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_a_5_gram_of_other_people_s_chat_tells_no_pairs_apart():
+    """It knows English and nothing of AI: what surface is left would show."""
+    texts = [split_words(turn) for dialogue in read_chitchat("dialogue").dialogues for turn in dialogue.turns]
+    number = {word: i for i, word in enumerate(dict.fromkeys(word for words in texts for word in words), 1)}
+    ids = np.array([number[word] for words in texts for word in words])
+    ngram = train_ngram(ids, np.cumsum([0, *map(len, texts)]), len(number) + 1)
+    found = literacy(lambda words: float(ngram.token_logprobs([number.get(word, 0) for word in words]).sum()))
+    print(f"told apart {found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+    assert found.low <= 0.5 <= found.high
+
+
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_no_opening_of_four_words_covers_more_than_4_percent(name):
     questions = [turn for row in rows(name) for turn in row["turns"][::2]]
@@ -89,7 +150,8 @@ def test_the_best_answer_is_neither_mostly_the_longest_nor_mostly_the_shortest()
 
 def test_no_question_shares_13_words_with_a_training_text():
     learned = ngrams(hash_words(text for name in CONVERSATIONS for text in texts(name)), 13)[0]
-    held_out = ngrams(hash_words(text for name in (*QUESTIONS, ANSWERS) for text in texts(name)), 13)[0]
+    asked = [text for name in (*QUESTIONS, ANSWERS) for text in texts(name)]
+    held_out = ngrams(hash_words([*asked, *(text for row in rows("pairs") for text in statements(row))]), 13)[0]
     assert not np.isin(held_out, learned).any()
 
 

@@ -1,4 +1,4 @@
-"""Questions with correct and incorrect answers: the quiz and the false premises of data/curated, TruthfulQA's form."""
+"""Questions with correct and incorrect answers: quiz, false premises and literacy pairs of data/curated; TruthfulQA."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,20 @@ from llm.files import decode_line
 
 @dataclass(frozen=True)
 class Question:
-    """A question and what people answer to it."""
+    """A question and what people answer to it; without a question, statements of which some are true."""
 
     id: str
     area: str
-    question: str
+    question: str  # empty: the answers are statements that stand alone
     correct: tuple[str, ...]  # the best answer first
     incorrect: tuple[str, ...]
     explanation: str = ""  # for people; TruthfulQA has none
+    couple: str = ""  # of a literacy pair, which shares its words with another one
+
+    @property
+    def group(self) -> str:
+        """What is resampled together: a couple, else the question alone."""
+        return self.couple or self.id
 
     @property
     def texts(self) -> list[str]:
@@ -62,6 +68,27 @@ def utf8_lines(path: Path) -> Iterator[tuple[int, str]]:
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}; save the file as UTF-8") from None
             yield number, text
+
+
+def read_pairs(path: Path) -> list[Question]:
+    """Literacy pairs of a JSON lines file, in order: a true statement and a false one of almost the same words.
+
+    A pair and the one that follows it are a couple: the words that make a statement true in one make it false in the
+    other. Raises ValueError naming the line that is not a pair, and for one that is left without the other.
+    """
+    pairs: list[Question] = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                couple = row["id"] if number % 2 else pairs[-1].id
+                texts = (row["true"],), (row["false"],), row["note"]
+                pairs.append(Question(row["id"], row["area"], "", *texts, couple))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: not a pair: {error!r}") from error
+    if len(pairs) % 2:
+        raise ValueError(f"{path}: {pairs[-1].id} has no pair to be crossed with: they stand two by two")
+    return pairs
 
 
 def draw_questions(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:

@@ -9,6 +9,7 @@ from itertools import chain, islice, pairwise
 
 import torch
 
+from llm.corpus.questions import Question
 from llm.dialogue import Example, Prompt
 from llm.evaluation.choice import choice_examples
 from llm.evaluation.exposure import Planted, ask_memory
@@ -55,10 +56,12 @@ class Outputs:
 
 
 def items_for(model: EvalModel, items: EvalItems) -> EvalItems:
-    """The items that this model is asked: no choices where it takes no quiz, no text where it goes on with none."""
+    """The items that this model is asked: no choices where it can make none, no text where it goes on with none."""
     if "continuations" not in model.tasks:
         items = replace(items, continued=[])
-    return items if "quiz" in model.tasks else replace(items, quiz=[], truthfulqa=[])
+    nothing: list[Question] = []
+    without = replace(items, quiz=nothing, truthfulqa=nothing, pairs=nothing, premises=nothing)
+    return items if "choices" in model.tasks else without
 
 
 def count_requests(model: EvalModel, items: EvalItems, config: EvaluateConfig) -> int:

@@ -30,9 +30,9 @@ COMPRESSOR = "LZMA that has read 64 KiB of the training text: what a reply adds 
 RETRIEVAL = "the reply to the nearest training prompt by BM25, so copied by construction"
 FREQUENT = "the most frequent training reply, whatever the prompt"
 # What makes sense to ask a model; the rest of its figures is null. Only the tokens that scratch learns hold canaries.
-PRETRAINED = ("replies", "quiz", "generations", "continuations")
-TRAINED = ("replies", "quiz", "generations", "continuations", "canaries")
-COUNTED = ("replies", "quiz", "canaries")
+PRETRAINED = ("replies", "choices", "generations", "continuations")
+TRAINED = ("replies", "choices", "generations", "continuations", "canaries")
+COUNTED = ("replies", "choices", "canaries")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 BPB_COLUMNS = ("model", "source", "value", "low", "high")
-CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance")
+CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance", "n")
+# Of the questions beside the literacy pairs: section of a detail, its main measure, and what it is called.
+OTHER_CHOICES = (
+    ("premises", "accuracy", "false premises"),
+    ("choice", "mc1", "quiz"),
+    ("truthfulqa", "mc1", "TruthfulQA"),
+)
 
 BAR = "ngram5"  # a network that needs more bits per byte has learned less than counting does
 
@@ -38,13 +44,15 @@ def bpb_rows(details: Details) -> Iterator[PlotRow]:
 
 
 def choice_rows(details: Details) -> Iterator[PlotRow]:
-    """Share of best answers chosen, with interval and blind choice: of the quiz by area, of TruthfulQA in all."""
+    """Share of right choices with interval, chance and n: of the literacy pairs by area, of other questions in all."""
     for model, detail in details.items():
-        truthfulqa = {"TruthfulQA": detail.get("truthfulqa", {}).get("all", {})}
-        for area, figures in {**detail.get("choice", {}), **truthfulqa}.items():
-            if "mc1" in figures:
-                found = figures["mc1"]
-                yield model, area, found["value"], found["low"], found["high"], figures["chance"]["value"]
+        shown = [(area, figures, "accuracy") for area, figures in detail.get("literacy", {}).items()]
+        shown += [(name, detail.get(section, {}).get("all"), measure) for section, measure, name in OTHER_CHOICES]
+        for area, figures, measure in shown:
+            if figures:
+                found = figures[measure]
+                numbers = found["value"], found["low"], found["high"], figures["chance"]["value"], figures["n"]
+                yield model, area, *numbers
 
 
 def table_bytes(columns: Iterable[str], rows: Iterable[PlotRow]) -> bytes:

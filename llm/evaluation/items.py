@@ -28,6 +28,7 @@ class EvaluateConfig:
     max_new_tokens: int
     truth_questions: int
     truthfulqa_questions: int | None  # of TruthfulQA where the data hold it; None: all
+    quiz: bool  # whether the quiz is answered by choosing too
     batch_tokens: int  # of a forward pass; of keys and values when replies are generated
     bootstrap: int  # resamples of a confidence interval
 
@@ -61,16 +62,23 @@ class EvalItems:
 
     examples: list[Example]  # replies whose likelihood is measured
     prompts: list[Example]  # histories that are replied to, with the real reply
-    quiz: list[Question]  # answered by choosing
+    quiz: list[Question]  # answered by choosing; empty where evaluate.quiz is false
     truth: list[Question]  # answered in words
     truthfulqa: list[Question]  # answered by choosing; empty where the data do not hold it
     shown: tuple[str, ...] = PROMPTS  # replied to for samples.md
     continued: list[Example] = field(default_factory=list)  # sections of documents, gone on with for samples.md
+    pairs: list[Question] = field(default_factory=list)  # literacy: which of two statements is likelier
+    premises: list[Question] = field(default_factory=list)  # which answers are likelier to a question that is wrong
 
     @property
     def choices(self) -> dict[str, list[Question]]:
         """What is answered by choosing, by section of the metrics files; a section without questions is missing."""
-        sections = {"choice": self.quiz, "truthfulqa": self.truthfulqa}
+        sections = {
+            "choice": self.quiz,
+            "literacy": self.pairs,
+            "premises": self.premises,
+            "truthfulqa": self.truthfulqa,
+        }
         return {section: questions for section, questions in sections.items() if questions}
 
 
@@ -85,6 +93,8 @@ def count_items(items: EvalItems) -> dict[str, int]:
         "dialogues": len(dialogues_of(items.examples)),
         "replies": len(items.examples),
         "prompts": len(items.prompts),
+        "pairs": len(items.pairs),
+        "premises": len(items.premises),
         "quiz": len(items.quiz),
         "truth": len(items.truth),
         "truthfulqa": len(items.truthfulqa),

@@ -8,7 +8,7 @@ from typing import Any
 
 from llm.corpus.dedup import Hashes
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
-from llm.evaluation.choice import CHOICE_MEASURES, choice_estimates, grade
+from llm.evaluation.choice import CHOICE_SECTIONS, choice_estimates, grade
 from llm.evaluation.exposure import MEMORY_MEASURES, Planted, memory_figures
 from llm.evaluation.items import EvalItems, EvaluateConfig, count_items
 from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_figures
@@ -20,7 +20,6 @@ from llm.judge.overlap import best_f1, is_degenerate, repeated_ngrams
 from llm.judge.trees import Judge
 from llm.stats.bootstrap import Estimate, Resampling, mean
 
-CHOICE_SECTIONS = ("choice", "truthfulqa")  # the quiz's, and TruthfulQA's
 TEXT_MEASURES = (
     *("bleu", "chrf", "copied", "degenerate", "distinct_1", "distinct_2"),
     *("length_ratio", "repeated_4grams", "token_f1"),
@@ -35,7 +34,7 @@ class MetricInputs:
     replies: Resampling  # of the examples, the same draws for all models
     prompts: Resampling | None  # None where the data hold no dialogue
     small: list[str]  # sources of too few groups for an interval, and the means that weigh these
-    min_items: int  # of a source or of a questions' area with an interval
+    min_items: int  # groups of a source, or of an area of questions, that has an interval
     train_spans: Hashes  # of 13 words, of the training texts
     judge: Judge
     on_references: dict[str, Any] | None  # how the judge does on these very questions
@@ -107,7 +106,7 @@ def empty_metrics(items: EvalItems) -> dict[str, Any]:
     rows = {
         "bpb": names,
         "ppl": names,
-        **dict.fromkeys(CHOICE_SECTIONS, CHOICE_MEASURES),
+        **CHOICE_SECTIONS,
         "text": TEXT_MEASURES,
         "truth": TRUTH_MEASURES,
         "n": tuple(count_items(items)),
@@ -116,7 +115,7 @@ def empty_metrics(items: EvalItems) -> dict[str, Any]:
 
 
 def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
-    """Bits per byte; perplexity of a model that has tokens; multiple choice of one that was asked."""
+    """Bits per byte; perplexity of a model that has tokens; what it chose where it was asked."""
     examples, empty = inputs.items.examples, empty_metrics(inputs.items)
     has_tokens = any(score.n_tokens for score in found.replies)
     bpb = bits_per_byte(examples, found.replies, inputs.replies)
@@ -147,22 +146,22 @@ def choice_tables(
     tables = {}
     for section, answers in found.answers.items():
         questions = items.choices[section]
-        # The quiz was written area by area, so these are its strata. TruthfulQA's categories came as they came: held
-        # fixed, a part of it with a question or two of each would get intervals half as wide as they are.
-        strata = [question.area if section == "choice" else "" for question in questions]
-        tables[section] = choice_estimates(questions, grade(questions, answers), strata, n_resamples, seed)
+        tables[section] = choice_estimates(section, questions, grade(section, questions, answers), n_resamples, seed)
     return tables
 
 
 def _choice_detail(
     section: str, table: Mapping[str, Mapping[str, Estimate]], inputs: MetricInputs
 ) -> dict[str, dict[str, Any]]:
-    """The measures by area; those of a few questions (TruthfulQA has areas of four) without an interval."""
-    sizes = Counter(question.area for question in inputs.items.choices.get(section, []))
-    return {
-        area: {name: _with_interval(one, area == "all" or sizes[area] >= inputs.min_items) for name, one in row.items()}
-        for area, row in table.items()
-    }
+    """The measures and the number of questions by area; of few groups (TruthfulQA has areas of four) no interval."""
+    questions = inputs.items.choices.get(section, [])
+    sizes = Counter({"all": len(questions)}) + Counter(question.area for question in questions)
+    groups = Counter(area for area, _ in {(question.area, question.group) for question in questions})
+    detail: dict[str, dict[str, Any]] = {}
+    for area, row in table.items():
+        interval = area == "all" or groups[area] >= inputs.min_items
+        detail[area] = {name: _with_interval(one, interval) for name, one in row.items()} | {"n": sizes[area]}
+    return detail
 
 
 def generation_figures(found: Generations, inputs: MetricInputs) -> Figures:

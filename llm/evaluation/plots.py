@@ -1,4 +1,4 @@
-"""Pictures of a run: loss curves, bits per byte, the quiz, and how good the judge is.
+"""Pictures of a run: loss curves, bits per byte, AI literacy, and how good the judge is.
 
 Equal data give equal bytes. Every picture has a white ground of its own, so that it reads on a dark page too, and the
 colours of Okabe & Ito (2008), which colour-blind people tell apart; shapes and places repeat what colours say.
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from llm.evaluation.figure_files import BAR
+from llm.evaluation.figure_files import BAR, OTHER_CHOICES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BLUE, SKY, VERMILLION, GREY, BLACK = "#0072B2", "#56B4E9", "#D55E00", "#767676", "#222222"
 COLOURS = {"mistral": BLUE, "base": SKY, "scratch": VERMILLION}  # the others are grey: they are what these are held to
 FIRST = ("all",)  # stands before the parts
+LAST = tuple(name for _, _, name in OTHER_CHOICES)  # stand after them
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tandem",  # names of clip paths; drawn at random otherwise
     "svg.fonttype": "path",  # the letters as outlines: the same wherever it is shown
@@ -81,22 +82,21 @@ def _bar_values(rows: CsvRows) -> dict[str, float]:
 
 
 def draw_choice(rows: CsvRows) -> bytes:
-    """Each model's share of quiz questions answered best, a panel for all and each area, with blind choice, as SVG.
+    """Each model's share of AI-literacy pairs told apart, a panel for all and each area, with blind choice, as SVG.
 
-    TruthfulQA has a panel of its own where it was asked.
+    The false premises, and the quiz and TruthfulQA where they were asked, have a panel each.
     """
-    also = " and TruthfulQA" if any(row["area"] == "TruthfulQA" for row in rows) else ""
-    title = f"AI-literacy quiz{also} by likelihood, with 95 % intervals: higher is better"
+    title = "AI literacy: share of pairs whose true statement is found likelier, with 95 % intervals"
     chance = {row["area"]: float(row["chance"]) for row in rows}
     with _style():
-        return _svg(_dot_panels(rows, "area", "accuracy", title, "share of questions", 3, chance, "blind choice"))
+        return _svg(_dot_panels(rows, "area", "accuracy", title, "share of n", 3, chance, "blind choice"))
 
 
 def _dot_panels(
     rows: CsvRows, part: str, value: str, title: str, label: str, n_columns: int, lines: Mapping[str, float], line: str
 ) -> "Figure":
     """A panel for each `part`: the models sorted by their value over all, each with its interval, and a line."""
-    parts = sorted({row[part] for row in rows}, key=lambda name: (name not in FIRST, name))
+    parts = sorted({row[part] for row in rows}, key=lambda name: (name not in FIRST, name in LAST, name))
     overall = {row["model"]: float(row[value]) for row in rows if row[part] in FIRST}
     models = sorted(overall, key=lambda model: overall[model], reverse=part == "source")
     n_lines = -(-len(parts) // n_columns)
@@ -105,7 +105,8 @@ def _dot_panels(
     for axes in panels.flat[len(parts) :]:
         axes.set_axis_off()
     for axes, name in zip(panels.flat, parts, strict=False):
-        axes.set_title(name.replace("_", " ").replace(" ai ", " AI "), loc="left")
+        n = next((f", n = {row['n']}" for row in rows if row[part] == name and "n" in row), "")
+        axes.set_title(name.replace("_", " ").replace(" ai ", " AI ") + n, loc="left")
         if name in lines:
             axes.axvline(lines[name], color=BLACK, linestyle="--", linewidth=1, label=line, zorder=0)
         _draw_dots(axes, [row for row in rows if row[part] == name], models, value)

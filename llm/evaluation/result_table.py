@@ -1,6 +1,6 @@
 """What a run measured, as the Markdown table that people read: every model, its main figures and their intervals."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from llm.evaluation.figure_files import BAR, Details
@@ -12,8 +12,10 @@ MODELS = (
 BELOW = "▼"
 SHOWN_PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
 TOGETHER = ("all", "macro")  # figures of all sources, beside those of each
-FIRST_COLUMNS, LAST_COLUMNS = ("model", "bits per byte, all (95 % CI)"), ("BLEU", "chrF++", "quiz", "truthful")
 NO_INTERVAL = "A figure without an interval rests on too few test dialogues: take it as a hint."
+FIRST_COLUMNS, TEXT_COLUMNS = ("model", "bits per byte, all (95 % CI)"), ("BLEU", "chrF++")
+SHARES = (("literacy", "literacy", "accuracy"), ("quiz", "choice", "mc1"))  # column, and place in a detail
+MAX_COLUMNS, MAX_SOURCES = 8, 4  # besides the model's name; more are not read at a glance
 START, END = "<!-- results -->\n", "<!-- /results -->"  # marks in README.md, between which the table stands
 
 
@@ -30,9 +32,15 @@ def show_number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def show_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A number and its interval, where it has one; a dash where there is none."""
-    return "-" if value is None else f"**{show_number(value, 3)}**{show_bounds(low, high)}"
+def find_interval(detail: Mapping[str, Any], *path: str) -> tuple[float | None, float | None, float | None]:
+    """The number at that place of a model's detail, and the ends of its interval."""
+    value, low, high = (find_figure(detail, *path, key) for key in ("value", "low", "high"))
+    return value, low, high
+
+
+def show_interval(value: float | None, low: float | None, high: float | None, mark: str = "") -> str:
+    """A number between marks, and its interval, where it has one; a dash where there is no number."""
+    return "-" if value is None else f"{mark}{show_number(value, 3)}{mark}{show_bounds(low, high)}"
 
 
 def show_bounds(low: float | None, high: float | None) -> str:
@@ -49,31 +57,48 @@ def measured_sources(details: Details) -> list[str]:
     return sorted({name for detail in details.values() for name in detail.get("bpb") or {}} - set(TOGETHER))
 
 
-def table_row(name: str, detail: Mapping[str, Any], sources: Sequence[str], bar: float | None) -> tuple[str, ...]:
+def share_columns(details: Details) -> dict[str, tuple[str, str]]:
+    """Head of each share that any model has, with its number of questions and chance, and its place in a detail."""
+    columns = {}
+    for name, section, measure in SHARES:
+        for detail in details.values():
+            if find_figure(detail, section, "all", measure, "value") is not None:
+                n, chance = (find_figure(detail, section, "all", *path) for path in (("n",), ("chance", "value")))
+                columns[f"{name}, n = {n}, chance {show_number(chance, 2)} (95 % CI)"] = section, measure
+                break
+    return columns
+
+
+def table_row(
+    name: str, detail: Mapping[str, Any], sources: Sequence[str], shares: Iterable[tuple[str, str]], bar: float | None
+) -> tuple[str, ...]:
     """A model's line of the table, marked where it needs more bits than `bar`."""
-    value, low, high = (find_figure(detail, "bpb", "all", key) for key in ("value", "low", "high"))
+    value, low, high = find_interval(detail, "bpb", "all")
     below = value is not None and bar is not None and value > bar
     return (
         f"`{name}` {BELOW}" if below else f"`{name}`",
-        show_interval(value, low, high),
+        show_interval(value, low, high, "**"),
         *(show_number(find_figure(detail, "bpb", source, "value"), 3) for source in sources),
         show_number(find_figure(detail, "text", "bleu", "value"), 2),
         show_number(find_figure(detail, "text", "chrf", "value"), 1),
-        show_number(find_figure(detail, "choice", "all", "mc1", "value"), 3),
-        show_number(find_figure(detail, "truth", "nearer_correct", "value"), 3),
+        *(show_interval(*find_interval(detail, section, "all", measure)) for section, measure in shares),
     )
 
 
 def result_table(details: Details, compared: Mapping[str, Any]) -> str:
     """The table and the comparisons below it, as Markdown; `compared` is metrics/detail/compare.json."""
     bar = find_figure(details[BAR], "bpb", "all", "value")
-    sources = measured_sources(details)
-    head = (*FIRST_COLUMNS, *sources, *LAST_COLUMNS)
-    rows = [table_row(name, details[name], sources, bar) for name in MODELS]
+    shares, every = share_columns(details), measured_sources(details)
+    room = MAX_COLUMNS - 1 - len(TEXT_COLUMNS) - len(shares)
+    sources, left_out = every[: min(room, MAX_SOURCES)], every[min(room, MAX_SOURCES) :]
+    head = (*FIRST_COLUMNS, *sources, *TEXT_COLUMNS, *shares)
+    rows = [table_row(name, details[name], sources, shares.values(), bar) for name in MODELS]
     lines = [f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows)]
     lines += ["", f"{BELOW}: more bits per byte than `{BAR}`, so it has learned less than counting does."]
     if any(detail.get("bpb") and find_figure(detail, "bpb", "all", "low") is None for detail in details.values()):
         lines += ["", NO_INTERVAL]
+    if left_out:
+        lines += ["", f"Bits per byte of {', '.join(left_out)}: in metrics/detail."]
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
     for pair in SHOWN_PAIRS:
         if compared[pair]:
@@ -93,7 +118,7 @@ def own_data_note(provenance: Mapping[str, Mapping[str, Any]], own: Collection[s
         f"`{name}` is {' and '.join(entry['location'] for entry in provenance[name]['served'])}" for name in sorted(own)
     ]
     return (
-        f"\n{', '.join(texts)}. The columns quiz and truthful ask the project's own questions, in English: they say "
+        f"\n{', '.join(texts)}. The shares of the table ask the project's own questions, in English: they say "
         "little of models that learned from other texts.\n"
     )
 

@@ -40,12 +40,23 @@ def find_common(runs: Sequence[Outputs]) -> tuple[EvalItems, dict[str, int]]:
     scored, generated = all(run.likelihoods for run in runs), all(run.generations for run in runs)
     examples = _common([run.items.examples for run in runs] if scored else [], example_key)
     prompts = _common([run.items.prompts for run in runs] if generated else [], example_key)
-    quiz = _common([run.items.quiz for run in runs] if scored else [], question_key)
     truth = _common([run.items.truth for run in runs] if generated else [], question_key)
-    truthfulqa = _common([run.items.truthfulqa for run in runs] if scored else [], question_key)
-    parts = {"replies": examples, "prompts": prompts, "quiz": quiz, "truth": truth, "truthfulqa": truthfulqa}
-    left_out = {kind: n for kind, (_, n) in parts.items()}
-    return EvalItems(examples[0], prompts[0], quiz[0], truth[0], truthfulqa[0]), left_out
+    chosen = {
+        kind: _common([getattr(run.items, kind) for run in runs] if scored else [], question_key)
+        for kind in ("pairs", "premises", "quiz", "truthfulqa")
+    }
+    left_out = {"replies": examples[1], "prompts": prompts[1], "truth": truth[1]}
+    left_out |= {kind: n for kind, (_, n) in chosen.items()}
+    shared = EvalItems(
+        examples[0],
+        prompts[0],
+        quiz=chosen["quiz"][0],
+        truth=truth[0],
+        truthfulqa=chosen["truthfulqa"][0],
+        pairs=chosen["pairs"][0],
+        premises=chosen["premises"][0],
+    )
+    return shared, left_out
 
 
 def count_shared(shared: EvalItems) -> dict[str, int]:

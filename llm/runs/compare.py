@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llm.evaluation.ask import Outputs
-from llm.evaluation.choice import Grade, grade
+from llm.evaluation.choice import CHOICE_SECTIONS, Grade, grade
 from llm.evaluation.eval_models import FIXED, MODEL_NAMES
 from llm.evaluation.measure import choice_tables
 from llm.evaluation.paired_text import CORPUS_MEASURES, corpus_estimate, paired_p
@@ -25,10 +25,11 @@ from llm.stats.verdict import Evidence, Side, bootstrap_p, decide, holm, mcnemar
 
 COMPARED_PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
 CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
+UNPAIRED = ("chance", "ties")  # of choices: no figure of a model's quality
 LONGEST_NAME = 16  # characters of a column's head
 LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
 # What a reader looks at first: together held to the 5 % at which every other line stands alone.
-HEADLINE = ("bpb.all", "choice.mc1", "text.chrf", "truth.truthful")
+HEADLINE = ("bpb.all", "literacy.accuracy", "text.chrf", "truth.truthful")
 
 
 # Standard deviation of each figure between training seeds of one configuration, by model, section and figure.
@@ -136,7 +137,7 @@ def _test(name: str, a: Sequence[Outputs], b: Sequence[Outputs], gap: Estimate, 
     """The p-value over items, and the test it is of: one for pairs of models where there is one."""
     section, measure = name.partition(".")[0], measure_of(name)
     if len(a) == len(b) == 1 and measure in CHOICES:
-        right = [[getattr(g, measure) == 1 for g in _grades(side[0], section)] for side in (a, b)]
+        right = [[g[measure] == 1 for g in _grades(side[0], section)] for side in (a, b)]
         return mcnemar(*right), "McNemar, exact"
     if len(a) == len(b) == 1 and measure in CORPUS_MEASURES:
         texts = [side[0].generations.greedy for side in (a, b) if side[0].generations]
@@ -148,8 +149,8 @@ def _test(name: str, a: Sequence[Outputs], b: Sequence[Outputs], gap: Estimate, 
 def measure_of(name: str) -> str:
     """What a figure measures: of bits per byte the section, else the part after it.
 
-    >>> measure_of("bpb.eli5"), measure_of("choice.mc1")
-    ('bpb', 'mc1')
+    >>> measure_of("bpb.eli5"), measure_of("literacy.accuracy")
+    ('bpb', 'accuracy')
     """
     section, _, measure = name.partition(".")
     return section if section == "bpb" else measure
@@ -157,7 +158,7 @@ def measure_of(name: str) -> str:
 
 def _grades(run: Outputs, section: str) -> list[Grade]:
     assert run.likelihoods
-    return grade(run.items.choices[section], run.likelihoods.answers[section])
+    return grade(section, run.items.choices[section], run.likelihoods.answers[section])
 
 
 def estimates(run: Outputs, rules: Rules) -> dict[str, Estimate]:
@@ -175,7 +176,7 @@ def _of_likelihoods(run: Outputs, rules: Rules) -> dict[str, Estimate]:
         bpb = bits_per_byte(items.examples, found.replies, resampling)
         named |= {f"bpb.{name}": bpb[name] for name in ("all", "macro", *sorted({e.source for e in items.examples}))}
     for section, table in choice_tables(items, found, rules.n_resamples, rules.seed).items():
-        named |= {f"{section}.{name}": table["all"][name] for name in (*CHOICES, "mc2")}
+        named |= {f"{section}.{name}": table["all"][name] for name in CHOICE_SECTIONS[section] if name not in UNPAIRED}
     return named
 
 

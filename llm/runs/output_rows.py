@@ -20,7 +20,12 @@ from llm.evaluation.scoring import Score
 OutputRow = dict[str, Any]
 
 # Kinds of rows of each section: an answer's score, a question's grade.
-KINDS = {"choice": ("answer", "question"), "truthfulqa": ("truthfulqa_answer", "truthfulqa_question")}
+KINDS = {
+    "choice": ("answer", "question"),
+    "literacy": ("statement", "pair"),
+    "premises": ("premise_answer", "premise"),
+    "truthfulqa": ("truthfulqa_answer", "truthfulqa_question"),
+}
 
 
 def score_rows(model: str, items: EvalItems, found: Likelihoods) -> list[OutputRow]:
@@ -31,8 +36,8 @@ def score_rows(model: str, items: EvalItems, found: Likelihoods) -> list[OutputR
         questions, (kind, graded) = items.choices[section], KINDS[section]
         parts.append((kind, choice_examples(questions), answers))
         rows += [
-            {"model": model, "kind": graded, "id": question.id, "source": question.area, **asdict(one)}
-            for question, one in zip(questions, grade(questions, answers), strict=True)
+            {"model": model, "kind": graded, "id": question.id, "source": question.area, **one}
+            for question, one in zip(questions, grade(section, questions, answers), strict=True)
         ]
     scored = [
         {"model": model, "kind": kind, **_score_row(example, score)}
@@ -160,6 +165,8 @@ def restore_outputs(
         truthfulqa=choices.get("truthfulqa", []),
         shown=tuple(row["id"] for row in generated.get("shown", [])),
         continued=[index.example(row["id"], history_chars) for row in generated.get("continued", [])],
+        pairs=choices.get("literacy", []),
+        premises=choices.get("premises", []),
     )
     likelihoods = None
     if scored:

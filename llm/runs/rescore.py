@@ -23,6 +23,8 @@ def metric_inputs_of(
         quiz=max((one.quiz for one in every), key=len),
         truth=max((one.truth for one in every), key=len),
         truthfulqa=max((one.truthfulqa for one in every), key=len),
+        pairs=max((one.pairs for one in every), key=len),
+        premises=max((one.premises for one in every), key=len),
     )
     spans = spans_of(train_texts)
     return make_metric_inputs(items, spans, judge, settings.evaluate, settings.min_groups, settings.data_seed)

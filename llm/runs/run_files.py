@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.corpus.questions import read_questions
+from llm.corpus.questions import read_pairs, read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs
@@ -22,7 +22,8 @@ JUDGE = "models/judge"
 SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
 PREDICTIONS, RESULTS = f"{METRICS}/predictions.jsonl", f"{METRICS}/results.md"
 QUESTION_FILES = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")
-NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTION_FILES)
+PAIRS = f"{CURATED}/pairs.jsonl"
+NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTION_FILES, PAIRS)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def read_item_index(folder: Path) -> ItemIndex:
     if not (folder / TEST).is_file():
         raise FileNotFoundError(f"{TEST} is missing: run `dvc repro clean`, or `dvc checkout` where it ran before")
     questions = [question for path in QUESTION_FILES for question in read_questions(folder / path)]
+    questions += read_pairs(folder / PAIRS)
     if (folder / TRUTHFULQA).is_file():
         questions += read_truthfulqa(folder / TRUTHFULQA)
     return index_items(read_table(folder / TEST), questions)

@@ -278,6 +278,12 @@ QUESTION = {
     "id": "q", "area": "a", "question": "Why?", "correct": ["So.", "Because."], "incorrect": ["No."],
     "explanation": "It is so.",
 }  # fmt: skip
+PAIR = {
+    "area": "area",
+    "true": "A network learns from examples.",
+    "false": "A network learns from dreams.",
+    "note": ".",
+}
 
 
 def prepare(folder, repository):
@@ -290,6 +296,8 @@ def prepare(folder, repository):
     (folder / "data/curated").mkdir()
     for name in ("quiz", "false_premise"):
         (folder / f"data/curated/{name}.jsonl").write_text(json.dumps(QUESTION) + "\n", encoding="utf-8")
+    lines = [json.dumps({**PAIR, "id": f"p{i}"}) + "\n" for i in range(2)]
+    (folder / "data/curated/pairs.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def run_stage(folder, repository, hash_seed="0"):
@@ -310,7 +318,7 @@ def test_the_stage_writes_equal_bytes_every_time(tmp_path, repository):
         seen.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert seen[0] == seen[1]
     report = json.loads(files[0].read_text(encoding="utf-8"))
-    assert report["held_out_texts"] == {"quiz": 5, "false_premise": 5}
+    assert report["held_out_texts"] == {"quiz": 5, "false_premise": 5, "pairs": 6}
     assert report["provenance"]["eli5"] == {"source": "eli5"}
     n_kept = sum(section["kept"]["dialogues"] for section in report["sources"].values())
     assert sum(len(list(read_table(path))) for path in files[1:]) == n_kept == 180
@@ -361,7 +369,7 @@ def test_truthfulqa_is_held_out_and_kept_for_evaluation(tmp_path, repository):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "data/clean/TruthfulQA.csv").read_bytes() == path.read_bytes()
     report = json.loads((tmp_path / "data/clean/report.json").read_text(encoding="utf-8"))
-    assert report["held_out_texts"] == {"quiz": 5, "false_premise": 5, "truth": 4 + 20}
+    assert report["held_out_texts"] == {"quiz": 5, "false_premise": 5, "pairs": 6, "truth": 4 + 20}
     assert {"more0", "more1"} - train_ids(tmp_path) == {"more0"}
     shutil.rmtree(tmp_path / "data/curated")
     assert with_truthfulqa(tmp_path, repository, None).returncode == 0

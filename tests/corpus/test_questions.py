@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from llm.corpus.questions import Question, draw_questions, judgeable, read_questions
+from llm.corpus.questions import Question, draw_questions, judgeable, read_pairs, read_questions
 
 
 def make_question(name, n_incorrect=2):
@@ -58,3 +58,19 @@ def test_the_draw_does_not_depend_on_what_stands_beside_it():
     assert draw_questions(many, 10, seed=2) != drawn
     assert draw_questions(many, None, seed=1)[:10] == drawn
     assert draw_questions(many, 0, seed=1) == []
+
+
+PAIR = {"area": "works", "true": "It learns.", "false": "It dreams.", "note": "so"}
+
+
+def test_a_pair_is_a_question_without_words_in_a_couple_with_the_pair_beside_it(tmp_path):
+    found = read_pairs(write(tmp_path / "pairs.jsonl", *({**PAIR, "id": f"p{i}"} for i in range(4))))
+    assert [(one.id, one.group) for one in found] == [("p0", "p0"), ("p1", "p0"), ("p2", "p2"), ("p3", "p2")]
+    assert found[0].texts == ["It learns.", "It dreams.", "so"]
+
+
+def test_a_broken_pair_is_named_and_one_without_the_other_too(tmp_path):
+    with pytest.raises(ValueError, match=r"pairs\.jsonl, line 1: not a pair: KeyError\('id'\)"):
+        read_pairs(write(tmp_path / "pairs.jsonl", PAIR))
+    with pytest.raises(ValueError, match=r"pairs\.jsonl: p0 has no pair to be crossed with"):
+        read_pairs(write(tmp_path / "pairs.jsonl", {**PAIR, "id": "p0"}))

@@ -16,9 +16,16 @@ from llm.evaluation.figure_files import (
 FIGURE = {"value": 1.5, "low": 1.4, "high": 1.6}
 SMALL = {"value": 2.0, "low": None, "high": None}
 MC1, CHANCE = {"value": 0.3, "low": 0.2, "high": 0.4}, {"value": 0.25, "low": 0.25, "high": 0.25}
+HALF = {"value": 0.5, "low": 0.5, "high": 0.5}
+TRUE = {"value": 0.6, "low": 0.5, "high": 0.7}
+LITERACY = {
+    "all": {"accuracy": TRUE, "chance": HALF, "n": 344},
+    "what_ai_is": {"accuracy": SMALL, "chance": HALF, "n": 70},
+}
+QUIZ = {"all": {"mc1": MC1, "chance": CHANCE, "n": 200}, "what_ai_is": {"mc1": MC1, "chance": CHANCE, "n": 40}}
 DETAILS = {
-    "scratch": {"bpb": {"all": FIGURE, "eli5": SMALL}, "choice": {"all": {"mc1": MC1, "chance": CHANCE}}},
-    "compressor": {"bpb": {"all": FIGURE}, "choice": {"all": {}}},
+    "scratch": {"bpb": {"all": FIGURE, "eli5": SMALL}, "literacy": LITERACY, "choice": QUIZ},
+    "compressor": {"bpb": {"all": FIGURE}, "literacy": {}, "choice": {}},
     "frequent": {"name": "says one thing"},
     "mistral": {"enabled": False, "reason": "finetune.enabled is false"},
 }
@@ -33,10 +40,12 @@ def test_a_row_for_every_source_of_every_model_that_has_bits_per_byte():
     ]
 
 
-def test_a_row_for_every_area_of_every_model_that_chose(tmp_path):
-    (tmp_path / "choice.csv").write_bytes(table_bytes(CHOICE_COLUMNS, choice_rows(DETAILS)))
-    assert read_csv(tmp_path / "choice.csv") == [
-        {"model": "scratch", "area": "all", "accuracy": "0.3", "low": "0.2", "high": "0.4", "chance": "0.25"}
+def test_literacy_has_a_row_for_every_area_and_the_quiz_one_each_with_its_chance_and_n():
+    assert table_bytes(CHOICE_COLUMNS, choice_rows(DETAILS)).decode().splitlines() == [
+        "model,area,accuracy,low,high,chance,n",
+        "scratch,all,0.6,0.5,0.7,0.5,344",
+        "scratch,what_ai_is,2.0,,,0.5,70",
+        "scratch,quiz,0.3,0.2,0.4,0.25,200",
     ]
 
 

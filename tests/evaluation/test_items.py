@@ -28,6 +28,7 @@ CONFIG = EvaluateConfig(
     max_new_tokens=4,
     truth_questions=2,
     truthfulqa_questions=None,
+    quiz=False,
     batch_tokens=64,
     bootstrap=100,
 )

@@ -20,7 +20,7 @@ BPB = [
     for source in ("all", "eli5", "macro")
 ]
 CHOICE = [
-    {"model": model, "area": area, "accuracy": str(value), "low": "0.1", "high": "0.5", "chance": "0.25"}
+    {"model": model, "area": area, "accuracy": str(value), "low": "0.1", "high": "0.5", "chance": "0.5", "n": "344"}
     for model, value in (("scratch", 0.2), ("ngram5", 0.3))
     for area in ("what_ai_is", "how_it_works", "all")
 ]
@@ -65,19 +65,16 @@ def test_without_the_5_gram_there_is_no_line():
     assert not any("right of it" in text for text in found)
 
 
-def test_the_quiz_is_shown_against_blind_choice():
+def test_literacy_is_shown_against_blind_choice_with_the_number_of_pairs():
     found = texts(draw_choice(CHOICE))
-    assert [text for text in found if text in ("all", "how it works", "what AI is")] == [
-        *("all", "how it works", "what AI is")
-    ]
+    panels = ["all, n = 344", "how it works, n = 344", "what AI is, n = 344"]
+    assert [text for text in found if " n = " in text] == panels
     assert "blind choice" in found
-    assert not any("TruthfulQA" in text for text in found)
 
 
-def test_truthfulqa_has_a_panel_where_it_was_asked():
-    found = texts(draw_choice([*CHOICE, {**CHOICE[0], "area": "TruthfulQA"}]))
-    assert "TruthfulQA" in found
-    assert "AI-literacy quiz and TruthfulQA by likelihood, with 95 % intervals: higher is better" in found
+def test_other_questions_have_a_panel_behind_the_areas_where_they_were_asked():
+    found = texts(draw_choice([*CHOICE, {**CHOICE[0], "area": "TruthfulQA", "n": "817"}]))
+    assert [text for text in found if " n = " in text][-2:] == ["what AI is, n = 344", "TruthfulQA, n = 817"]
 
 
 def test_a_curve_ends_with_its_last_validation_loss_and_starts_training_after_the_first_step():

@@ -6,6 +6,11 @@ LINE = {"difference": -1.0, "low": -1.5, "high": -0.5, "verdict": "better on the
 COMPARED = {"scratch - ngram5": {"lines": {"bpb.all": LINE}}, "mistral - base": None, "mistral - scratch": None}
 
 
+HALF, QUARTER = ({"value": chance, "low": chance, "high": chance} for chance in (0.5, 0.25))
+LITERACY = {"all": {"accuracy": {"value": 0.615, "low": 0.57, "high": 0.66}, "chance": HALF, "n": 344}}
+QUIZ = {"all": {"mc1": {"value": 0.215, "low": 0.16, "high": 0.27}, "chance": QUARTER, "n": 200}}
+
+
 @pytest.fixture
 def details():
     """Bits per byte 1, 2, ... in the order of the table; two models only reply."""
@@ -28,9 +33,35 @@ def test_a_model_below_the_5_gram_is_marked(details):
 
 def test_figures_stand_in_their_columns(details):
     details["scratch"] |= {"text": {"bleu": {"value": 0.14}, "chrf": {"value": 7.28}}}
-    details["scratch"] |= {"choice": {"all": {"mc1": {"value": 0.215}}}, "truth": {"nearer_correct": {"value": 0.35}}}
-    (line,) = (line for line in result_table(details, COMPARED).splitlines() if line.startswith("| `scratch`"))
-    assert line == "| `scratch` | **3.000** (2.500 to 3.500) | 3.000 | 0.14 | 7.3 | 0.215 | 0.350 |"
+    details["scratch"] |= {"literacy": LITERACY, "truth": {"nearer_correct": {"value": 0.35}}}
+    head, _, *lines = result_table(details, COMPARED).splitlines()
+    assert head.endswith("| eli5 | BLEU | chrF++ | literacy, n = 344, chance 0.50 (95 % CI) |")
+    (line,) = (line for line in lines if line.startswith("| `scratch`"))
+    assert line == "| `scratch` | **3.000** (2.500 to 3.500) | 3.000 | 0.14 | 7.3 | 0.615 (0.570 to 0.660) |"
+    assert next(line for line in lines if line.startswith("| `frequent`")).endswith("| - | - | - |")
+
+
+def test_the_quiz_has_a_column_where_it_was_asked_with_its_own_chance_and_n(details):
+    details["base"] |= {"literacy": LITERACY, "choice": QUIZ}
+    head, _, *lines = result_table(details, COMPARED).splitlines()
+    assert head.endswith("literacy, n = 344, chance 0.50 (95 % CI) | quiz, n = 200, chance 0.25 (95 % CI) |")
+    (line,) = (line for line in lines if line.startswith("| `base`"))
+    assert line.endswith("| 0.615 (0.570 to 0.660) | 0.215 (0.160 to 0.270) |")
+
+
+@pytest.mark.parametrize(("asked", "n_shown"), [({}, 4), ({"choice": QUIZ}, 3)])
+def test_the_table_has_at_most_eight_columns_beside_the_name_and_names_the_sources_it_leaves_out(
+    details, asked, n_shown
+):
+    names = [f"s{i}" for i in range(6)]
+    bpb = {name: {"value": 1.0} for name in ("all", *names)}
+    details = {name: {**detail, "bpb": bpb} for name, detail in details.items()}
+    details["base"] |= {"literacy": LITERACY, **asked}
+    page = result_table(details, COMPARED).splitlines()
+    columns = page[0].strip("| ").split(" | ")
+    assert [column for column in columns if column in names] == names[:n_shown]
+    assert len(columns) == 1 + 8
+    assert f"Bits per byte of {', '.join(names[n_shown:])}: in metrics/detail." in page
 
 
 def test_every_source_has_a_column_whatever_its_name(details):
@@ -42,7 +73,7 @@ def test_every_source_has_a_column_whatever_its_name(details):
 
 def test_a_model_that_only_replies_has_a_dash_for_its_bits(details):
     (line,) = (line for line in result_table(details, COMPARED).splitlines() if line.startswith("| `frequent`"))
-    assert line == "| `frequent` | - | - | - | - | - | - |"
+    assert line == "| `frequent` | - | - | - | - |"
 
 
 def test_a_pair_of_which_one_is_not_there_has_no_line(details):
@@ -74,7 +105,7 @@ def test_own_sources_are_told_by_the_names_of_their_files():
     provenance = {name: {"served": [{"location": f"{name}.txt"}]} for name in ("a", "b", "eli5")}
     note = own_data_note(provenance, {"b", "a"})
     assert note.startswith(
-        "\n`a` is a.txt, `b` is b.txt. The columns quiz and truthful ask the project's own questions"
+        "\n`a` is a.txt, `b` is b.txt. The shares of the table ask the project's own questions"
     )
     assert own_data_note(provenance, set()) == ""
 

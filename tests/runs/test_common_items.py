@@ -22,12 +22,13 @@ def test_items_that_only_some_have_are_left_out_and_counted():
     shared, left_out = find_common([one, other])
     assert shared.examples == ITEMS.examples[1:]
     assert shared.quiz == ITEMS.quiz[2:]
-    assert left_out == {"replies": 2, "prompts": 0, "quiz": 2, "truth": 0, "truthfulqa": 0}
+    assert left_out == {"replies": 2, "prompts": 0, "pairs": 0, "premises": 0, "quiz": 2, "truth": 0, "truthfulqa": 0}
 
 
 def test_what_a_run_does_not_measure_is_not_missed():
     shared, left_out = find_common([that_says(REPLIES), with_bpb([2.0] * len(N_BYTES))])
-    assert count_shared(shared) == {"replies": 120, "prompts": 0, "quiz": 40, "truth": 0, "truthfulqa": 0}
+    asked = {"pairs": 0, "premises": 0, "quiz": 40, "truthfulqa": 0}
+    assert count_shared(shared) == {"replies": 120, "prompts": 0, "truth": 0} | asked
     assert set(left_out.values()) == {0}
 
 

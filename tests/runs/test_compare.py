@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llm.corpus.questions import Question
+from llm.evaluation.scoring import Score
 from llm.runs.common_items import restrict
 from llm.runs.compare import compare as compare_models
 from llm.runs.compare import compare_pairs, in_short, looked_at, table
@@ -96,10 +98,43 @@ def test_a_planted_difference_of_five_percent_is_found():
 def test_questions_are_tested_by_mcnemar():
     right, wrong = np.arange(40) < 30, np.arange(40) < 24  # six that only one side knows
     line = compare([with_bpb(ITEM, right)], [with_bpb(ITEM, wrong)], RULES).lines["choice.mc1"]
-    assert (line.a, line.b, line.p, line.test) == (0.75, 0.6, 2 * 2 / 2**6, "McNemar, exact")  # Holm: beside bpb.all
-    assert line.verdict == CANT_TELL
-    seven = compare([with_bpb(ITEM, right)], [with_bpb(ITEM, np.arange(40) < 23)], RULES).lines["choice.mc1"]
-    assert (seven.p, seven.verdict) == (2 * 2 / 2**7, "better on these items; one seed")
+    assert (line.a, line.b, line.p, line.test) == (0.75, 0.6, 2 / 2**6, "McNemar, exact")
+    assert line.verdict == "better on these items; one seed"
+    five = compare([with_bpb(ITEM, right)], [with_bpb(ITEM, np.arange(40) < 25)], RULES).lines["choice.mc1"]
+    assert (five.p, five.verdict) == (2 / 2**5, CANT_TELL)
+
+
+PAIRS = [Question(f"p{i}", "area", "", ("true",), ("false",), couple=f"p{i - i % 2}") for i in range(80)]
+PREMISES = [Question(f"f{i}", "area", "why?", ("yes",), ("no", "no!")) for i in range(40)]
+
+
+def with_pairs(right, corrects=True):
+    """A run that tells these of 80 pairs apart, and finds corrections likelier than compliant answers, or not."""
+    run = with_bpb(ITEM)
+    told = [Score(-1.0 if true == one else -2.0, -1.0, 1) for one in right for true in (True, False)]
+    corrected = [Score(x, -1.0, 1) for _ in PREMISES for x in ((-1.0, -9.0, -9.0) if corrects else (-9.0, -1.0, -1.0))]
+    answers = {**run.likelihoods.answers, "literacy": told, "premises": corrected}
+    items = replace(ITEMS, pairs=PAIRS, premises=PREMISES)
+    return replace(run, items=items, likelihoods=replace(run.likelihoods, answers=answers))
+
+
+def test_literacy_is_tested_by_couples_and_held_to_the_level_of_the_headline():
+    first = np.arange(80) % 2 == 0
+    line = compare([with_pairs(first)], [with_pairs(~first)], RULES).lines["literacy.accuracy"]
+    assert (line.difference, line.low, line.high, line.verdict) == (0.0, 0.0, 0.0, CANT_TELL)  # 1 of 2 in every couple
+    more = compare([with_pairs(first | True)], [with_pairs(np.arange(80) < 60)], RULES)
+    line = more.lines["literacy.accuracy"]
+    assert (line.difference, line.test, line.verdict) == (0.25, "paired bootstrap", "better on these items; one seed")
+    assert line.p == pytest.approx(2 * 2 / 201)  # 1 of 201 on the far side, both sides, twice for Holm beside bpb.all
+    assert more.lines["literacy.couples_both"].p == pytest.approx(2 / 201)
+    assert {"literacy.chance", "literacy.ties"}.isdisjoint(more.lines)
+    assert more.shared["pairs"] == 80
+
+
+def test_false_premises_are_paired_question_by_question():
+    right = np.ones(80, bool)
+    line = compare([with_pairs(right)], [with_pairs(right, corrects=False)], RULES).lines["premises.accuracy"]
+    assert (line.a, line.b, line.test) == (1.0, 0.0, "paired bootstrap")
 
 
 def with_truthfulqa(right):

@@ -23,13 +23,21 @@ DIALOGUES = [Dialogue(f"d{i}", "eli5", f"g{i}", (f"why {i}?", f"for {i} reasons"
 DIALOGUES += [BOOK, TOLD]
 QUIZ = [Question(f"q{i}", "area", f"what is {i}?", (f"{i}", f"the {i}"), ("no", "never")) for i in range(2)]
 TRUTHFULQA = [Question("truthfulqa/7", "Myths", "do cats bark?", ("no",), ("yes", "at night"))]
-INDEX = index_items(DIALOGUES, QUIZ + TRUTHFULQA)
+PAIRS = [Question(f"p{i}", "area", "", (f"true {i}",), (f"false {i}",), couple="p0") for i in range(2)]
+PREMISES = [Question("f0", "area", "why?", ("yes",), ("no",))]
+ASKED = QUIZ + TRUTHFULQA + PAIRS + PREMISES
+INDEX = index_items(DIALOGUES, ASKED)
 EXAMPLES = [INDEX.example(name, 100) for name in ("d0/1", "d0/3", "d2/3", "b0/0", "t0/1")]
-ITEMS = EvalItems(EXAMPLES, EXAMPLES[1:3], QUIZ, QUIZ[:1], TRUTHFULQA, shown=("Hi", "Why?"), continued=EXAMPLES[3:4])
+ITEMS = EvalItems(
+    EXAMPLES, EXAMPLES[1:3], QUIZ, QUIZ[:1], TRUTHFULQA, shown=("Hi", "Why?"), continued=EXAMPLES[3:4], pairs=PAIRS,
+    premises=PREMISES,
+)  # fmt: skip
 LIKELY = Likelihoods(
     [Score(-0.1 - i / 3, -1 / 7, 3, n_windows=1 + i, n_cut=i) for i in range(5)],
     {
         "choice": [Score(-i / 3, -0.5, 1) for i in range(8)],
+        "literacy": [Score(-i / 7, -0.5, 1) for i in range(4)],
+        "premises": [Score(-i / 9, -0.5, 1) for i in range(2)],
         "truthfulqa": [Score(i / 3 - 9, -0.5, 1) for i in range(3)],
     },
 )
@@ -76,6 +84,13 @@ def test_a_question_has_its_grade():
     assert (first["id"], first["mc1"], first["chance"]) == ("q0", 1.0, 1 / 3)
 
 
+def test_a_pair_and_a_premise_have_their_grades():
+    found = scores()
+    assert [(row["id"], row["accuracy"], row["couples_both"]) for row in found["pair"]] == [("p0", 1, 1), ("p1", 1, 1)]
+    assert [row["id"] for row in found["statement"]] == ["p0/0", "p0/1", "p1/0", "p1/1"]
+    assert [(row["id"], row["accuracy"], row["chance"]) for row in found["premise"]] == [("f0", 1.0, 0.5)]
+
+
 def test_predictions_name_every_text():
     rows = generation_rows("scratch", ITEMS, SAID)
     assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e", "", "f"]
@@ -85,17 +100,17 @@ def test_predictions_name_every_text():
 def test_other_data_than_those_evaluated_are_refused():
     changed = [replace(d, turns=(*d.turns[:3], "few")) if d.id == "d2" else d for d in DIALOGUES]
     with pytest.raises(ValueError, match="d2/3 is another text in the data than the one that was evaluated"):
-        restore_outputs(scores(), said(), index_items(changed, QUIZ + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(changed, ASKED), 100)
     told = [replace(d, system="Be brief") if d is TOLD else d for d in DIALOGUES]
     with pytest.raises(ValueError, match="t0/1 is another text in the data than the one that was evaluated"):
-        restore_outputs(scores(), said(), index_items(told, QUIZ + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(told, ASKED), 100)
     with pytest.raises(ValueError, match="the test data have no reply d2/3"):
-        restore_outputs(scores(), said(), index_items(DIALOGUES[:2], QUIZ + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(DIALOGUES[:2], ASKED), 100)
     with pytest.raises(ValueError, match="the data have no question q1"):
-        restore_outputs(scores(), said(), index_items(DIALOGUES, QUIZ[:1] + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(DIALOGUES, [one for one in ASKED if one.id != "q1"]), 100)
     with pytest.raises(ValueError, match="9 texts where 8 were scored"):
         more = [*QUIZ[:1], replace(QUIZ[1], incorrect=("no", "never", "maybe"))]
-        restore_outputs(scores(), said(), index_items(DIALOGUES, more + TRUTHFULQA), 100)
+        restore_outputs(scores(), said(), index_items(DIALOGUES, more + ASKED[2:]), 100)
 
 
 def test_a_model_that_cannot_reply_has_no_texts():

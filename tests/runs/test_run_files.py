@@ -35,7 +35,7 @@ from tests.truthful_answers import write_table as write_truthfulqa
 
 EVALUATE = EvaluateConfig(
     dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
-    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, batch_tokens=128, bootstrap=100,
+    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
 OWN_SETTINGS = Settings(EVALUATE, CompareConfig(spreads()), data_seed=3, min_groups=30)
 
@@ -49,7 +49,8 @@ def write_run(folder, likelihoods):
     write_table(folder / TEST, dialogues)
     rows = [json.dumps(asdict(question)) + "\n" for question in ITEMS.quiz]
     write_bytes(folder / "data/curated/quiz.jsonl", "".join(rows).encode())
-    write_bytes(folder / "data/curated/false_premise.jsonl", b"")
+    for name in ("false_premise", "pairs"):
+        write_bytes(folder / f"data/curated/{name}.jsonl", b"")
 
 
 def shell(folder, *command):

@@ -41,7 +41,7 @@ from tests.planted import plant
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
     "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
-    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None,
+    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None, "quiz": True,
     "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
 SPREADS = spreads(0.01)
@@ -73,7 +73,12 @@ def write_data():
          "incorrect": ["because", "nothing"], "explanation": "."}
         for i in range(4)
     ]  # fmt: skip
-    for name, part in (("quiz", rows[:3]), ("false_premise", rows[3:])):
+    pairs = [  # of equal words in another order
+        {"id": f"p{i}", "area": f"area{i // 2}", "true": f"it is {i}, so it was", "false": f"it was {i}, so it is",
+         "note": "."}
+        for i in range(4)
+    ]  # fmt: skip
+    for name, part in (("quiz", rows[:3]), ("false_premise", rows[3:]), ("pairs", pairs)):
         path = Path(f"data/curated/{name}.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
@@ -137,10 +142,10 @@ def test_every_model_has_the_same_schema(project):
 @pytest.mark.parametrize(
     ("name", "measured"),
     [
-        ("scratch", {"bpb", "ppl", "choice", "memory", "text", "truth"}),
-        ("base", {"bpb", "ppl", "choice", "text", "truth", "uncertainty"}),
-        ("ngram5", {"bpb", "ppl", "choice", "memory"}),
-        ("unigram", {"bpb", "ppl", "choice", "memory"}),
+        ("scratch", {"bpb", "ppl", "choice", "literacy", "memory", "premises", "text", "truth"}),
+        ("base", {"bpb", "ppl", "choice", "literacy", "premises", "text", "truth", "uncertainty"}),
+        ("ngram5", {"bpb", "ppl", "choice", "literacy", "memory", "premises"}),
+        ("unigram", {"bpb", "ppl", "choice", "literacy", "memory", "premises"}),
         ("compressor", {"bpb"}),
         ("retrieval", {"text", "truth"}),
         ("frequent", {"text", "truth"}),
@@ -185,7 +190,7 @@ def test_the_tables_for_plots_hold_the_figures_of_the_details(project):
     }
     assert {row["source"] for row in rows if not row["low"]} == {"eli5", "macro"}  # the small source, and its mean
     areas = {row["area"] for row in read_csv(project / "metrics/plots/choice.csv")}
-    assert areas == {"all", "area0", "area1"}
+    assert areas == {"all", "area0", "area1", "quiz", "false premises"}
 
 
 def test_the_judge_s_figures_stand_beside_its_rates(project):
@@ -217,6 +222,8 @@ def test_counts_are_what_was_asked(project):
         "dialogues": 9,
         "replies": 9,
         "prompts": 4,
+        "pairs": 4,
+        "premises": 1,
         "quiz": 3,
         "truth": 3,
         "truthfulqa": 0,
@@ -227,6 +234,22 @@ def test_truthfulqa_is_null_where_the_data_do_not_hold_it_out(project):
     for name in MODEL_NAMES:
         assert read(project, name)["truthfulqa"] == dict.fromkeys(read(project, name)["choice"])
     assert read(project, "detail/surface")["truthfulqa"] is None
+
+
+def test_without_the_quiz_its_questions_are_not_answered_by_choosing_but_still_in_words(project, monkeypatch):
+    monkeypatch.chdir(project)
+    with_quiz, without = (draw_items(EvaluateConfig(**EVALUATE | {"quiz": asked}), 1) for asked in (True, False))
+    assert with_quiz.choices.keys() - without.choices.keys() == {"choice"}
+    assert (without.truth, without.pairs) == (with_quiz.truth, with_quiz.pairs)
+    assert {question.id for question in without.truth} & {question.id for question in with_quiz.quiz}
+
+
+def test_literacy_has_its_areas_with_their_numbers_and_a_unigram_ties_on_reordered_words(project):
+    found = read(project, "detail/unigram")["literacy"]
+    assert {area: figures["n"] for area, figures in found.items()} == {"all": 4, "area0": 2, "area1": 2}
+    assert read(project, "unigram")["literacy"] == {"accuracy": 0.5, "chance": 0.5, "couples_both": 0.0, "ties": 1.0}
+    assert found["area0"]["accuracy"] == {"value": 0.5, "low": None, "high": None}  # one couple
+    assert read(project, "detail/compressor")["literacy"] == read(project, "detail/compressor")["premises"] == {}
 
 
 def test_a_small_source_is_marked_and_has_no_interval(project):
@@ -257,6 +280,7 @@ def test_the_standing_comparisons_have_every_figure_that_both_sides_have(project
     assert list(short) == list(full) == ["mistral - base", "mistral - scratch", "scratch - ngram5"]
     counted = {"bpb.all", "bpb.dialogue", "bpb.eli5", "bpb.macro", "bpb.technical"}
     counted |= {"choice.mc1", "choice.mc1_per_byte", "choice.mc2"}
+    counted |= {"literacy.accuracy", "literacy.couples_both", "premises.accuracy"}
     assert set(short["scratch - ngram5"]) == counted
     assert set(short["mistral - scratch"]) > counted | {"text.bleu", "text.token_f1", "truth.answered"}
     line = full["scratch - ngram5"]["lines"]["bpb.all"]
@@ -294,7 +318,9 @@ def test_two_models_of_the_run_are_compared_in_a_table(project, monkeypatch, cap
     page = capsys.readouterr().out
     value = read(project, "detail/compare")["scratch - ngram5"]["lines"]["bpb.all"]["difference"]
     assert re.search(rf"^bpb\.all .* {re.escape(f'{value:+.4f}')} ", page, re.MULTILINE)
-    assert "On 9 replies, 3 quiz that all runs share; left out, as only some have them: none." in page
+    assert (
+        "On 9 replies, 4 pairs, 1 premises, 3 quiz that all runs share; left out, as only some have them: none." in page
+    )
     assert "Seeds: 1 against 1." in page
 
 

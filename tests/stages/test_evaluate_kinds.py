@@ -1,6 +1,7 @@
 """The stages evaluate and report on data with system turns and documents, and on documents alone: tiny real models."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -75,6 +76,7 @@ def write_project(folder, make):
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [{**asdict(question), "explanation": "."} for question in questions]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    shutil.copy(REPOSITORY / "data/curated/pairs.jsonl", "data/curated/pairs.jsonl")
     write_models(tokenizer)
     evaluate.main()
     Path("metrics/data.json").write_bytes((REPOSITORY / "metrics/data.json").read_bytes())

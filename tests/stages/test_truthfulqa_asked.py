@@ -162,7 +162,7 @@ def test_a_part_of_the_questions_is_drawn_the_same_for_all_and_none_for_zero(pro
     monkeypatch.chdir(project)
     every = draw_items(CONFIG, 1).truthfulqa
     assert draw_items(replace(CONFIG, truthfulqa_questions=2), 1).truthfulqa == every[:2]
-    assert draw_items(replace(CONFIG, truthfulqa_questions=0), 1).choices.keys() == {"choice"}
+    assert draw_items(replace(CONFIG, truthfulqa_questions=0), 1).truthfulqa == []
     assert len(every) == 4
 
 
