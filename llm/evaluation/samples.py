@@ -61,6 +61,15 @@ def opening_of(text: str) -> str:
     return first_words(text, min(OPENING_CHARS, (len(text) + 1) // 2))
 
 
+def with_ellipsis(text: str, ended: bool) -> str:
+    """The text, and an ellipsis behind it where it was cut.
+
+    >>> with_ellipsis("It was a dark", False)
+    'It was a dark …'
+    """
+    return text if ended else f"{text} …"
+
+
 def samples_markdown(
     prompts: Sequence[str],
     models: Mapping[str, str],
@@ -73,7 +82,7 @@ def samples_markdown(
     Behind them stand prompts of the test set, and sections of documents that the models go on with, where there are
     any.
     """
-    lines = ["# Samples", "", "Greedy decoding. Who answers:", ""]
+    lines = ["# Samples", "", "Greedy decoding; a reply that was cut at the cap ends in an ellipsis. Who answers:", ""]
     lines += [f"- **{name}**: {_cell(real)}" for name, real in models.items()]
     for number, prompt in enumerate(prompts):
         lines += ["", f"## {number + 1}. {_cell(prompt)}", *_table({name: replies[name][number] for name in models})]

@@ -172,7 +172,7 @@ def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
         base = load_base(finetuned[0])[0](ids).logits
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
     assert (ours - base).abs().max() > 0.01
-    expected = HubModel("mistral", *load_finetuned(*finetuned), 2048).generate([Prompt(TURNS)], GREEDY)
+    expected = HubModel("mistral", *load_finetuned(*finetuned), 2048).generate([Prompt(TURNS)], GREEDY)[0].text
     prompt = tokenizer.apply_chat_template(messages(TURNS), add_generation_prompt=True, return_tensors="pt")
     said = model.generate(**prompt, max_new_tokens=12)[0, prompt["input_ids"].size(1) :]
     assert [tokenizer.decode(said, skip_special_tokens=True).strip()] == expected

@@ -8,7 +8,7 @@ NO_STOP = torch.tensor([], dtype=torch.long)
 
 
 def decoding(**changes):
-    plain = {"max_new_tokens": 4, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 1}
+    plain = {"max_reply_bytes": 4, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 1}
     return Decoding(**{**plain, **changes})
 
 
@@ -70,7 +70,7 @@ def test_draws_of_an_item_do_not_depend_on_the_others():
     assert not torch.equal(item_draws([b], decoding())[0], item_draws([b], decoding(seed=2))[0])
 
 
-@pytest.mark.parametrize(("name", "value"), [("temperature", -1.0), ("top_p", 0.0), ("max_new_tokens", 0)])
+@pytest.mark.parametrize(("name", "value"), [("temperature", -1.0), ("top_p", 0.0), ("max_reply_bytes", 0)])
 def test_an_impossible_setting_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} is {value}"):
         decoding(**{name: value})

@@ -41,7 +41,7 @@ from tests.planted import plant
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
     "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
-    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None,
+    "top_p": 0.95, "max_reply_bytes": 4, "truth_questions": 3, "truthfulqa_questions": None,
     "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
 SPREADS = spreads(0.01)
