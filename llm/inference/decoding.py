@@ -1,7 +1,6 @@
 """How the next token is chosen from logits: one rule for every model, whatever batch it runs in."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,8 @@ import torch
 from torch import Tensor
 
 from llm.ranges import check_range
+
+SORTED = 1024  # tokens, of which the top_p are looked for first: to sort all 49,152 of SmolLM2 takes 37 ms for 24 rows
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,22 @@ def _penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
+def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The most likely tokens of each row, the likeliest first, and their ids: as many as reach `top_p`, or all."""
+    for n in (min(SORTED, probabilities.size(1)), probabilities.size(1)):
+        found, ids = probabilities.topk(n, dim=1)
+        if bool((found.sum(1) > top_p).all()):
+            break
+    return found, ids
+
+
 def _sample(logits: Tensor, draws: Tensor, decoding: Decoding) -> Tensor:
     """Tokens whose share of the kept probability covers the draw."""
-    k = min(decoding.top_k or math.inf, logits.size(1))
-    logits, ids = logits.topk(int(k), dim=1)  # the most likely first
-    probabilities = logits.softmax(1)
+    if decoding.top_k:
+        logits, ids = logits.topk(min(decoding.top_k, logits.size(1)), dim=1)  # the most likely first
+        probabilities = logits.softmax(1)
+    else:
+        probabilities, ids = _most_likely(logits.softmax(1), decoding.top_p)
     before = probabilities.cumsum(1) - probabilities
     probabilities = probabilities.masked_fill(before >= decoding.top_p, 0.0)
     cumulative = probabilities.cumsum(1)

@@ -160,7 +160,7 @@ def _write_batch(
         kept = [i for i, (draft, n) in enumerate(zip(drafts, room, strict=True)) if step + 1 < n and not draft.done]
         if not kept:
             return
-        if 2 * len(kept) <= len(drafts):  # not at once: each time copies the cache
+        if 4 * len(kept) <= 3 * len(drafts):  # not at once: each time copies the cache
             rows.keep(kept)
             drafts, room, draws, chosen = [drafts[i] for i in kept], [room[i] for i in kept], draws[kept], chosen[kept]
             seen = None if seen is None else seen[kept]

@@ -34,6 +34,15 @@ def test_frequencies_are_those_of_the_filters_of_transformers(changes):
     assert allowed(logits, how).sub(expected).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("spread", [0.01, 3.0])  # almost even: far more than the first are needed; or few
+def test_of_a_large_vocabulary_the_same_tokens_are_drawn_as_when_all_are_sorted(spread, monkeypatch):
+    logits = torch.randn(6, 4000, generator=torch.Generator().manual_seed(3)) * spread
+    draws = torch.rand(6, generator=torch.Generator().manual_seed(4))
+    found = next_ids(logits, None, NO_STOP, draws, decoding(top_p=0.9))
+    monkeypatch.setattr("llm.inference.decoding.SORTED", 4000)
+    assert torch.equal(found, next_ids(logits, None, NO_STOP, draws, decoding(top_p=0.9)))
+
+
 def test_penalty_is_that_of_transformers():
     from transformers import RepetitionPenaltyLogitsProcessor
 
