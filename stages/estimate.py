@@ -64,7 +64,7 @@ BASES = {"smollm2-135m": 134.5e6, "tiny": 0.1e6, "mistralai/Mistral-7B-v0.3": 7.
 BASE_INFO = Path("models/base/tandem.json")
 QUIZ_ANSWERS, TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 1000, 817, 7  # the last a question's
 REPLY_WEIGHT = 3  # a test reply is as long as so many answers
-BYTES_A_TOKEN = 8  # of the cap, for each token that is generated: half of the replies end before it
+BYTES_A_TOKEN = 6  # of the cap, for each token that is generated: half of the replies end before it
 REPLIES_A_DIALOGUE, SHOWN = 4, 20  # where the parameters name no limit; prompts of samples.md
 
 
