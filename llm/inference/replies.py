@@ -16,6 +16,7 @@ from llm.inference.likelihood import group_by_length
 # Bytes of a token, at least, by which batches are made: the tokenizer trained here has 3.5, that of SmolLM2 5. A reply
 # of shorter tokens is gone on with in another batch.
 TOKEN_BYTES = 3
+HALF = "\ufffd"  # what a character whose last bytes are missing is decoded to
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ def cut_reply(text: str, ended: bool, max_bytes: int) -> Reply:
     """
     text = text.strip()
     if len(text.encode()) > max_bytes:
-        text, ended = text.encode()[:max_bytes].decode(errors="ignore").rstrip(), False
-    return Reply(text if ended else text.rstrip("\ufffd").rstrip(), ended)  # half a character has no end
+        return Reply(text.encode()[:max_bytes].decode(errors="ignore").rstrip(), False)
+    return Reply(text if ended else text.removesuffix(HALF).rstrip(), ended)
 
 
 @dataclass
@@ -83,7 +84,7 @@ class TokenTexts:
 
     def exceed(self, ids: Sequence[int], max_bytes: int) -> bool:
         """Whether the text is longer than `max_bytes`; a character that is not whole yet does not count."""
-        return len(self.decode(ids).strip().rstrip("\ufffd").encode()) > max_bytes
+        return len(self.decode(ids).strip().removesuffix(HALF).encode()) > max_bytes
 
     def reply(self, draft: Draft, max_bytes: int) -> Reply:
         """The reply that became of a draft."""
