@@ -238,7 +238,8 @@ def test_a_small_source_is_marked_and_has_no_interval(project):
 
 def test_details_name_the_model_the_decoding_and_the_versions(project):
     assert read(project, "detail/base")["name"].startswith("tiny Mistral of random weights")
-    assert read(project, "detail/mistral")["name"] == "tiny Mistral, fine-tuned"
+    name = read(project, "detail/mistral")["name"]
+    assert name == "tiny Mistral, fine-tuned; asked as [INST] ... [/INST], for it ships no template"
     detail = read(project, "detail/scratch")
     assert detail["decoding"]["greedy"]["temperature"] == 0.0
     assert detail["decoding"]["sampled"]["top_p"] == 0.95
