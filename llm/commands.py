@@ -6,6 +6,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llm.evaluation.eval_models import MODEL_NAMES
@@ -23,6 +24,7 @@ from llm.runs.run_files import (
     SETTINGS,
     WORKSPACE,
     EvaluatedRun,
+    differing_decoding,
     export_revision,
     read_run,
     read_settings,
@@ -88,6 +90,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
     sides = [split_side(side, arguments.model) for side in (arguments.a, arguments.b)]
     runs = read_runs([revision for side in sides for revision, _ in side])
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
+    if different := differing_decoding({revision: run.settings for revision, run in runs.items()}):
+        logger.warning("what the models wrote is not compared, for it was asked otherwise: %s", "; ".join(different))
+        a, b = ([replace(run, generations=None) for run in side] for side in (a, b))
     rules = runs[sides[0][0][0]].settings.rules(find_judge())
     print(table(compare(a, b, model_names(sides), rules), arguments.a, arguments.b))
     return 0

@@ -63,11 +63,6 @@ class Params:
         check_range("seed", self.seed, 0, MAX_SEED)
         check_range("data_seed", self.data_seed, 0, MAX_SEED)
         check_sources(self.download)
-        if self.evaluate.max_new_tokens >= self.model.context_length:
-            raise ValueError(
-                f"evaluate.max_new_tokens {self.evaluate.max_new_tokens} leaves no room for a prompt "
-                f"in model.context_length {self.model.context_length}"
-            )
         positions = POSITIONS.get(self.base.location)
         if positions and self.finetune.context_length > positions:
             raise ValueError(

@@ -65,6 +65,7 @@ BASE_INFO = Path("models/base/tandem.json")
 LITERACY_ANSWERS, QUIZ_ANSWERS = 1000, 1200  # statements of the pairs and answers to false premises; of the quiz
 TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 817, 7  # the last a question's
 REPLY_WEIGHT = 3  # a test reply is as long as so many answers
+BYTES_A_TOKEN = 6  # of the cap, for each token that is generated: half of the replies end before it
 REPLIES_A_DIALOGUE, SHOWN = 4, 20  # where the parameters name no limit; prompts of samples.md
 
 
@@ -132,7 +133,8 @@ def evaluate_seconds(params: Params, slower: float) -> float:
     texts = REPLY_WEIGHT * min(held_out, 3 * dialogues * a_dialogue) + answers
     replies = evaluate["generations"] + evaluate["sampled"] + evaluate["truth_questions"] + SHOWN
     weights = base_weights(params) * (2 if params["finetune"]["enabled"] else 1)
-    large = SCORING.of(texts * weights) + REPLYING.of(replies * evaluate["max_new_tokens"] * weights)
+    tokens = replies * evaluate["max_reply_bytes"] / BYTES_A_TOKEN
+    large = SCORING.of(texts * weights) + REPLYING.of(tokens * weights)
     return slower * (large + SMALL_MODELS.of(texts * scratch_weights(params)))
 
 

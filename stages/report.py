@@ -11,7 +11,7 @@ from typing import Any
 
 from llm.evaluation.data_card import data_card
 from llm.evaluation.result_table import MODELS, own_data_note, result_table
-from llm.evaluation.samples import PROMPTS, Sample, own_sources, samples_markdown
+from llm.evaluation.samples import PROMPTS, Sample, own_sources, samples_markdown, with_ellipsis
 from llm.files import write_bytes
 from llm.runs.output_rows import read_output_rows
 from stages.logs import run_stage
@@ -33,7 +33,7 @@ def samples_page(details: dict[str, dict[str, Any]]) -> str:
     """Prompts with the replies of the models SHOWN side by side, as Markdown."""
     rows = {name: kinds["shown"] for name, kinds in read_output_rows(PREDICTIONS).items() if "shown" in kinds}
     names = {name: details[name]["name"] for name in SHOWN if name in rows}
-    replies = {name: [row["text"] for row in rows[name]] for name in names}
+    replies = {name: [with_ellipsis(row["text"], row["ended"]) for row in rows[name]] for name in names}
     own, continued = read_samples("own", "greedy"), read_samples("continued", "continued")
     return samples_markdown(PROMPTS, names, replies, own, continued)
 
@@ -41,7 +41,7 @@ def samples_page(details: dict[str, dict[str, Any]]) -> str:
 def read_samples(section: str, kind: str) -> list[Sample]:
     """Texts of the test set with what the models made of them, their rows of that kind."""
     rows = {
-        name: {row["id"]: row["text"] for row in kinds.get(kind, [])}
+        name: {row["id"]: with_ellipsis(row["text"], row["ended"]) for row in kinds.get(kind, [])}
         for name, kinds in read_output_rows(PREDICTIONS).items()
     }
     return [

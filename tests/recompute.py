@@ -22,18 +22,34 @@ def place(name, seed):
     return int.from_bytes(digest, "big") / 2**64
 
 
+def whole_words(text, max_chars):
+    """The words at the end of a text that have so many characters together; none where the last one has more."""
+    text = text.rstrip()
+    if len(text) <= max_chars:
+        return text
+    tail = text[len(text) - max(0, max_chars) :]
+    if text[: len(text) - len(tail)][-1:].isspace():
+        return tail.lstrip()
+    return "".join(re.split(r"\s+(?=\S)", tail, maxsplit=1)[1:])
+
+
 def shorten(history, max_chars):
-    """The last turns of at most `max_chars` characters, user first; a longer single turn from the start of a word."""
-    while len(history) > 1 and sum(len(turn) for turn in history) > max_chars:
-        history = history[2:]
+    """The last turns of at most `max_chars` characters, user first; of the first one that is too long, its end."""
     *earlier, last = history
     if len(last) > max_chars:
-        last = last.rstrip()
-    if len(last) > max_chars:
-        tail = last[-max_chars:]
-        from_word = tail.lstrip() if last[-max_chars - 1].isspace() else re.sub(r"^\S*\s+", "", tail, count=1)
-        last = from_word or tail
-    return [*earlier, last]
+        return [whole_words(last, max_chars) or last[-max_chars:]]
+    kept, room = [last], max_chars - len(last)
+    while earlier:
+        *earlier, user, assistant = earlier
+        if len(user) + len(assistant) <= room:
+            kept, room = [user, assistant, *kept], room - len(user) - len(assistant)
+            continue
+        if len(assistant) < room:
+            kept = [whole_words(user, room - len(assistant)) or "\N{HORIZONTAL ELLIPSIS}", assistant, *kept]
+        elif words := whole_words(assistant, room - 1):
+            kept = ["\N{HORIZONTAL ELLIPSIS}", words, *kept]
+        break
+    return kept
 
 
 def scored(dialogues, seed, per_source, per_dialogue, max_chars):

@@ -13,6 +13,7 @@ from bench.shapes import FULL, SMALL, Shape, draw_ids, fresh_gpt
 from bench.table import Section, summarise
 from llm.inference.decoding import Decoding
 from llm.inference.generate import generate
+from llm.inference.replies import TokenTexts
 
 OURS, PEER = "ours", "transformers generate()"
 TUNED = PEER + " + allocator"
@@ -32,10 +33,12 @@ class Task:
 def ours(lap: Lap, task: Task) -> None:
     """Reply greedily by our `generate`, again and again."""
     model, prompts = fresh_gpt(task.shape).eval(), prompts_of(task).tolist()
-    decoding = Decoding(task.new_tokens, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0)
-    draws = torch.zeros(task.batch_size, task.new_tokens)
+    decoding = Decoding(NO_LIMIT // 1000, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0)
+    draws = torch.zeros(task.batch_size, task.new_tokens)  # and no token has text, so these alone are the limit
+    texts = TokenTexts([0] * model.vocab_size, lambda ids: "")
     while True:
-        lap(task.batch_size * task.new_tokens, generate(model, prompts, draws, decoding, (), NO_LIMIT))
+        drafts = generate(model, prompts, draws, decoding, (), texts, NO_LIMIT)
+        lap(task.batch_size * task.new_tokens, [draft.ids for draft in drafts])
 
 
 def theirs(lap: Lap, task: Task) -> None:

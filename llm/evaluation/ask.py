@@ -41,6 +41,12 @@ class Generations:
     truth: list[str]  # to EvalItems.truth
     shown: list[str]  # to EvalItems.shown
     continued: list[str] = field(default_factory=list)  # of EvalItems.continued
+    # By the name of a list above, whether each of its texts ended by itself, not cut; of a list not named all did.
+    ended: dict[str, list[bool]] = field(default_factory=dict)
+
+    def ended_in(self, kind: str) -> list[bool]:
+        """Whether each text of a list ended by itself."""
+        return self.ended.get(kind, [True] * len(getattr(self, kind)))
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,13 @@ def ask_generations(
     first = [example.prompt for example in items.prompts[: config.sampled]]
     sampled = model.generate(first, config.sampling(seed)) if first else []
     advance(len(sampled))
-    texts = iter(greedy)
-    prompts, truth, shown = ([*islice(texts, len(part))] for part in (items.prompts, items.truth, items.shown))
-    return Generations(prompts, sampled, truth, shown, [*texts])
+    rest = iter(greedy)
+    prompts, truth, shown = ([*islice(rest, len(part))] for part in (items.prompts, items.truth, items.shown))
+    replies = {"greedy": prompts, "sampled": sampled, "truth": truth, "shown": shown, "continued": [*rest]}
+    return Generations(
+        **{kind: [reply.text for reply in part] for kind, part in replies.items()},
+        ended={kind: [reply.ended for reply in part] for kind, part in replies.items()},
+    )
 
 
 def ask_model(

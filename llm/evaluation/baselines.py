@@ -17,6 +17,7 @@ from llm.dialogue import Dialogue, Example, Prompt
 from llm.evaluation.ngram import KneserNey
 from llm.evaluation.scoring import Score, encode_prompts, encode_replies, encoder, sum_logprobs
 from llm.inference.decoding import Decoding
+from llm.inference.replies import Reply, cut_reply
 from llm.tokens.tokenizer import Tokenizer
 
 # LZMA reads all of it again for every reply: 64 KiB give 2.86 bits a byte, 128 KiB 2.75 in twice the time.
@@ -107,22 +108,15 @@ def most_frequent(replies: Iterable[str]) -> str:
     return most.most_common(1)[0][0]
 
 
-def cut_tokens(text: str, n: int, tokenizer: Tokenizer) -> str:
-    """The text, or its first `n` tokens where it has more: a baseline may say as much as the models."""
-    ids = tokenizer.encode(text)
-    return text if len(ids) <= n else tokenizer.decode(ids[:n])
-
-
 @dataclass(frozen=True)
 class Frequent:
     """Always the same reply."""
 
     reply: str
-    tokenizer: Tokenizer
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
-        """The reply, once for each prompt."""
-        return [cut_tokens(self.reply, decoding.max_new_tokens, self.tokenizer)] * len(prompts)
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
+        """The reply, once for each prompt, as long as a model's may be."""
+        return [cut_reply(self.reply, True, decoding.max_reply_bytes)] * len(prompts)
 
 
 @dataclass(frozen=True)
@@ -166,16 +160,15 @@ class Retrieval:
 
     index: Index  # of the turns that were replied to
     replies: list[str]
-    tokenizer: Tokenizer
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
-        """A reply to each prompt, by the words of its last turn."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
+        """A reply to each prompt, by the words of its last turn, as long as a model's may be."""
         nearest = [self.index.nearest(prompt.history[-1]) for prompt in prompts]
         found = ["" if number is None else self.replies[number] for number in nearest]
-        return [cut_tokens(reply, decoding.max_new_tokens, self.tokenizer) for reply in found]
+        return [cut_reply(reply, True, decoding.max_reply_bytes) for reply in found]
 
 
-def make_retrieval(examples: Iterable[Example], tokenizer: Tokenizer) -> Retrieval:
+def make_retrieval(examples: Iterable[Example]) -> Retrieval:
     """The examples' replies, found by the turns they answer."""
     known = list(examples)
-    return Retrieval(index_texts(example.history[-1] for example in known), [e.reply for e in known], tokenizer)
+    return Retrieval(index_texts(example.history[-1] for example in known), [e.reply for e in known])

@@ -14,7 +14,8 @@ from llm.evaluation.ngram import train_ngram
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.hub.info import read_info
-from llm.hub.pretrained import load_base, load_finetuned
+from llm.hub.pretrained import load_base, load_finetuned, load_shipped_tokenizer
+from llm.hub.smollm2 import without_default_system
 from llm.models.gpt import GPT
 from llm.models.llama import Llama
 from llm.models.registry import build_model, load_gpt, n_parameters
@@ -29,6 +30,7 @@ UNIGRAM = "how frequent the tokens of scratch are in its training text, whatever
 COMPRESSOR = "LZMA that has read 64 KiB of the training text: what a reply adds to its history, in bits"
 RETRIEVAL = "the reply to the nearest training prompt by BM25, so copied by construction"
 FREQUENT = "the most frequent training reply, whatever the prompt"
+NO_TEMPLATE = "; asked as [INST] ... [/INST], for it ships no template"
 # What makes sense to ask a model; the rest of its figures is null. Only the tokens that scratch learns hold canaries.
 PRETRAINED = ("replies", "choices", "generations", "continuations")
 TRAINED = ("replies", "choices", "generations", "continuations", "canaries")
@@ -50,17 +52,20 @@ def list_models(folders: ModelFolders, device: torch.device, seed: int, batch_to
     """The models there are, in the order of MODEL_NAMES; without the fine-tuned one where fine-tuning is off."""
 
     def base() -> HubModel:
-        return HubModel("base", *load_base(folders.base, device), batch_tokens)
+        model, tokenizer = load_base(folders.base, device)
+        return HubModel("base", model, tokenizer, batch_tokens, load_shipped_tokenizer(folders.base))
 
     def mistral() -> HubModel:
         return HubModel("mistral", *load_finetuned(folders.base, folders.adapter, device), batch_tokens)
 
     models = _trained_here(folders, device, seed, batch_tokens) + _baselines(folders)
-    models.append(EvalModel("base", describe_base(read_info(folders.base)), PRETRAINED, base, (folders.base,)))
+    of_base, of_mistral = template_notes(folders.base)
+    name = describe_base(read_info(folders.base)) + of_base
+    models.append(EvalModel("base", name, PRETRAINED, base, (folders.base,)))
     adapter = read_info(folders.adapter)
     if adapter["enabled"]:
         made_from = (folders.base, folders.adapter)
-        models.append(EvalModel("mistral", adapter["description"], PRETRAINED, mistral, made_from))
+        models.append(EvalModel("mistral", adapter["description"] + of_mistral, PRETRAINED, mistral, made_from))
     return models
 
 
@@ -98,14 +103,14 @@ def _baselines(folders: ModelFolders) -> list[EvalModel]:
         return (example for dialogue in dialogues for example in scored_replies(dialogue))
 
     def frequent() -> Frequent:
-        return Frequent(most_frequent(example.reply for example in examples()), tokenizer)
+        return Frequent(most_frequent(example.reply for example in examples()))
 
-    replies, written = ("generations",), (tokenizer_file, text)
+    replies, written = ("generations",), (text,)
     return [
         EvalModel("ngram5", NGRAM5, COUNTED, lambda: counted("ngram5", 5), (tokenizer_file, folders.tokens)),
         EvalModel("unigram", UNIGRAM, COUNTED, lambda: counted("unigram", 1), (tokenizer_file, folders.tokens)),
         EvalModel("compressor", COMPRESSOR, ("replies",), lambda: Compressor(draw_prime(read_table(text))), (text,)),
-        EvalModel("retrieval", RETRIEVAL, replies, lambda: make_retrieval(examples(), tokenizer), written),
+        EvalModel("retrieval", RETRIEVAL, replies, lambda: make_retrieval(examples()), written),
         EvalModel("frequent", FREQUENT, replies, frequent, written),
     ]
 
@@ -121,3 +126,13 @@ def describe_base(info: dict[str, Any]) -> str:
     """The base model's real name and size, and that it stands in for another where it does."""
     role = ", a stand-in for Mistral 7B" if info["stand_in"] else ""
     return f"{info['name']} ({info['parameters'] / 1e6:,.0f}M parameters{role}), before fine-tuning"
+
+
+def template_notes(base: Path) -> tuple[str, str]:
+    """What the names of `base` and `mistral` say of their template where it is not the shipped one in everything."""
+    shipped = load_shipped_tokenizer(base).chat_template
+    if not shipped:
+        return NO_TEMPLATE, NO_TEMPLATE
+    if without_default_system(shipped) == shipped:
+        return "", ""
+    return "; writes texts with the default system prompt of its template, is scored without", "; has no system prompt"

@@ -10,9 +10,8 @@ from torch import Tensor
 from llm.dialogue import Example, Prompt
 from llm.evaluation.scoring import Score, check_lossless, encode_prompts, fit_prompt, score_targets
 from llm.hub.chat import document_ids, encode_prompt, encode_reply, end_id
-from llm.inference.decoding import Decoding, item_draws, mark_seen, next_ids
-from llm.inference.generate import prompt_room
-from llm.inference.likelihood import group_by_length
+from llm.inference.decoding import Decoding, item_draws
+from llm.inference.replies import Draft, Reply, TokenTexts, prompt_room, write_replies
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,6 +20,54 @@ if TYPE_CHECKING:
 # Of a pass that scores on a CPU: 512 by two threads are multiplied at the speed of 2,048, and the replies of laptop,
 # scored so, take 3 % of padding instead of 22.
 THREAD_TOKENS = 256
+SPACE = "Ġ"  # as byte-level BPE spells it, which has a letter for each byte
+
+
+def encode_asked(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> list[int]:
+    """Ids of a prompt and of what a reply or a document begins with."""
+    return encode_prompt(tokenizer, prompt.history, prompt.system) + encode_reply(tokenizer, prompt.opening)
+
+
+def token_bytes(tokenizer: "PreTrainedTokenizerBase", vocab_size: int) -> list[int]:
+    """How many bytes of text each id stands for: of byte-level BPE exactly, of another tokenizer at most."""
+    vocab = tokenizer.get_vocab()
+    found, special, byte_level = [0] * max(vocab_size, len(vocab)), set(tokenizer.all_special_ids), SPACE in vocab
+    for token, i in vocab.items():
+        found[i] = 0 if i in special else len(token) if byte_level else len(token.encode())
+    return found
+
+
+@dataclass
+class CachedRows:
+    """Texts whose keys and values stand in a cache, one a row."""
+
+    model: Any
+    cache: Any  # a DynamicCache
+    mask: Tensor  # (B, S) 1 at tokens, 0 at padding
+    last: Tensor  # (B,) position of the last token
+
+    def read(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Logits (B, V) behind more tokens (B, T)."""
+        found = self.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return found.logits[:, -1]
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Logits (B, V) behind one more token (B,) of each row."""
+        limit = self.model.config.max_position_embeddings - 1  # rows that are done may have left the window
+        self.mask, self.last = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], 1), self.last + 1
+        return self.read(ids[:, None], self.last.clamp(max=limit)[:, None])
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all but these rows, in the cache too."""
+        self.mask, self.last = self.mask[rows], self.last[rows]
+        self.cache.batch_select_indices(torch.tensor(rows, device=self.mask.device))
 
 
 @dataclass(frozen=True)
@@ -31,6 +78,8 @@ class HubModel:
     model: Any  # a causal language model of transformers, whose methods are untyped
     tokenizer: "PreTrainedTokenizerBase"
     batch_tokens: int  # tokens of a forward pass, keys and values of a batch
+    # With the template in which it is asked for replies, where that is another than the one it is scored in.
+    asked_by: "PreTrainedTokenizerBase | None" = None
 
     def __post_init__(self) -> None:
         self.model.eval()
@@ -51,51 +100,29 @@ class HubModel:
         targets = [[*reply, self._end(example.prompt)] for example, reply in zip(examples, replies, strict=True)]
         return score_targets(prompts, targets, forward, head, window, self._pass_tokens())
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
         """What follows each prompt: a reply, or how a document goes on."""
-        room = prompt_room(self.model.config.max_position_embeddings, decoding.max_new_tokens)
-        ids = [fit_prompt(prompt, room, self._encode)[-room:] for prompt in prompts]
-        draws = item_draws([prompt.texts for prompt in prompts], decoding)
-        replies = [""] * len(ids)
-        for batch in group_by_length([len(prompt) + decoding.max_new_tokens for prompt in ids], self.batch_tokens):
-            found = self._generate_batch([ids[i] for i in batch], draws[batch], decoding)
-            for i, reply in zip(batch, found, strict=True):
-                end = self._end(prompts[i])  # of a document perhaps another than that of the chat
-                replies[i] = self._decode(reply[: reply.index(end)] if end in reply else reply).strip()
-        return replies
+        window, tokenizer = self.model.config.max_position_embeddings, self.asked_by or self.tokenizer
+        room = prompt_room(window)
+        end, close = end_id(tokenizer), document_ids(tokenizer)[1]
+        drafts = [
+            Draft(fit_prompt(prompt, room, lambda one: encode_asked(tokenizer, one))[-room:], row, stop)
+            for prompt, row in zip(prompts, item_draws([prompt.texts for prompt in prompts], decoding), strict=True)
+            for stop in [(end,) if prompt.history else (end, close)]
+        ]
+        texts = TokenTexts(token_bytes(tokenizer, self.model.config.vocab_size), self._decode)
+        write_replies(drafts, decoding, texts, window, self.batch_tokens, self._read)
+        return [texts.reply(draft, decoding.max_reply_bytes) for draft in drafts]
 
-    @torch.inference_mode()
-    def _generate_batch(self, prompts: list[list[int]], draws: Tensor, decoding: Decoding) -> list[list[int]]:
-        """Reply ids of prompts padded on the left to one length."""
-        from transformers import GenerationConfig
+    def _read(self, contexts: list[list[int]], _: int) -> tuple[CachedRows, Tensor]:
+        """The contexts, padded on the left to one length, in a cache; and the logits behind them."""
+        from transformers import DynamicCache
 
-        T, end, device = max(map(len, prompts)), end_id(self.tokenizer), self.model.device
-        ids = torch.tensor([[end] * (T - len(prompt)) + prompt for prompt in prompts], device=device)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        seen = mark_seen(prompts, self.model.config.vocab_size).to(device)
-        config = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=decoding.max_new_tokens,
-            do_sample=False,  # `choose` samples, item by item
-            num_beams=1,
-            repetition_penalty=1.0,  # ours is in `choose`; a checkpoint's own default must not come in
-            eos_token_id=end,
-            pad_token_id=end,
-        )
-
-        def choose(ids: Tensor, logits: Tensor) -> Tensor:
-            """Logits that leave only the chosen token."""
-            now = None if decoding.repetition_penalty == 1 else seen.scatter(1, ids[:, T:], True)
-            stop = torch.tensor([end], device=device)
-            chosen = next_ids(logits, now, stop, draws[:, ids.size(1) - T].to(device), decoding)
-            return torch.full_like(logits, -torch.inf).scatter(1, chosen[:, None], 0.0)
-
-        output = self.model.generate(
-            ids,
-            attention_mask=(torch.arange(T, device=device) >= T - lengths[:, None]).long(),
-            generation_config=config,
-            logits_processor=[choose],
-        )
-        return [reply[: reply.index(end)] if end in reply else reply for reply in output[:, T:].tolist()]
+        device, T = self.model.device, max(map(len, contexts))
+        ids = torch.tensor([[0] * (T - len(context)) + context for context in contexts], device=device)
+        columns = torch.arange(T, device=device) - torch.tensor([[T - len(c)] for c in contexts], device=device)
+        rows = CachedRows(self.model, DynamicCache(config=self.model.config), (columns >= 0).long(), columns[:, -1])
+        return rows, rows.read(ids, columns.clamp(min=0))
 
     def _pass_tokens(self) -> int:
         """Tokens of a scoring pass: on a CPU as few as are multiplied as fast as many, for less is padded then."""
@@ -104,13 +131,11 @@ class HubModel:
         return min(self.batch_tokens, THREAD_TOKENS * torch.get_num_threads())
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        return encode_prompt(self.tokenizer, prompt.history, prompt.system) + encode_reply(
-            self.tokenizer, prompt.opening
-        )
+        return encode_asked(self.tokenizer, prompt)
 
     def _end(self, prompt: Prompt) -> int:
         """The id that ends a reply, or a document."""
         return end_id(self.tokenizer) if prompt.history else document_ids(self.tokenizer)[1]
 
-    def _decode(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -13,6 +13,8 @@ from llm.evaluation.samples import PROMPTS, opening_of
 from llm.inference.decoding import Decoding
 from llm.ranges import check_range
 
+GONE = "…"  # of a turn that was cut away
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -25,7 +27,7 @@ class EvaluateConfig:
     sampled: int  # of these, how many also by sampling, for the diversity of replies
     temperature: float  # of that sampling
     top_p: float
-    max_new_tokens: int
+    max_reply_bytes: int  # of a generated text; the same for all models, or the longer texts would win
     truth_questions: int
     truthfulqa_questions: int | None  # of TruthfulQA where the data hold it; None: all
     quiz: bool  # whether the quiz is answered by choosing too
@@ -44,12 +46,12 @@ class EvaluateConfig:
             check_range("truthfulqa_questions", self.truthfulqa_questions, 0, 10**9)
         check_range("temperature", self.temperature, 0.01, 100.0)
         check_range("top_p", self.top_p, 1e-6, 1.0)
-        check_range("max_new_tokens", self.max_new_tokens, 1, 1_000_000)
+        check_range("max_reply_bytes", self.max_reply_bytes, 1, 1_000_000)
         check_range("bootstrap", self.bootstrap, 100, 10**6)
 
     def greedy(self, seed: int) -> Decoding:
         """The most likely token each time."""
-        return Decoding(self.max_new_tokens, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=seed)
+        return Decoding(self.max_reply_bytes, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=seed)
 
     def sampling(self, seed: int) -> Decoding:
         """Tokens drawn by their probability."""
@@ -112,29 +114,45 @@ def example_digest(example: Example) -> str:
 
 
 def cut_history(history: tuple[str, ...], max_chars: int) -> tuple[str, ...]:
-    """The latest turns of at most `max_chars` characters in all, beginning with a user turn.
+    """The latest of the turns, at most `max_chars` characters in all, beginning with a user turn.
 
-    The last user turn always stays; if it alone is too long, its end does, from the start of a word. The system turn is
-    no part of the history: it is never cut, for without it the reply is another one, and counts nothing.
+    They are cut at turns, and inside the first one that is kept, from the start of a word. The last user turn always
+    stays; if it alone is too long, its end does. A user turn of which nothing is left stands as an ellipsis before its
+    reply. The system turn is no part of the history: it is never cut, for without it the reply is another one, and
+    counts nothing.
 
-    >>> cut_history(("Hi", "Hello", "What is a token?"), 20)
-    ('What is a token?',)
+    >>> cut_history(("Hi there", "Hello", "What is a token?"), 27)
+    ('there', 'Hello', 'What is a token?')
+    >>> cut_history(("Hi there", "Good morning", "What is a token?"), 24)
+    ('…', 'morning', 'What is a token?')
     >>> cut_history(("What is a token?",), 10)
     ('a token?',)
     """
-    while len(history) > 1 and sum(map(len, history)) > max_chars:
-        history = history[2:]
-    return (*history[:-1], *(_cut_words(last, max_chars) for last in history[-1:]))  # none: what is asked is a document
+    if sum(map(len, history)) <= max_chars:  # nothing to cut, or a document: it has no turns
+        return history
+    last = history[-1]
+    if len(last) > max_chars:
+        return (_last_words(last, max_chars) or last[-max_chars:],)
+    kept, left = history[-1:], max_chars - len(last)
+    for i in range(len(history) - 3, -1, -2):
+        asked, replied = history[i : i + 2]
+        if len(asked) + len(replied) > left:
+            if len(replied) < left:
+                return _last_words(asked, left - len(replied)) or GONE, replied, *kept
+            words = _last_words(replied, left - len(GONE))
+            return (GONE, words, *kept) if words else kept
+        kept, left = (asked, replied, *kept), left - len(asked) - len(replied)
+    return kept
 
 
-def _cut_words(text: str, max_chars: int) -> str:
-    """The end of a text, from the start of a word; of a single word, its end."""
-    text = text if len(text) <= max_chars else text.rstrip()
+def _last_words(text: str, max_chars: int) -> str:
+    """The end of a text, from the start of a word; nothing where the last word is longer."""
+    text = text.rstrip()
     start = len(text) - max_chars
     if start <= 0:
         return text
     word = re.search(r"(?<=\s)\S", text[start - 1 :])
-    return text[start - 1 + word.start() :] if word else text[start:]
+    return text[start - 1 + word.start() :] if word else ""
 
 
 def evenly_spaced(examples: Sequence[Example], n: int | None) -> list[Example]:

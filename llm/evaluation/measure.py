@@ -21,7 +21,7 @@ from llm.judge.trees import Judge
 from llm.stats.bootstrap import Estimate, Resampling, mean
 
 TEXT_MEASURES = (
-    *("bleu", "chrf", "copied", "degenerate", "distinct_1", "distinct_2"),
+    *("bleu", "chrf", "copied", "degenerate", "distinct_1", "distinct_2", "ended"),
     *("length_ratio", "repeated_4grams", "token_f1"),
 )
 
@@ -183,6 +183,7 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
     means = {
         "copied": mean(copied(texts, inputs.train_spans), inputs.prompts),
         "degenerate": mean([is_degenerate(text) for text in texts], inputs.prompts),
+        "ended": mean(found.ended_in("greedy"), inputs.prompts),
         "token_f1": mean([best_f1(t, refs) for t, refs in zip(texts, references, strict=True)], inputs.prompts),
     }
     values = {
@@ -195,7 +196,8 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
         "repeated_4grams": repeated_ngrams(texts),
     }
     intervals = {name: _with_interval(estimate, True) for name, estimate in means.items()}
-    return values, {"bleu": _corpus_detail(bleu), "chrf": _corpus_detail(chrf), **intervals}
+    lengths = {"replies": len(texts), "cut": found.ended_in("greedy").count(False)}
+    return values, {"bleu": _corpus_detail(bleu), "chrf": _corpus_detail(chrf), **intervals, "lengths": lengths}
 
 
 def _corpus_detail(score: CorpusScore) -> dict[str, Any]:

@@ -74,6 +74,15 @@ def opening_of(text: str) -> str:
     return first_words(text, min(OPENING_CHARS, (len(text) + 1) // 2))
 
 
+def with_ellipsis(text: str, ended: bool) -> str:
+    """The text, and an ellipsis behind it where it was cut.
+
+    >>> with_ellipsis("It was a dark", False)
+    'It was a dark …'
+    """
+    return text if ended else f"{text} …"
+
+
 def samples_markdown(
     prompts: Sequence[str],
     models: Mapping[str, str],
@@ -86,7 +95,7 @@ def samples_markdown(
     Before them stand prompts of the test set, and sections of documents that the models go on with, where there are
     any: who brings data of their own looks for them first.
     """
-    lines = ["# Samples", "", "Greedy decoding. Who answers:", ""]
+    lines = ["# Samples", "", "Greedy decoding; a reply that was cut at the cap ends in an ellipsis. Who answers:", ""]
     lines += [f"- **{name}**: {_cell(real)}" for name, real in models.items()]
     for heading, samples in (("Prompts of the test set", own), ("Documents of the test set, gone on with", continued)):
         lines += ["", f"## {heading}"] if samples else []

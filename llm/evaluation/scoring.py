@@ -1,5 +1,6 @@
 """What evaluation asks of a model: how likely a reply is, and what it would reply itself."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from llm.dialogue import Example, Prompt
+from llm.evaluation.items import cut_history
 from llm.inference.decoding import Decoding
 from llm.inference.likelihood import Floats, Forward, cut_windows, window_logprobs
+from llm.inference.replies import Reply
 from llm.tokens.tokenizer import Tokenizer
 
 Encode = Callable[[Prompt], list[int]]
@@ -40,7 +43,7 @@ class Scorer(Protocol):
 class Replier(Protocol):
     """A model that can reply."""
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
         """What follows each prompt: a reply, or how it goes on."""
         ...
 
@@ -57,15 +60,19 @@ class EvalModel:
 
 
 def fit_prompt(prompt: Prompt, room: int, encode: Encode) -> list[int]:
-    """Ids of the prompt without its oldest exchanges, until it has at most `room` tokens or one turn is left.
+    """Ids of the prompt with the latest of its history, as `cut_history` cuts it, that at most `room` tokens hold.
 
-    The system turn stays.
+    The system turn stays, and the beginning of a document that is gone on with.
     """
     ids = encode(prompt)
-    while len(ids) > room and len(prompt.history) > 1:
-        prompt = replace(prompt, history=prompt.history[2:])
-        ids = encode(prompt)
-    return ids
+    if len(ids) <= room or not prompt.history:
+        return ids
+
+    def cut(chars: int) -> list[int]:
+        return encode(replace(prompt, history=cut_history(prompt.history, chars)))
+
+    chars = range(1, sum(map(len, prompt.history)))
+    return cut(max(1, bisect_right(chars, room, key=lambda n: len(cut(n)))))
 
 
 def encoder(tokenizer: Tokenizer) -> Encode:

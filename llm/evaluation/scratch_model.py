@@ -8,7 +8,8 @@ from torch import Tensor
 from llm.dialogue import Example, Prompt
 from llm.evaluation.scoring import Score, encode_prompts, encode_replies, encoder, fit_prompt, score_targets
 from llm.inference.decoding import Decoding, item_draws
-from llm.inference.generate import generate, prompt_room
+from llm.inference.generate import generate
+from llm.inference.replies import Reply, TokenTexts, prompt_room
 from llm.models.gpt import GPT
 from llm.models.llama import Llama
 from llm.tokens.tokenizer import Tokenizer
@@ -38,11 +39,12 @@ class ScratchModel:
         targets = [[*reply, self.tokenizer.end_id] for reply in replies]
         return score_targets(prompts, targets, forward, self.gpt.head, window, self.batch_tokens)
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
         """What follows each prompt; it ends at any role token."""
         tokenizer = self.tokenizer
-        room = prompt_room(self.gpt.config.context_length, decoding.max_new_tokens)
+        room = prompt_room(self.gpt.config.context_length)
         ids = [fit_prompt(prompt, room, encoder(tokenizer)) for prompt in prompts]
         draws = item_draws([prompt.texts for prompt in prompts], decoding)
-        replies = generate(self.gpt, ids, draws, decoding, tokenizer.role_ids, self.batch_tokens)
-        return [tokenizer.decode(reply).strip() for reply in replies]
+        texts = TokenTexts(tokenizer.token_bytes(), tokenizer.decode)
+        drafts = generate(self.gpt, ids, draws, decoding, tokenizer.role_ids, texts, self.batch_tokens)
+        return [texts.reply(draft, decoding.max_reply_bytes) for draft in drafts]

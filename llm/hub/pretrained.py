@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 
 
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a base model or adapter, its template without a system prompt of its own."""
+def load_shipped_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a base model with its template as it was published."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a base model or adapter, its template without a system prompt of its own."""
+    tokenizer = load_shipped_tokenizer(folder)
     if tokenizer.chat_template:
         tokenizer.chat_template = without_default_system(tokenizer.chat_template)
     return tokenizer

@@ -187,7 +187,7 @@ def _tokenizer(fields: dict[str, Any]) -> "PreTrainedTokenizerFast":
             t for t, kind in zip(tokens, fields["tokenizer.ggml.token_type"], strict=True) if kind == CONTROL_TOKEN
         ],
         split_digits=SPLIT_DIGITS[rule],
-        chat_template=without_default_system(fields["tokenizer.chat_template"]),
+        chat_template=fields["tokenizer.chat_template"],
         model_max_length=fields["llama.context_length"],
         **named,
     )

@@ -1,7 +1,6 @@
 """How the next token is chosen from logits: one rule for every model, whatever batch it runs in."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,14 @@ from torch import Tensor
 
 from llm.ranges import check_range
 
+SORTED = 1024  # tokens, of which the top_p are looked for first: to sort all 49,152 of SmolLM2 takes 37 ms for 24 rows
+
 
 @dataclass(frozen=True)
 class Decoding:
     """How replies are generated."""
 
-    max_new_tokens: int
+    max_reply_bytes: int  # of text, UTF-8: the same for all models, whatever their tokens
     temperature: float  # 0: the most likely token each time (greedy)
     top_k: int  # only the k most likely tokens; 0: all
     top_p: float  # only the most likely tokens that together reach this probability (Holtzman et al. 2020); 1: all
@@ -23,7 +24,7 @@ class Decoding:
     seed: int
 
     def __post_init__(self) -> None:
-        check_range("max_new_tokens", self.max_new_tokens, 1, 1_000_000)
+        check_range("max_reply_bytes", self.max_reply_bytes, 1, 1_000_000)
         check_range("temperature", self.temperature, 0.0, 100.0)
         check_range("top_k", self.top_k, 0, 10_000_000)
         check_range("top_p", self.top_p, 1e-6, 1.0)
@@ -31,15 +32,16 @@ class Decoding:
 
 
 def item_draws(histories: Sequence[Sequence[str]], decoding: Decoding) -> Tensor:
-    """Numbers in [0, 1) that sampling uses up, (items, max_new_tokens): a function of the seed and the item's text.
+    """Numbers in [0, 1) that sampling uses up, (items, tokens): a function of the seed and the item's text.
 
-    So an item's sample depends on nothing else in the list, and all models draw alike.
+    So an item's sample depends on nothing else in the list, and all models draw alike. There is one for each token that
+    a reply can have, whose text has a byte at least, and for one more, which tells that it goes on behind the cap.
     """
-    draws = torch.empty(len(histories), decoding.max_new_tokens)
+    draws = torch.empty(len(histories), decoding.max_reply_bytes + 1)
     for i, history in enumerate(histories):
         text = "\0".join([str(decoding.seed), *history])
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
-        draws[i] = torch.rand(decoding.max_new_tokens, generator=torch.Generator().manual_seed(seed))
+        draws[i] = torch.rand(decoding.max_reply_bytes + 1, generator=torch.Generator().manual_seed(seed))
     return draws
 
 
@@ -70,11 +72,22 @@ def _penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
+def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The most likely tokens of each row, the likeliest first, and their ids: as many as reach `top_p`, or all."""
+    for n in (min(SORTED, probabilities.size(1)), probabilities.size(1)):
+        found, ids = probabilities.topk(n, dim=1)
+        if bool((found.sum(1) > top_p).all()):
+            break
+    return found, ids
+
+
 def _sample(logits: Tensor, draws: Tensor, decoding: Decoding) -> Tensor:
     """Tokens whose share of the kept probability covers the draw."""
-    k = min(decoding.top_k or math.inf, logits.size(1))
-    logits, ids = logits.topk(int(k), dim=1)  # the most likely first
-    probabilities = logits.softmax(1)
+    if decoding.top_k:
+        logits, ids = logits.topk(min(decoding.top_k, logits.size(1)), dim=1)  # the most likely first
+        probabilities = logits.softmax(1)
+    else:
+        probabilities, ids = _most_likely(logits.softmax(1), decoding.top_p)
     before = probabilities.cumsum(1) - probabilities
     probabilities = probabilities.masked_fill(before >= decoding.top_p, 0.0)
     cumulative = probabilities.cumsum(1)

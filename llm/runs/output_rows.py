@@ -62,16 +62,16 @@ def generation_rows(model: str, items: EvalItems, found: Generations) -> list[Ou
     """Every text that the model generated."""
     prompt_ids = [example.id for example in items.prompts]
     kinds = {
-        "greedy": zip(prompt_ids, found.greedy, strict=True),
-        "sampled": zip(prompt_ids, found.sampled, strict=False),
-        "truth": zip([question.id for question in items.truth], found.truth, strict=True),
-        "shown": zip(items.shown, found.shown, strict=True),
-        "continued": zip([example.id for example in items.continued], found.continued, strict=True),
+        "greedy": (prompt_ids, found.greedy),
+        "sampled": (prompt_ids[: len(found.sampled)], found.sampled),
+        "truth": ([question.id for question in items.truth], found.truth),
+        "shown": (items.shown, found.shown),
+        "continued": ([example.id for example in items.continued], found.continued),
     }
     return [
-        {"model": model, "kind": kind, "id": name, "text": text}
-        for kind, pairs in kinds.items()
-        for name, text in pairs
+        {"model": model, "kind": kind, "id": name, "text": text, "ended": ended}
+        for kind, (names, texts) in kinds.items()
+        for name, text, ended in zip(names, texts, found.ended_in(kind), strict=True)
     ]
 
 
@@ -174,8 +174,8 @@ def restore_outputs(
         found = {section: _scores(choice_examples(choices[section]), rows) for section, rows in answers.items()}
         likelihoods = Likelihoods(replies, found)
     kinds = ("greedy", "sampled", "truth", "shown", "continued")
-    texts = [[row["text"] for row in generated.get(kind, [])] for kind in kinds]
-    return Outputs(items, likelihoods, Generations(*texts) if generated else None)
+    texts, ended = ({kind: [row[of] for row in generated.get(kind, [])] for kind in kinds} for of in ("text", "ended"))
+    return Outputs(items, likelihoods, Generations(**texts, ended=ended) if generated else None)
 
 
 def _scores(examples: Sequence[Example], rows: Sequence[OutputRow]) -> list[Score]:

@@ -1,8 +1,8 @@
 """A run's files: those of the working tree, or those of a git revision or a DVC experiment."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,20 @@ def read_settings(path: Path) -> Settings:
         return Settings(evaluate, spreads, values["data_seed"], values["min_groups"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error
+
+
+def differing_decoding(settings: Mapping[str, Settings]) -> list[str]:
+    """How the runs' texts were generated differently, a line a setting; replies of other lengths are other items.
+
+    >>> differing_decoding({"workspace": settings, "main": longer})
+    ['evaluate.max_reply_bytes is 600 in workspace, 1200 in main']
+    """
+    how = {name: asdict(one.evaluate.greedy(seed=0)) for name, one in settings.items()}
+    return [
+        f"evaluate.{setting} is " + ", ".join(f"{values[setting]} in {name}" for name, values in how.items())
+        for setting in next(iter(how.values()))
+        if len({values[setting] for values in how.values()}) > 1
+    ]
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,11 @@ class Tokenizer:
         """The text; role tokens are left out."""
         return self._bpe.decode(list(ids), skip_special_tokens=True)
 
+    def token_bytes(self) -> list[int]:
+        """How many bytes of text each id stands for; a role token stands for none."""
+        spelled = [self._bpe.id_to_token(i) or "" for i in range(self.vocab_size)]
+        return [0 if i in self.role_ids else len(token) for i, token in enumerate(spelled)]  # a letter a byte
+
     def encode_dialogue(self, turns: Sequence[str], system: str | None = None) -> NDArray[np.uint16]:
         """Ids of a whole dialogue: each turn opened by its role, a reply closed by the end token."""
         parts = [] if system is None else [self._system, self._words.encode(system)]

@@ -18,7 +18,7 @@ WORDS = TEXT.split()
 TOKENIZER = train_tokenizer([TEXT] * 4, TokenizerConfig(vocab_size=280, min_frequency=2))
 CONFIG = EvaluateConfig(
     dialogues=None, max_replies=None, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
-    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
+    max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
 QUIZ = [Question(f"q{i}", f"area{i % 2}", f"why {WORDS[i]}?", (WORDS[i],), ("text of", "learn")) for i in range(4)]
 
@@ -66,9 +66,9 @@ def test_each_text_answers_its_own_prompt():
     model = make_model()
     texts = ask_generations(model, replace(ITEMS, shown=("why a model?",)), CONFIG, 1, lambda n: None)
     assert [len(texts.greedy), len(texts.sampled), len(texts.truth), len(texts.shown)] == [4, 2, 2, 1]
-    assert texts.truth[1] == model.generate([Prompt((QUIZ[1].question,))], CONFIG.greedy(1))[0]
-    assert texts.shown[0] == model.generate([Prompt(("why a model?",))], CONFIG.greedy(1))[0]
-    assert texts.sampled[1] == model.generate([ITEMS.prompts[1].prompt], CONFIG.sampling(1))[0]
+    assert texts.truth[1] == model.generate([Prompt((QUIZ[1].question,))], CONFIG.greedy(1))[0].text
+    assert texts.shown[0] == model.generate([Prompt(("why a model?",))], CONFIG.greedy(1))[0].text
+    assert texts.sampled[1] == model.generate([ITEMS.prompts[1].prompt], CONFIG.sampling(1))[0].text
 
 
 def test_what_is_scored_together_is_about_as_long(monkeypatch):

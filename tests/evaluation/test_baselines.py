@@ -14,7 +14,6 @@ from llm.evaluation.baselines import (
     Compressor,
     Frequent,
     NgramScorer,
-    cut_tokens,
     draw_prime,
     index_texts,
     make_retrieval,
@@ -23,12 +22,13 @@ from llm.evaluation.baselines import (
 from llm.evaluation.ngram import train_ngram
 from llm.evaluation.scoring import Replier, Scorer
 from llm.inference.decoding import Decoding
+from llm.inference.replies import Reply
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 
 TEXTS = ["What is a token?", "A token is a piece of text.", "Why does it rain?", "Water falls from the clouds."]
 TOKENIZER = train_tokenizer(TEXTS * 4, TokenizerConfig(vocab_size=300, min_frequency=2))
-SHORT = Decoding(max_new_tokens=3, temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=1)
-LONG = Decoding(max_new_tokens=300, temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=1)
+SHORT = Decoding(max_reply_bytes=3, temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=1)
+LONG = Decoding(max_reply_bytes=300, temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=1)
 
 
 def make_example(history, reply):
@@ -104,26 +104,24 @@ def test_the_most_frequent_reply_in_any_spelling():
 
 
 def test_the_frequent_reply_is_said_to_everyone():
-    frequent = Frequent("Yes", TOKENIZER)
-    assert frequent.generate([Prompt(("Why?",)), Prompt(("Who?", "Me", "Really?"))], LONG) == ["Yes", "Yes"]
+    frequent = Frequent("Yes")
+    assert frequent.generate([Prompt(("Why?",)), Prompt(("Who?", "Me", "Really?"))], LONG) == [Reply("Yes", True)] * 2
     assert isinstance(frequent, Replier) and not isinstance(frequent, Scorer)
 
 
-def test_a_baseline_may_say_as_many_tokens_as_the_models():
-    assert cut_tokens(TEXTS[1], 3, TOKENIZER) == TOKENIZER.decode(TOKENIZER.encode(TEXTS[1])[:3])
-    assert cut_tokens("d\u00e9j\u00e0 vu \u2603", 300, TOKENIZER) == "d\u00e9j\u00e0 vu \u2603"
-    retrieval = make_retrieval([make_example((TEXTS[0],), TEXTS[1])], TOKENIZER)
-    for decoding in (SHORT, LONG):
-        (reply,) = retrieval.generate([Prompt((TEXTS[0],))], decoding)
-        assert len(TOKENIZER.encode(reply)) <= decoding.max_new_tokens
-    assert reply == TEXTS[1]
+def test_a_baseline_may_say_as_many_bytes_as_the_models():
+    retrieval = make_retrieval([make_example((TEXTS[0],), TEXTS[1])])
+    assert retrieval.generate([Prompt((TEXTS[0],))], LONG) == [Reply(TEXTS[1], True)]
+    assert retrieval.generate([Prompt((TEXTS[0],))], SHORT) == [Reply(TEXTS[1][:3], False)]
+    assert Frequent("déjà vu").generate([Prompt(("Why?",))], SHORT) == [Reply("dé", False)]
 
 
 def test_the_nearest_prompt_is_found_by_its_last_turn():
     known = [make_example((TEXTS[0],), TEXTS[1]), make_example(("Hello", "Hi", TEXTS[2]), TEXTS[3])]
-    retrieval = make_retrieval(known, TOKENIZER)
+    retrieval = make_retrieval(known)
     histories = [("why, oh why?",), ("WHAT is a Token",), ("What is a token?", "No idea", "Does it rain?"), ("zzz",)]
-    assert retrieval.generate([Prompt(history) for history in histories], LONG) == [TEXTS[3], TEXTS[1], TEXTS[3], ""]
+    found = retrieval.generate([Prompt(history) for history in histories], LONG)
+    assert [reply.text for reply in found] == [TEXTS[3], TEXTS[1], TEXTS[3], ""]
 
 
 def bm25(texts, query):

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -6,13 +7,15 @@ from tokenizers import pre_tokenizers
 
 from llm.dialogue import Example, Prompt
 from llm.evaluation.hub_model import HubModel
-from llm.hub.chat import DOCUMENT_SEPARATOR, encode_prompt, encode_reply, end_id
+from llm.hub.chat import DOCUMENT_SEPARATOR, FALLBACK_TEMPLATE, encode_prompt, encode_reply, end_id
 from llm.hub.smollm2 import byte_level_tokenizer
 from llm.inference.decoding import Decoding
+from llm.inference.replies import cut_reply
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 
 TEXTS = ["What is a token? A piece of text.", "Why does a model make mistakes? It learns from examples."]
 HISTORIES = [("Why?",), ("What is a word?", "It is text.", "What?"), (TEXTS[1],), ("Hi", "Hi", "So?"), ("Hm",)]
+SYSTEM_PROMPT = "{% if messages[0]['role'] != 'system' %}Be kind to everyone{% endif %}"
 PROMPTS = [Prompt(history) for history in HISTORIES]
 EXAMPLES = [
     Example(f"{i}/1", "eli5", f"g{i}", HISTORIES[i % 5], reply) for i, reply in enumerate([*TEXTS, "é", ""] * 3)
@@ -20,7 +23,7 @@ EXAMPLES = [
 
 
 def decoding(**changes):
-    plain = {"max_new_tokens": 8, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 1}
+    plain = {"max_reply_bytes": 8, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 1}
     return Decoding(**{**plain, **changes})
 
 
@@ -77,18 +80,36 @@ def test_batches_do_not_change_scores(parts):
 
 
 @torch.no_grad()
-def test_greedy_replies_are_those_of_plain_transformers_alone(parts):
+def reply_plainly(parts, prompt, max_bytes):
+    """Greedy, by transformers alone, the text anew for each token; half a window is kept when it is full."""
     model, tokenizer = parts
-    expected = []
-    for history in HISTORIES:
-        ids = torch.tensor([encode_prompt(tokenizer, history)])
-        for _ in range(8):
-            ids = torch.cat([ids, model(ids).logits[:, -1].argmax(1, keepdim=True)], dim=1)
-        reply = ids[0, -8:].tolist()
-        expected.append(
-            tokenizer.decode(reply[: reply.index(end_id(tokenizer))] if end_id(tokenizer) in reply else reply)
-        )
-    assert make_model(parts).generate(PROMPTS, decoding()) == [text.strip() for text in expected]
+    window, read, reply = model.config.max_position_embeddings, list(prompt), []
+    while len(reply) <= max_bytes:
+        read = read if len(read) <= window else read[-window // 2 :]
+        chosen = int(model(torch.tensor([read])).logits[0, -1].argmax())
+        if chosen == end_id(tokenizer):
+            return cut_reply(tokenizer.decode(reply, skip_special_tokens=True), True, max_bytes)
+        reply, read = [*reply, chosen], [*read, chosen]
+    return cut_reply(tokenizer.decode(reply, skip_special_tokens=True), False, max_bytes)
+
+
+@pytest.mark.parametrize("max_bytes", [1, 8, 60, 400])
+def test_greedy_replies_are_those_of_plain_transformers_alone(parts, max_bytes):
+    expected = [reply_plainly(parts, encode_prompt(parts[1], history), max_bytes) for history in HISTORIES]
+    assert make_model(parts).generate(PROMPTS, decoding(max_reply_bytes=max_bytes)) == expected
+    assert max(len(reply.text.encode()) for reply in expected) > max_bytes - 4
+    assert max_bytes < 400 or len(set(map(len, (reply.text for reply in expected)))) > 1
+
+
+def test_a_model_is_asked_for_texts_in_the_template_it_was_shipped_with_and_scored_without(parts):
+    tokenizer = parts[1]
+    shipped = copy.copy(tokenizer)
+    shipped.chat_template = SYSTEM_PROMPT + FALLBACK_TEMPLATE
+    plain = make_model(parts)
+    asked = replace(plain, asked_by=shipped)
+    expected = [reply_plainly(parts, encode_prompt(shipped, history), 8) for history in HISTORIES]
+    assert asked.generate(PROMPTS, decoding()) == expected != plain.generate(PROMPTS, decoding())
+    assert asked.loglik(EXAMPLES) == plain.loglik(EXAMPLES)
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.5])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from llm.dialogue import Dialogue, Example
 from llm.evaluation.items import (
+    GONE,
     EvaluateConfig,
     continued_prompt,
     cut_history,
@@ -25,7 +26,7 @@ CONFIG = EvaluateConfig(
     sampled=2,
     temperature=0.8,
     top_p=0.95,
-    max_new_tokens=4,
+    max_reply_bytes=4,
     truth_questions=2,
     truthfulqa_questions=None,
     quiz=False,
@@ -160,8 +161,29 @@ def test_a_cut_history_fits_ends_alike_and_starts_with_the_user(history, max_cha
     found = cut_history(history, max_chars)
     assert 1 <= sum(map(len, found)) <= max_chars
     assert len(found) % 2 == 1
-    assert found[1:] == history[len(history) - len(found) + 1 :]
-    assert history[len(history) - len(found)].endswith(found[0])
+    whole = history[len(history) - len(found) :]
+    if found[0] == GONE and len(found) > 1:
+        assert found[2:] == whole[2:] and whole[1].rstrip().endswith(found[1])
+    else:
+        assert found[1:] == whole[1:] and whole[0].rstrip().endswith(found[0].rstrip())
+
+
+LAST = "What is a token?"  # 16 characters
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (("a long question " * 40 + "about words", "A short reply", LAST), ("about words", "A short reply", LAST)),
+        (("Why?", "a long reply " * 40 + "about words", LAST), ("…", "a long reply about words", LAST)),
+        (("Why?", "x" * 99, LAST), (LAST,)),  # a part of a word says nothing
+        (("x" * 99, "A short reply", LAST), ("…", "A short reply", LAST)),
+        (("Hm", "Well", "Why?", "So.", LAST), ("Hm", "Well", "Why?", "So.", LAST)),
+        (("Hm", "Well, well, I think so", "Why?", "So.", LAST), ("…", "well, I think so", "Why?", "So.", LAST)),
+    ],
+)
+def test_a_history_keeps_the_end_of_the_first_turn_that_does_not_fit(history, expected):
+    assert cut_history(history, 42) == expected
 
 
 @given(HISTORIES)

@@ -75,7 +75,7 @@ def test_a_file_more_is_another_model(model, tmp_path):
         {"items": replace(ITEMS, continued=ITEMS.examples[:1])},
         {"planted": replace(PLANTED, own=[OwnText("1", 0, Prompt(("",)), ["2"])])},
         {"planted": replace(PLANTED, alternatives=["56 79"])},
-        {"config": replace(CONFIG, max_new_tokens=CONFIG.max_new_tokens + 1)},
+        {"config": replace(CONFIG, max_reply_bytes=CONFIG.max_reply_bytes + 1)},
         {"config": replace(CONFIG, top_p=0.5)},
         {"config": replace(CONFIG, sampled=CONFIG.sampled - 1)},
         {"config": replace(CONFIG, batch_tokens=CONFIG.batch_tokens + 1)},

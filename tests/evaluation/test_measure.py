@@ -102,6 +102,14 @@ def test_the_real_replies_score_best():
     assert detail["bleu"]["signature"].startswith("nrefs:1|bs:100")
 
 
+def test_replies_that_were_cut_are_counted():
+    n = len(ITEMS.prompts)
+    ended = [i > 0 for i in range(n)]
+    values, detail = text_figures(Generations(["text"] * n, [], [], [], ended={"greedy": ended}), make_inputs())
+    assert values["ended"] == detail["ended"]["value"] == (n - 1) / n
+    assert detail["lengths"] == {"replies": n, "cut": 1}
+
+
 def test_a_model_that_is_not_there_has_the_same_names_and_no_number():
     model = make_model()
     generations = ask_generations(model, ITEMS, CONFIG, 1, lambda n: None)

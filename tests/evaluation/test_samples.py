@@ -1,4 +1,4 @@
-from llm.evaluation.samples import PROMPTS, Sample, samples_markdown
+from llm.evaluation.samples import PROMPTS, Sample, samples_markdown, with_ellipsis
 
 
 def test_there_are_twenty_different_prompts():
@@ -9,6 +9,10 @@ def test_every_prompt_has_every_model_side_by_side():
     page = samples_markdown(["Hi?", "Why?"], {"a": "Model A", "b": "Model B"}, {"a": ["x", "y"], "b": ["z", ""]})
     assert page.count("| a |") == page.count("| b |") == 2
     assert "## 2. Why?\n\n| model | reply |\n|---|---|\n| a | y |\n| b | *(nothing)* |\n" in page
+
+
+def test_a_reply_that_was_cut_ends_in_an_ellipsis():
+    assert [with_ellipsis("so it", ended) for ended in (True, False)] == ["so it", "so it …"]
 
 
 def test_a_reply_cannot_break_the_table():

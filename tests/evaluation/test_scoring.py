@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm.dialogue import Example, Prompt
 from llm.evaluation.baselines import NgramScorer
@@ -13,18 +15,41 @@ def test_a_reply_that_the_tokenizer_loses_is_refused():
         check_lossless(make_examples(("Hi", "a token")), ["a to"])
 
 
-def test_a_prompt_loses_its_oldest_exchanges():
+def test_a_prompt_loses_the_oldest_of_its_history():
     history = ("Why?", "So.", "What is a word?")
     last = TOKENIZER.encode_prompt(history[2:])
     prompt, encode = Prompt(history), encoder(TOKENIZER)
     assert fit_prompt(prompt, len(last), encode) == last
-    assert fit_prompt(prompt, 1, encode) == last
+    assert fit_prompt(prompt, 1, encode) == TOKENIZER.encode_prompt(("?",))
     assert fit_prompt(prompt, 1000, encode) == TOKENIZER.encode_prompt(history)
+
+
+def test_a_long_first_turn_leaves_its_end_and_what_follows():
+    history = ("What is a token, I said? " * 30, "A token is a piece of text.", "Why?")
+    encode = encoder(TOKENIZER)
+    behind = len(TOKENIZER.encode_prompt(history[1:]))
+    ids = fit_prompt(Prompt(history), behind + 12, encode)
+    assert behind + 5 < len(ids) <= behind + 12
+    text = TOKENIZER.decode(ids)
+    assert text.endswith("I said?A token is a piece of text.Why?") and text.count("I said?") == 1
+
+
+@given(
+    st.lists(st.text("ab cé", min_size=1, max_size=60), min_size=1, max_size=7).filter(lambda turns: len(turns) % 2),
+    st.integers(10, 80),
+)
+def test_a_prompt_fits_and_keeps_as_much_as_fits(turns, room):
+    encode = encoder(TOKENIZER)
+    ids = fit_prompt(Prompt(tuple(turns)), room, encode)
+    assert len(ids) <= room
+    assert len(encode(Prompt(tuple(turns)))) > room or ids == encode(Prompt(tuple(turns)))
 
 
 def test_a_prompt_that_loses_its_exchanges_keeps_its_system_turn():
     prompt = Prompt(("Why?", "So.", "What is a word?"), "A word")
-    assert fit_prompt(prompt, 1, encoder(TOKENIZER)) == TOKENIZER.encode_prompt(prompt.history[2:], "A word")
+    told = TOKENIZER.encode_prompt(prompt.history[2:], "A word")
+    assert fit_prompt(prompt, len(told), encoder(TOKENIZER)) == told
+    assert fit_prompt(prompt, 1, encoder(TOKENIZER)) == TOKENIZER.encode_prompt(("?",), "A word")
 
 
 def test_an_opening_stands_behind_what_opens_a_document():

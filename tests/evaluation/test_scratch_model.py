@@ -9,6 +9,7 @@ from llm.evaluation.perplexity import perplexity, resample_examples
 from llm.evaluation.scoring import Score
 from llm.evaluation.scratch_model import ScratchModel
 from llm.inference.decoding import Decoding
+from llm.inference.replies import Reply
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
@@ -20,7 +21,7 @@ TEXTS = [
 ]
 TOKENIZER = train_tokenizer(TEXTS * 4, TokenizerConfig(vocab_size=300, min_frequency=2))
 LENGTH = 32
-GREEDY = Decoding(max_new_tokens=6, temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=1)
+GREEDY = Decoding(max_reply_bytes=6, temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=1)
 
 
 def make_model(architecture="gpt2", batch_tokens=256):
@@ -120,6 +121,17 @@ def test_replies_are_those_of_each_history_alone(architecture):
     assert replies[0] == replies[4]
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_reply_reaches_the_cap_however_short_the_window_is(architecture):
+    how = replace(GREEDY, max_reply_bytes=300)
+    model = make_model(architecture)
+    with torch.no_grad():
+        model.gpt.head[list(TOKENIZER.role_ids)] = 0  # it ends no reply
+    found = model.generate([Prompt(("Why?",)), Prompt((TEXTS[0] * 3,))], how)
+    assert all(len(reply.text.encode()) > 290 and not reply.ended for reply in found)  # LENGTH is 32 tokens
+    assert all(len(TOKENIZER.encode(reply.text)) > 2 * LENGTH for reply in found)
+
+
 def test_samples_follow_the_seed_and_the_history():
     model = make_model()
     sampled = [Decoding(8, 1.0, 0, 1.0, 1.0, seed) for seed in (1, 2)]
@@ -134,7 +146,7 @@ def test_a_role_token_ends_a_reply(role):
     with torch.no_grad():  # every hidden state points to the role's row of the head
         row = model.gpt.head[getattr(TOKENIZER, role)].mul_(10)  # longer than any other
         model.gpt.ln_f.bias.copy_(100 * row)
-    assert model.generate([Prompt(("Why?",))], GREEDY) == [""]
+    assert model.generate([Prompt(("Why?",))], GREEDY) == [Reply("", True)]
 
 
 def test_a_score_of_nothing_but_the_end_has_no_text():

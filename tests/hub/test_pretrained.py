@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
+from llm.evaluation.eval_models import template_notes
 from llm.hub.info import read_info
-from llm.hub.pretrained import load_base, load_finetuned, load_tokenizer
+from llm.hub.pretrained import load_base, load_finetuned, load_shipped_tokenizer, load_tokenizer
 from llm.hub.tiny import generate_tiny
 
 IM_TEMPLATE = (
@@ -30,6 +31,13 @@ def test_a_default_system_prompt_is_left_out(base, tmp_path):
     )
     tokenizer.save_pretrained(tmp_path)
     assert load_tokenizer(tmp_path).chat_template == IM_TEMPLATE
+    assert load_shipped_tokenizer(tmp_path).chat_template == tokenizer.chat_template
+    assert template_notes(tmp_path) == (
+        "; writes texts with the default system prompt of its template, is scored without",
+        "; has no system prompt",
+    )
+    load_tokenizer(tmp_path).save_pretrained(tmp_path)
+    assert template_notes(tmp_path) == ("", "")
 
 
 def test_the_base_is_loaded_in_fp32_on_a_cpu_and_for_evaluation(base):

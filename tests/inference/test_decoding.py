@@ -8,7 +8,7 @@ NO_STOP = torch.tensor([], dtype=torch.long)
 
 
 def decoding(**changes):
-    plain = {"max_new_tokens": 4, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 1}
+    plain = {"max_reply_bytes": 4, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 1}
     return Decoding(**{**plain, **changes})
 
 
@@ -32,6 +32,15 @@ def test_frequencies_are_those_of_the_filters_of_transformers(changes):
         expected = TopKLogitsWarper(how.top_k)(None, expected)
     expected = TopPLogitsWarper(how.top_p)(None, expected).softmax(1)[0]
     assert allowed(logits, how).sub(expected).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("spread", [0.01, 3.0])  # almost even: far more than the first are needed; or few
+def test_of_a_large_vocabulary_the_same_tokens_are_drawn_as_when_all_are_sorted(spread, monkeypatch):
+    logits = torch.randn(6, 4000, generator=torch.Generator().manual_seed(3)) * spread
+    draws = torch.rand(6, generator=torch.Generator().manual_seed(4))
+    found = next_ids(logits, None, NO_STOP, draws, decoding(top_p=0.9))
+    monkeypatch.setattr("llm.inference.decoding.SORTED", 4000)
+    assert torch.equal(found, next_ids(logits, None, NO_STOP, draws, decoding(top_p=0.9)))
 
 
 def test_penalty_is_that_of_transformers():
@@ -70,7 +79,7 @@ def test_draws_of_an_item_do_not_depend_on_the_others():
     assert not torch.equal(item_draws([b], decoding())[0], item_draws([b], decoding(seed=2))[0])
 
 
-@pytest.mark.parametrize(("name", "value"), [("temperature", -1.0), ("top_p", 0.0), ("max_new_tokens", 0)])
+@pytest.mark.parametrize(("name", "value"), [("temperature", -1.0), ("top_p", 0.0), ("max_reply_bytes", 0)])
 def test_an_impossible_setting_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} is {value}"):
         decoding(**{name: value})

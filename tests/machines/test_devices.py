@@ -7,6 +7,7 @@ import llm.models.loss
 from llm.inference.decoding import Decoding
 from llm.inference.generate import generate
 from llm.inference.likelihood import Window, window_logprobs
+from llm.inference.replies import TokenTexts
 from llm.models.loss import CHUNK_LOGITS, DEVICE_CHUNK_LOGITS, chunk_rows, summed_loss
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
@@ -22,7 +23,7 @@ from tests.training.test_schedule import CONFIG
 CPU, V = torch.device("cpu"), 12
 UNSCALED = torch.amp.GradScaler("cpu", enabled=False)
 GPU = Machine("AuthenticAMD", "AVX512", device="cuda")
-SAMPLED = Decoding(max_new_tokens=5, temperature=1.0, top_k=5, top_p=0.9, repetition_penalty=1.2, seed=1)
+SAMPLED = Decoding(max_reply_bytes=5, temperature=1.0, top_k=5, top_p=0.9, repetition_penalty=1.2, seed=1)
 
 architectures = pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 
@@ -46,7 +47,7 @@ def test_a_run_needs_no_double_precision_on_the_device(tmp_path, architecture, o
 def test_replies_and_likelihoods_need_no_double_precision_on_the_device(architecture):
     model, windows = make_model(architecture).eval(), [Window((1, 2), (3, 4)), Window((1, 2), (5,)), Window((3,), (1,))]
     with pretended(GPU), NoFloat64():
-        generate(model, [[1, 2, 3], [4]], torch.rand(2, 5), SAMPLED, (0,), 100)
+        generate(model, [[1, 2, 3], [4]], torch.rand(2, 5), SAMPLED, (0,), TokenTexts([1] * V, lambda ids: "x"), 100)
         found = window_logprobs(lambda ids, at, mask: model.hidden(ids, at, mask=mask), model.head, windows, 100)
     assert [row.dtype for row in found] == ["float64"] * 3
 

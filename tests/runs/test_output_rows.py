@@ -41,7 +41,8 @@ LIKELY = Likelihoods(
         "truthfulqa": [Score(i / 3 - 9, -0.5, 1) for i in range(3)],
     },
 )
-SAID = Generations(["a", "b"], ["c"], ["d"], ["e", ""], ["f"])
+ENDED = {"greedy": [True, False], "sampled": [True], "truth": [False], "shown": [True, True], "continued": [False]}
+SAID = Generations(["a", "b"], ["c"], ["d"], ["e", ""], ["f"], ENDED)
 
 
 def by_kind(rows):
@@ -94,7 +95,8 @@ def test_a_pair_and_a_premise_have_their_grades():
 def test_predictions_name_every_text():
     rows = generation_rows("scratch", ITEMS, SAID)
     assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e", "", "f"]
-    assert rows[2] == {"model": "scratch", "kind": "sampled", "id": "d0/3", "text": "c"}
+    assert rows[2] == {"model": "scratch", "kind": "sampled", "id": "d0/3", "text": "c", "ended": True}
+    assert [row["ended"] for row in rows] == [True, False, True, False, True, True, False]
 
 
 def test_other_data_than_those_evaluated_are_refused():

@@ -25,17 +25,19 @@ from llm.runs.run_files import (
     SETTINGS,
     TEST,
     TRUTHFULQA,
+    EvaluatedRun,
     Settings,
+    differing_decoding,
     export_revision,
     read_run,
     read_settings,
 )
-from tests.measured_runs import ITEMS, N_BYTES, spreads, with_bpb
+from tests.measured_runs import ITEMS, N_BYTES, spreads, that_says, with_bpb
 from tests.truthful_answers import write_table as write_truthfulqa
 
 EVALUATE = EvaluateConfig(
     dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
-    max_new_tokens=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
+    max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
 OWN_SETTINGS = Settings(EVALUATE, CompareConfig(spreads()), data_seed=3, min_groups=30)
 
@@ -190,3 +192,26 @@ def test_settings_of_another_version_or_none_say_what_to_do(tmp_path):
         read_settings(tmp_path / "settings.json")
     with pytest.raises(FileNotFoundError, match="run `dvc repro evaluate`"):
         read_settings(tmp_path / "none.json")
+
+
+def test_runs_whose_replies_have_another_cap_name_it(tmp_path):
+    longer = replace(OWN_SETTINGS, evaluate=replace(EVALUATE, max_reply_bytes=900, sampled=7))
+    told = differing_decoding({"workspace": OWN_SETTINGS, "main": longer})
+    assert told == ["evaluate.max_reply_bytes is 6 in workspace, 900 in main"]
+    assert differing_decoding({"workspace": OWN_SETTINGS, "main": OWN_SETTINGS}) == []
+
+
+@pytest.mark.parametrize(("max_bytes", "compared"), [(6, True), (900, False)])
+def test_what_was_written_under_another_cap_is_not_compared(monkeypatch, capsys, caplog, max_bytes, compared):
+    ours, theirs = (that_says([text] * len(ITEMS.prompts)) for text in ("a piece of text", "what is a token"))
+    other = replace(OWN_SETTINGS, evaluate=replace(EVALUATE, max_reply_bytes=max_bytes))
+    runs = {
+        "workspace": EvaluatedRun(OWN_SETTINGS, {"scratch": ours}),
+        "main": EvaluatedRun(other, {"scratch": theirs}),
+    }
+    monkeypatch.setattr("llm.commands.read_runs", lambda revisions: runs)
+    assert main(["compare", "scratch", "main:scratch"]) == 0
+    table = capsys.readouterr().out
+    assert "bpb.all" in table
+    assert ("text.chrf" in table, "truth.contrast" in table) == (compared, compared)
+    assert ("evaluate.max_reply_bytes is 6 in workspace, 900 in main" in caplog.text) is not compared

@@ -99,7 +99,7 @@ def test_a_refusal_is_one_line_and_writes_no_marker(params, repository, tmp_path
         ("", "data_seed: -1", "data_seed is -1, allowed: 0 to "),
         ("", "lr: 1e-4", "lr (now 0.0001, a number) is not a parameter, known: seed, data_seed, device"),
         ("", "trian: {}", "trian (now a section) is not a parameter, did you mean train?"),
-        ("evaluate", "max_new_tokens: 900", "evaluate.max_new_tokens 900 leaves no room for a prompt"),
+        ("evaluate", "max_reply_bytes: 0", "evaluate.max_reply_bytes is 0, allowed: 1 to"),
         ("evaluate", "truthfulqa_questions: -1", "evaluate.truthfulqa_questions is -1, allowed: 0 to "),
         ("evaluate", "truthfulqa_questions: 60", "evaluate.truthfulqa_questions is 60, clean.truth_data is null: name"),
         ("clean", "truth_data_sha256: abc", "clean.truth_data_sha256 is given, truth_data is null: name"),

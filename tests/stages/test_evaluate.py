@@ -41,7 +41,7 @@ from tests.planted import plant
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
     "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
-    "top_p": 0.95, "max_new_tokens": 4, "truth_questions": 3, "truthfulqa_questions": None, "quiz": True,
+    "top_p": 0.95, "max_reply_bytes": 4, "truth_questions": 3, "truthfulqa_questions": None, "quiz": True,
     "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
 SPREADS = spreads(0.01)
@@ -261,7 +261,8 @@ def test_a_small_source_is_marked_and_has_no_interval(project):
 
 def test_details_name_the_model_the_decoding_and_the_versions(project):
     assert read(project, "detail/base")["name"].startswith("tiny Mistral of random weights")
-    assert read(project, "detail/mistral")["name"] == "tiny Mistral, fine-tuned"
+    name = read(project, "detail/mistral")["name"]
+    assert name == "tiny Mistral, fine-tuned; asked as [INST] ... [/INST], for it ships no template"
     detail = read(project, "detail/scratch")
     assert detail["decoding"]["greedy"]["temperature"] == 0.0
     assert detail["decoding"]["sampled"]["top_p"] == 0.95
