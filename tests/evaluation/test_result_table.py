@@ -104,9 +104,7 @@ def test_every_interval_that_is_there_needs_no_remark(details):
 def test_own_sources_are_told_by_the_names_of_their_files():
     provenance = {name: {"served": [{"location": f"{name}.txt"}]} for name in ("a", "b", "eli5")}
     note = own_data_note(provenance, {"b", "a"})
-    assert note.startswith(
-        "\n`a` is a.txt, `b` is b.txt. The shares of the table ask the project's own questions"
-    )
+    assert note.startswith("\n`a` is a.txt, `b` is b.txt. The shares of the table ask the project's own questions")
     assert own_data_note(provenance, set()) == ""
 
 
