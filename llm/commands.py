@@ -17,11 +17,11 @@ from llm.hub.export import export_finetuned, export_scratch
 from llm.judge.trees import Judge, load_judge
 from llm.runs.audit import audit_figures, read_audit
 from llm.runs.compare import compare, table
+from llm.runs.packed import SETTINGS
 from llm.runs.rescore import metric_inputs_of, mismatches, rescore
 from llm.runs.run_files import (
     JUDGE,
     RESULTS,
-    SETTINGS,
     WORKSPACE,
     EvaluatedRun,
     differing_decoding,

@@ -1,6 +1,6 @@
 """Stage evaluate: items -> ask each model -> measure -> write.
 
-metrics/{<model>,compare}.json, detail/; predictions.jsonl and scores.jsonl, from which all follow.
+metrics/detail/; predictions.jsonl and scores.jsonl, from which all follow. The stage report writes what git tracks.
 """
 
 import json
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from llm.corpus.questions import Question, draw_questions, judgeable, read_pairs, read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
-from llm.evaluation.ask import Outputs, ask_model, count_requests
+from llm.evaluation.ask import Outputs, ask_model, count_requests, keep_finite
 from llm.evaluation.eval_models import MODEL_NAMES, ModelFolders, list_models
 from llm.evaluation.exposure import Planted, find_own
 from llm.evaluation.figure_files import (
@@ -23,6 +23,7 @@ from llm.evaluation.figure_files import (
     CHOICE_COLUMNS,
     bpb_rows,
     choice_rows,
+    find_not_finite,
     round_figures,
     table_bytes,
 )
@@ -46,7 +47,7 @@ from llm.machine import pick_device
 from llm.models.kernel_choice import tune_cpu
 from llm.runs.audit import audit_table
 from llm.runs.compare import CompareConfig, compare_pairs, in_short
-from llm.runs.output_rows import generation_rows, jsonl_bytes, sample_texts, score_rows
+from llm.runs.output_rows import generation_rows, item_rows, jsonl_bytes, sample_texts, score_rows
 from llm.runs.run_files import Settings
 from llm.tokens.canaries import draw_alternatives, read_canaries
 from stages.logs import run_stage
@@ -54,6 +55,7 @@ from stages.params import load
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
 DETAIL = OUT / "detail"
+FIGURES = DETAIL / "figures"
 # Written last: without it the others may be of two runs, and `python -m llm` reads none.
 SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
@@ -116,30 +118,44 @@ def ask_all(
     return outputs
 
 
-def describe_circumstances(model: EvalModel, config: EvaluateConfig, seed: int) -> Figures:
-    """The part of a model's detail that its figures depend on besides its outputs."""
+def drop_not_finite(outputs: dict[str, Outputs]) -> tuple[dict[str, Outputs], dict[str, dict[str, str]]]:
+    """The outputs without what is NaN or infinite, and by model and figure why there is none, logged too."""
+    found = {name: keep_finite(one) for name, one in outputs.items()}
+    for name, (_, lost) in found.items():
+        for figure, reason in lost.items():
+            logger.warning("%s has no %s: %s", name, figure, reason)
+    return {name: kept for name, (kept, _) in found.items()}, {name: lost for name, (_, lost) in found.items()}
+
+
+def describe_circumstances(model: EvalModel, lost: dict[str, str], config: EvaluateConfig, seed: int) -> Figures:
+    """The part of a model's detail that its figures depend on besides its outputs, and which it lacks and why."""
     decoding = {"greedy": asdict(config.greedy(seed)), "sampled": asdict(config.sampling(seed))}
     versions = {name: version(name).partition("+")[0] for name in METRIC_LIBRARIES}
-    return Figures({}, {"name": model.real_name, "decoding": decoding, "versions": versions})
+    name = model.real_name + "".join(f"; no {figure}: {reason}" for figure, reason in lost.items())
+    return Figures({}, {"name": name, "decoding": decoding, "versions": versions, "not_finite": lost})
 
 
 def measure_all(
     models: list[EvalModel],
     outputs: dict[str, Outputs],
+    lost: dict[str, dict[str, str]],
     planted: Planted,
     inputs: MetricInputs,
     config: EvaluateConfig,
 ) -> dict[str, Figures]:
-    """The figures of every model of MODEL_NAMES; empty ones of a model that is not there."""
+    """The figures of every model of MODEL_NAMES; empty ones of a model that is not there; of the `lost` ones why."""
     figures = dict.fromkeys(MODEL_NAMES, absent_figures(inputs.items, "finetune.enabled is false"))
     for model in models:
         found = measure(outputs[model.name], inputs) | measure_unkept(outputs[model.name], planted, inputs)
-        bpb = found.metrics["bpb"]["all"]
-        logger.info("%s: %s", model.name, "replies only" if bpb is None else f"{bpb:.4f} bits per byte")
+        bpb, reasons = found.metrics["bpb"]["all"], lost[model.name]
+        logger.info("%s: %s", model.name, "no bits per byte" if bpb is None else f"{bpb:.4f} bits per byte")
+        for name in find_not_finite(found.metrics):
+            logger.warning("%s: %s is not finite, null stands for it", model.name, name)
+            reasons = reasons | {name: "it is not finite"}
         for number, own in found.detail["memory"].get("own", {}).items():
             bits = own["exposure"], own["most"], own["training_texts"]
             logger.info("%s: own text %s: exposure %.1f of %.1f bits, in %d training texts", model.name, number, *bits)
-        figures[model.name] = found | describe_circumstances(model, config, inputs.seed)
+        figures[model.name] = found | describe_circumstances(model, reasons, config, inputs.seed)
     return figures
 
 
@@ -167,7 +183,7 @@ def files_of_figures(figures: dict[str, Figures]) -> dict[Path, bytes]:
     """The figures of every model, and the tables for plots."""
     details = {name: round_figures(one.detail) for name, one in figures.items()}
     return {
-        **{OUT / f"{name}.json": json_bytes(round_figures(one.metrics)) for name, one in figures.items()},
+        **{FIGURES / f"{name}.json": json_bytes(round_figures(one.metrics)) for name, one in figures.items()},
         **{DETAIL / f"{name}.json": json_bytes(detail) for name, detail in details.items()},
         OUT / "plots" / "bpb.csv": table_bytes(BPB_COLUMNS, bpb_rows(details)),
         OUT / "plots" / "choice.csv": table_bytes(CHOICE_COLUMNS, choice_rows(details)),
@@ -179,7 +195,7 @@ def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge:
     compared = compare_pairs(outputs, settings.rules(judge))
     detail = {pair: one and asdict(one) for pair, one in compared.items()}
     return {
-        OUT / "compare.json": json_bytes(round_figures({pair: in_short(one) for pair, one in compared.items()})),
+        FIGURES / "compare.json": json_bytes(round_figures({pair: in_short(one) for pair, one in compared.items()})),
         DETAIL / "compare.json": json_bytes(round_figures(detail)),
         SEAL: json_bytes(asdict(settings)),
     }
@@ -196,14 +212,15 @@ def main() -> None:
     training_seed = load("seed", int)
     models = list_models(FOLDERS, device, training_seed, config.batch_tokens)
     asking = describe_asking(items, planted, config, (seed, training_seed), device)
-    outputs = ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking))
+    outputs, lost = drop_not_finite(ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking)))
 
     spans = spans_of(text for dialogue in read_table(TRAIN) for text in dialogue.texts)
     inputs = make_metric_inputs(items, spans, judge, config, min_groups, seed)
-    figures = measure_all(models, outputs, planted, inputs, config)
+    figures = measure_all(models, outputs, lost, planted, inputs, config)
 
     settings = Settings(config, load("compare", CompareConfig), seed, min_groups)
     files = files_of_outputs(outputs) | files_of_figures(figures) | files_of_comparisons(outputs, settings, judge)
+    files[DETAIL / "items.jsonl"] = jsonl_bytes(item_rows(items))
     files[DETAIL / "samples.json"] = json_bytes(sample_texts(items, read_own_sources()))
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))
     files[OUT / "judge_audit.csv"] = audit_table(outputs, seed)

@@ -1,4 +1,4 @@
-"""Stage finetune_mistral: data/clean and models/base -> models/mistral, metrics/finetune_mistral.{json,csv}."""
+"""Stage finetune_mistral: data/clean and models/base -> models/mistral, metrics/finetune_mistral.csv."""
 
 import logging
 from dataclasses import asdict
@@ -33,7 +33,7 @@ from stages.logs import run_stage
 from stages.params import load
 
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
-METRICS, CURVE = Path("metrics/finetune_mistral.json"), Path("metrics/finetune_mistral.csv")
+SUMMARY, CURVE = OUT / "summary.json", Path("metrics/finetune_mistral.csv")
 TRAJECTORY = (*ENGINE, "llm.training.lora", "llm.hub.chat", "llm.hub.pretrained")  # code that a saved state depends on
 PACKAGES = ("transformers", "peft")  # whose code it depends on too
 
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 def write_disabled() -> None:
     """Write outputs that say that there is no fine-tuned model."""
     logger.info("finetune.enabled is false: no model is fine-tuned")
-    for path in (OUT / INFO, METRICS):
+    for path in (OUT / INFO, SUMMARY):
         write_json(path, {"enabled": False})
     write_bytes(CURVE, b"step,val_loss\n")
 
@@ -121,7 +121,7 @@ def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Non
     write_json(OUT / INFO, {**describe(base, config), "compiled": run.compiled})
     write_curve(CURVE, run.history)
     write_json(
-        METRICS,
+        SUMMARY,
         {**run.summary(), **summarise(base, model, train, packed), "start_val_loss": run.history[0]["val_loss"]},
     )
 

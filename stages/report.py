@@ -1,4 +1,4 @@
-"""Stage report: what was measured -> metrics/results.md, samples.md and data_card.md, to be read and committed.
+"""Stage report: what was measured -> the files of metrics/ that git tracks, for people and for DVC.
 
 A stage of its own: DVC caches the results of evaluate only where none of its outputs is a page that git tracks.
 """
@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from llm.evaluation.data_card import data_card
+from llm.evaluation.figure_files import summarise
 from llm.evaluation.result_table import MODELS, own_data_note, result_table
 from llm.evaluation.samples import PROMPTS, Sample, own_sources, samples_markdown, with_ellipsis
-from llm.files import write_bytes
+from llm.files import copy_file, write_bytes, write_json
 from llm.runs.output_rows import read_output_rows
+from llm.runs.packed import PACKED, pack_run
 from stages.logs import run_stage
 
-DETAIL, PREDICTIONS = Path("metrics/detail"), Path("metrics/predictions.jsonl")
-DATA, SCORES = Path("metrics/data.json"), Path("metrics/scores.jsonl")
-RESULTS, SAMPLES, CARD = Path("metrics/results.md"), Path("metrics/samples.md"), Path("metrics/data_card.md")
+OUT = Path("metrics")
+DETAIL, PREDICTIONS, SCORES = OUT / "detail", OUT / "predictions.jsonl", OUT / "scores.jsonl"
+DATA = Path("data/summary.json")
+TRAININGS = {"scratch": Path("models/scratch/summary.json"), "mistral": Path("models/mistral/summary.json")}
+COPIES = {"data": DATA, "train_scratch": TRAININGS["scratch"], "finetune_mistral": TRAININGS["mistral"]}
+RESULTS, SAMPLES, CARD = OUT / "results.md", OUT / "samples.md", OUT / "data_card.md"
 SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
 
 logger = logging.getLogger(__name__)
@@ -64,10 +69,25 @@ def evaluated_bytes() -> dict[str, int]:
     return dict(found)
 
 
+def write_figures(data: dict[str, Any]) -> None:
+    """Write the figures of each model, of the data and of the trainings, their summary for DVC, and the packed run."""
+    copies = COPIES | {path.stem: path for path in sorted((DETAIL / "figures").iterdir())}
+    for name, path in copies.items():
+        copy_file(path, OUT / f"{name}.json")
+    figures = {name: read_detail(f"figures/{name}") for name in MODELS}
+    trained = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in TRAININGS.items()}
+    lines = {pair: one and one["lines"] for pair, one in read_detail("compare").items()}
+    write_json(OUT / "summary.json", summarise(figures, lines, data, trained))
+    packed = pack_run(OUT.parent)
+    write_bytes(Path(PACKED), packed)
+    logger.info("%s: the run for comparisons, %d kB", PACKED, len(packed) // 1000)
+
+
 def main() -> None:
-    """Write the pages."""
+    """Write the figures and the pages."""
     details = {name: read_detail(name) for name in MODELS}
     data = json.loads(DATA.read_text(encoding="utf-8"))
+    write_figures(data)
     pages = {
         RESULTS: result_table(details, read_detail("compare"))
         + own_data_note(data["provenance"], own_sources(data["provenance"])),

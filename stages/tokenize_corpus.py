@@ -1,4 +1,4 @@
-"""Stage tokenize: data/clean -> data/tokens, metrics/data.json."""
+"""Stage tokenize: data/clean -> data/tokens, data/summary.json."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 from stages.logs import run_stage
 from stages.params import load
 
-CLEAN, OUT, METRICS = Path("data/clean"), Path("data/tokens"), Path("metrics/data.json")
+CLEAN, OUT, SUMMARY = Path("data/clean"), Path("data/tokens"), Path("data/summary.json")
 SPLITS = ("train", "val", "test")
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def main() -> None:
                     figures["canaries"] = plant_canaries(append, tokenizer, seed)
     efficiency = pack_efficiency(pack_corpus(open_corpus(OUT, "train"), context_length, seed))
     figures["packing"] = {"context_length": context_length, "efficiency": round(efficiency, 4)}
-    write_json(METRICS, {**report, "tokenizer": figures})
+    write_json(SUMMARY, {**report, "tokenizer": figures})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage train_scratch: data/tokens -> models/scratch, metrics/train_scratch.{json,csv}."""
+"""Stage train_scratch: data/tokens -> models/scratch, metrics/train_scratch.csv."""
 
 import logging
 from dataclasses import asdict
@@ -23,7 +23,7 @@ from stages.logs import run_stage
 from stages.params import load
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
-METRICS, CURVE = Path("metrics/train_scratch.json"), Path("metrics/train_scratch.csv")
+SUMMARY, CURVE = OUT / "summary.json", Path("metrics/train_scratch.csv")
 TRAJECTORY = (*ENGINE, "llm.models.gpt", "llm.models.layers", "llm.models.llama")  # code that a saved state depends on
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def train_model(device: torch.device) -> None:
         trained = {"seed": seed, **asdict(config), "micro_batch": run.micro_batch, "compiled": run.compiled}
         save(state, model, run, {"config": describe_model(model), "train": trained})
     summary = {"parameters": n_parameters(model), "pack_efficiency": round(pack_efficiency(train), 4)}
-    write_json(METRICS, {**run.summary(), **summary})
+    write_json(SUMMARY, {**run.summary(), **summary})
 
 
 if __name__ == "__main__":

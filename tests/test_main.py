@@ -40,7 +40,10 @@ def test_a_refusal_is_one_line_and_exit_code_1(command, tmp_path, repository):
     (tmp_path / "params.yaml").touch()
     done = run_elsewhere(repository, tmp_path, "-m", "llm", *command)
     assert done.returncode == 1
-    assert done.stderr == "metrics/detail/settings.json is missing: run `dvc repro evaluate`\n"
+    assert (
+        done.stderr
+        == "metrics/detail/settings.json is missing: run `dvc repro evaluate`; a committed run is named as HEAD:MODEL\n"
+    )
 
 
 @pytest.mark.parametrize(

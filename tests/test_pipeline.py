@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from llm.evaluation.figure_files import SUMMARY_ROWS
 from tests.staleness import stale_by_code, stale_by_parameter
 
 ROOT = Path(__file__).parent.parent
-TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "metrics/train_scratch.json"]
+TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "models/scratch/summary.json"]
 FOLDER = "a cloné, 复制"
 SURROUNDINGS = {
     "LANG": "C",
@@ -150,6 +151,8 @@ def test_one_command_leaves_every_metric(clone):
     assert {path.stem for path in (clone.folder / "metrics").glob("*.json")} >= names
     for name in names:
         json.loads((clone.folder / f"metrics/{name}.json").read_text(encoding="utf-8"))
+    summary = json.loads((clone.folder / "metrics/summary.json").read_text(encoding="utf-8"))
+    assert sum(len(row) for row in summary.values()) <= SUMMARY_ROWS
     pictures = {path.name for path in (clone.folder / "metrics/plots").glob("*.svg")}
     assert pictures == {"bpb.svg", "choice.svg", "judge.svg", "loss.svg"}
     samples = (clone.folder / "metrics/samples.md").read_text(encoding="utf-8")
@@ -207,7 +210,8 @@ def test_one_changed_number_reruns_only_what_depends_on_it(clone):
     done = clone.dvc("exp", "run", "-S", "train.lr=1e-4")
     assert set(stages_run(done.stdout)) == {"check_params", "train_scratch", "evaluate", "plots", "report"}
     changed = json.loads(clone.dvc("metrics", "diff", "--json").stdout)
-    assert any(name.endswith("train_scratch.json") for name in changed)
+    assert list(changed) == ["metrics/summary.json"]
+    assert {"scratch.bpb", "scratch.val_loss"} <= changed["metrics/summary.json"].keys()
 
 
 def test_the_old_value_comes_back_without_training_or_evaluating_again(clone):

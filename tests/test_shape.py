@@ -302,6 +302,16 @@ def test_the_modules_that_a_stage_names_are_among_those_it_imports(name):
     assert [text for text in named if source_of(text).as_posix() not in closure] == []
 
 
+def test_the_summary_is_the_only_metrics_file_of_dvc():
+    assert [paths(stage, "metrics") for stage in STAGES.values() if "metrics" in stage] == [{"metrics/summary.json"}]
+
+
+def test_only_the_report_leaves_files_for_git_that_keep_dvc_from_caching_its_results():
+    """Of a stage with an uncached out that is neither metric nor plot, DVC's run cache keeps nothing."""
+    uncached = {name for name, stage in STAGES.items() if any(isinstance(out, dict) for out in stage.get("outs", []))}
+    assert uncached == {"report"}
+
+
 @each_stage
 def test_git_ignores_the_outs_that_dvc_caches_and_no_others(name):
     entries = [entry for kind in ("outs", "metrics", "plots") for entry in STAGES[name].get(kind, [])]

@@ -2,10 +2,12 @@
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, pairwise
+from typing import Any
 
 import torch
 
@@ -17,6 +19,14 @@ from llm.evaluation.items import EvalItems, EvaluateConfig, continued_prompt
 from llm.evaluation.scoring import EvalModel, Replier, Score, Scorer
 from llm.evaluation.uncertainty import ask_uncertainty
 
+# Fields of EvalItems by what is scored of them.
+ITEMS_OF = {
+    "replies": "examples",
+    "choice": "quiz",
+    "literacy": "pairs",
+    "premises": "premises",
+    "truthfulqa": "truthfulqa",
+}
 CHUNK = 128  # examples between two steps of the progress bar
 
 Advance = Callable[[int], object]  # told how many items are done
@@ -146,7 +156,7 @@ def ask_model(
         likelihoods = ask_likelihoods(loaded, asked, advance)
         canaries = ask_memory(loaded, planted) if "canaries" in model.tasks else None
     times.append(time.monotonic())
-    if isinstance(loaded, Replier):
+    if isinstance(loaded, Replier) and not (likelihoods and _not_finite(likelihoods)):  # nothing to choose tokens by
         generations = ask_generations(loaded, asked, config, seed, advance)
     if isinstance(loaded, Scorer) and generations:
         own_answers = ask_uncertainty(loaded, asked.truth, generations.truth)
@@ -156,6 +166,40 @@ def ask_model(
     spent = (after - before for before, after in pairwise(times))
     logger.info("%s: loaded in %.1f s, scored in %.1f s, replied in %.1f s", model.name, *spent)
     return Outputs(asked, likelihoods, generations, canaries, own_answers)
+
+
+def _not_finite(found: Likelihoods) -> dict[str, str]:
+    """How many of the scores of the replies and of each section are NaN or infinite, `3 of 166`, where any is."""
+    parts = {"replies": found.replies, **found.answers}
+    counts = {name: sum(map(_is_broken, scores)) for name, scores in parts.items()}
+    return {name: f"{n:,} of {len(parts[name]):,}" for name, n in counts.items() if n}
+
+
+def _is_broken(score: Score) -> bool:
+    return not math.isfinite(score.logprob + score.end_logprob)
+
+
+def keep_finite(outputs: Outputs) -> tuple[Outputs, dict[str, str]]:
+    """The outputs as if the model had never been asked what it gave a NaN or an infinity for, and why, by figure.
+
+    A section goes as a whole: over fewer items its figures would not be comparable with another model's.
+    """
+    lost: dict[str, str] = {}
+    items, likelihoods, canaries, own = outputs.items, outputs.likelihoods, outputs.canaries, outputs.own_answers
+    if likelihoods and (broken := _not_finite(likelihoods)):
+        lost = {"bpb, ppl" if name == "replies" else name: f"{n} scores are not finite" for name, n in broken.items()}
+        if outputs.generations is None:
+            lost["text, truth"] = "its scores are not finite, so it wrote nothing"
+        kept = {section: scores for section, scores in likelihoods.answers.items() if section not in broken}
+        likelihoods = Likelihoods([] if "replies" in broken else likelihoods.replies, kept)
+        nothing: dict[str, Any] = {ITEMS_OF[name]: [] for name in broken}
+        items = replace(items, **nothing)
+        likelihoods = likelihoods if likelihoods.replies or likelihoods.answers else None
+    if canaries and any(map(_is_broken, canaries)):
+        lost["memory"], canaries = "scores of canaries are not finite", None
+    if own and any(map(_is_broken, own)):
+        lost["uncertainty"], own = "scores of its own answers are not finite", None
+    return replace(outputs, items=items, likelihoods=likelihoods, canaries=canaries, own_answers=own), lost
 
 
 def _free_memory() -> None:

@@ -1,4 +1,4 @@
-"""Step 5, write: figures as they stand in files, rounded for JSON and as tables of one row a point for plots."""
+"""Step 5, write: figures as they stand in files: rounded for JSON, in short for DVC, one row a point for plots."""
 
 import csv
 import io
@@ -16,6 +16,10 @@ OTHER_CHOICES = (
     ("truthfulqa", "mc1", "TruthfulQA"),
 )
 
+# Of the summary: the models that are trained here and what each is held against; sources, by name, that stand in it.
+TRAINED_HERE = {"scratch": "ngram5", "mistral": "base"}
+SUMMARY_ROWS, SUMMARY_SOURCES = 25, 3
+
 BAR = "ngram5"  # a network that needs more bits per byte has learned less than counting does
 
 Details = Mapping[str, Mapping[str, Any]]  # metrics/detail/<name>.json by name
@@ -23,24 +27,69 @@ PlotRow = tuple[str | float | None, ...]
 
 
 def round_figures(value: Any) -> Any:
-    """The value with every float at 4 decimals, inside dicts and lists too.
-
-    Raises ValueError for one that is not finite: a metrics file holds no NaN.
-    """
+    """The value with every float at 4 decimals, inside dicts and lists too; None for one that is not finite."""
     if isinstance(value, dict):
         return {key: round_figures(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [round_figures(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"a metric is {value}: the model's weights or its scores are not finite")
-    return round(value, 4) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value
+
+
+def find_not_finite(values: Mapping[str, Any], section: str = "") -> list[str]:
+    """Names of the numbers that are NaN or infinite.
+
+    >>> find_not_finite({"bpb": {"all": math.nan, "eli5": 1.5}})
+    ['bpb.all']
+    """
+    names = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            names += find_not_finite(value, f"{section}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            names.append(f"{section}{key}")
+    return names
+
+
+def summarise(
+    figures: Details, lines: Mapping[str, Mapping[str, Any] | None], data: Mapping[str, Any], trained: Details
+) -> dict[str, dict[str, float | None]]:
+    """The figures that `dvc metrics diff` and `dvc exp show` show of a run, at most SUMMARY_ROWS; None: there is none.
+
+    `figures` holds metrics/<model>.json by model, `lines` the comparisons of SUMMARY_PAIRS, `data` metrics/data.json,
+    `trained` what training said of each of TRAINED_HERE.
+    """
+    sources = sorted(figures["scratch"]["bpb"].keys() - {"all", "macro"})[:SUMMARY_SOURCES]
+    found: dict[str, dict[str, float | None]] = {
+        "data": {
+            "test_replies": figures["scratch"]["n"]["replies"],
+            "train_tokens": data["tokenizer"]["splits"]["train"]["tokens"]["all"],
+        },
+        "ngram5": {"bpb": figures["ngram5"]["bpb"]["all"]},
+        "base": {"bpb": figures["base"]["bpb"]["all"], "literacy": figures["base"]["literacy"]["accuracy"]},
+    }
+    for model, other in TRAINED_HERE.items():
+        own, gap = figures[model], (lines[f"{model} - {other}"] or {}).get("bpb.all", {})
+        found[model] = {
+            "bpb": own["bpb"]["all"],
+            **{f"bpb_{source}": own["bpb"][source] for source in sources},
+            f"bpb_minus_{other}_low": gap.get("low"),
+            f"bpb_minus_{other}_high": gap.get("high"),
+            "chrf": own["text"]["chrf"],
+            "literacy": own["literacy"]["accuracy"],
+            "truthful": own["truth"]["truthful"],
+            "val_loss": trained[model].get("best_val_loss"),
+        }
+    return found
 
 
 def bpb_rows(details: Details) -> Iterator[PlotRow]:
     """Bits per byte with its interval of every model that has it, in all and per source."""
     for model, detail in details.items():
         for source, figure in detail.get("bpb", {}).items():
-            yield model, source, figure["value"], figure["low"], figure["high"]
+            if figure["value"] is not None:
+                yield model, source, figure["value"], figure["low"], figure["high"]
 
 
 def choice_rows(details: Details) -> Iterator[PlotRow]:

@@ -118,7 +118,7 @@ def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
     """Bits per byte; perplexity of a model that has tokens; what it chose where it was asked."""
     examples, empty = inputs.items.examples, empty_metrics(inputs.items)
     has_tokens = any(score.n_tokens for score in found.replies)
-    bpb = bits_per_byte(examples, found.replies, inputs.replies)
+    bpb = bits_per_byte(examples, found.replies, inputs.replies) if found.replies else {}
     ppl = perplexity(examples, found.replies, inputs.replies) if has_tokens else {}
     choices = choice_tables(inputs.items, found, inputs.n_resamples, inputs.seed)
     rows = {"bpb": bpb, "ppl": ppl, **{section: choices.get(section, {}).get("all", {}) for section in CHOICE_SECTIONS}}

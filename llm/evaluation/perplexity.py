@@ -36,7 +36,8 @@ def perplexity(examples: Sequence[Example], scores: Sequence[Score], resampling:
     nll = np.array([-score.logprob - score.end_logprob for score in scores])
     tokens = np.array([score.n_tokens + 1.0 for score in scores])
     per_token = _by_source(examples, nll, tokens, resampling)
-    return _with_macro({name: transform(estimate, np.exp) for name, estimate in per_token.items()})
+    with np.errstate(over="ignore", invalid="ignore"):  # of more than 709 nats a token: infinity
+        return _with_macro({name: transform(estimate, np.exp) for name, estimate in per_token.items()})
 
 
 def bits_per_byte(examples: Sequence[Example], scores: Sequence[Score], resampling: Resampling) -> dict[str, Estimate]:

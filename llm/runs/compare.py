@@ -3,6 +3,7 @@
 Everything is paired: both sides are measured on the items that all runs share, and resampled together.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,10 +88,14 @@ class Comparison:
     left_out: dict[str, int]  # items that some runs have and others do not
 
 
+class NothingSharedError(ValueError):
+    """The two sides have no figure in common."""
+
+
 def compare(a: Sequence[Outputs], b: Sequence[Outputs], models: tuple[str, str], rules: Rules) -> Comparison:
     """Side a against side b, runs of the named models, every run a seed; equal runs count as one.
 
-    Raises ValueError when the runs have no figure in common.
+    Raises NothingSharedError when the runs have no figure in common.
     """
     sides = [drop_repeated(runs) for runs in (a, b)]
     shared, left_out = find_common([run for side in sides for run in side])
@@ -98,7 +103,7 @@ def compare(a: Sequence[Outputs], b: Sequence[Outputs], models: tuple[str, str],
     figures = [[estimates(run, rules) for run in side] for side in kept]
     names = [name for name in figures[0][0] if all(name in one for side in figures for one in side)]
     if not names:
-        raise ValueError(f"nothing to compare: the runs share no item (of some runs alone: {left_out})")
+        raise NothingSharedError(f"nothing to compare: the runs share no item (of some runs alone: {left_out})")
     blurred = {f"bpb.{name}" for name in small_figures(shared.examples, rules.min_groups)}  # too few for an interval
     gaps = {name: difference(*(mean_of([one[name] for one in side]) for side in figures)) for name in names}
     tests = {name: _test(name, kept[0], kept[1], gaps[name], rules) for name in names}
@@ -163,7 +168,8 @@ def _grades(run: Outputs, section: str) -> list[Grade]:
 
 def estimates(run: Outputs, rules: Rules) -> dict[str, Estimate]:
     """Every figure that can be paired; the same items give the same resamples, whatever the model."""
-    return {**_of_likelihoods(run, rules), **_of_generations(run, rules)}
+    found = {**_of_likelihoods(run, rules), **_of_generations(run, rules)}
+    return {name: one for name, one in found.items() if math.isfinite(one.value)}
 
 
 def _of_likelihoods(run: Outputs, rules: Rules) -> dict[str, Estimate]:
@@ -202,11 +208,14 @@ def _of_generations(run: Outputs, rules: Rules) -> dict[str, Estimate]:
 
 
 def compare_pairs(runs: Mapping[str, Outputs], rules: Rules) -> dict[str, Comparison | None]:
-    """The comparisons of COMPARED_PAIRS by name, `scratch - ngram5`; None where one of the two is not there."""
-    return {
-        f"{a} - {b}": compare([runs[a]], [runs[b]], (a, b), rules) if a in runs and b in runs else None
-        for a, b in COMPARED_PAIRS
-    }
+    """The comparisons of COMPARED_PAIRS by name, `scratch - ngram5`; None of two without a figure in common."""
+    found: dict[str, Comparison | None] = {}
+    for a, b in COMPARED_PAIRS:
+        try:
+            found[f"{a} - {b}"] = compare([runs[a]], [runs[b]], (a, b), rules) if a in runs and b in runs else None
+        except NothingSharedError:  # one of them had no finite score
+            found[f"{a} - {b}"] = None
+    return found
 
 
 def in_short(comparison: Comparison | None) -> dict[str, Any] | None:

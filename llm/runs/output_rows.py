@@ -1,19 +1,19 @@
 """Step 5, write: one row for every output of a model, and the way back; the figures are computed again from these.
 
-Rows name items by id; the texts of the items stay in data/. A digest tells an item from another of the same id.
+Rows name items by id; the texts of the items are rows of their own. A digest tells an item from another of the same id.
 """
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from llm.corpus.questions import Question
-from llm.dialogue import Dialogue, Example, scored_replies
+from llm.dialogue import Example
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.choice import choice_examples, grade
-from llm.evaluation.items import EvalItems, continued_prompt, cut_history, example_digest
+from llm.evaluation.items import EvalItems, continued_prompt, example_digest
 from llm.evaluation.samples import OPENING_CHARS, OWN, first_words
 from llm.evaluation.scoring import Score
 
@@ -75,6 +75,15 @@ def generation_rows(model: str, items: EvalItems, found: Generations) -> list[Ou
     ]
 
 
+def item_rows(items: EvalItems) -> list[OutputRow]:
+    """What the models are asked about, once: replies and what stands before them, questions with their answers."""
+    questions = {one.id: one for asked in (*items.choices.values(), items.truth) for one in asked}
+    return [
+        *({"kind": "reply", **asdict(example)} for example in items.examples),
+        *({"kind": "question", **asdict(question)} for question in questions.values()),
+    ]
+
+
 def sample_texts(items: EvalItems, own: Collection[str]) -> dict[str, list[OutputRow]]:
     """What samples.md shows of the test set: prompts of the sources `own`, and what documents begin with."""
     prompts = [example for example in items.prompts if example.source in own][:OWN]
@@ -117,40 +126,57 @@ def read_output_rows(path: Path) -> dict[str, dict[str, list[OutputRow]]]:
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """What the data hold, by id."""
+    """What a run's models were asked about, by id."""
 
-    examples: Mapping[str, Example]  # whole histories
+    examples: Mapping[str, Example]
     questions: Mapping[str, Question]
 
-    def example(self, name: str, history_chars: int) -> Example:
-        """A reply with what a model sees of its history; ValueError when the data do not have it."""
+    def example(self, name: str) -> Example:
+        """A reply with what a model sees of its history; ValueError when there is none of that name."""
         if name not in self.examples:
-            raise ValueError(f"the test data have no reply {name}: they are not those that were evaluated")
-        example = self.examples[name]
-        return replace(example, history=cut_history(example.history, history_chars))
+            raise ValueError(f"the items have no reply {name}: they are not those that were evaluated")
+        return self.examples[name]
 
     def question(self, name: str) -> Question:
-        """A question; ValueError when the data do not have it."""
+        """A question; ValueError when there is none of that name."""
         if name not in self.questions:
-            raise ValueError(f"the data have no question {name}: they are not those that were evaluated")
+            raise ValueError(f"the items have no question {name}: they are not those that were evaluated")
         return self.questions[name]
 
 
-def index_items(dialogues: Iterable[Dialogue], questions: Iterable[Question]) -> ItemIndex:
-    """Every reply of the dialogues, and every question, by id."""
-    examples = {example.id: example for dialogue in dialogues for example in scored_replies(dialogue)}
-    return ItemIndex(examples, {question.id: question for question in questions})
+def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+
+
+def read_items(path: Path) -> ItemIndex:
+    """The items of a file of `item_rows`.
+
+    Raises ValueError naming the line that is none, FileNotFoundError saying what to run.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`, or `dvc checkout` where it ran before")
+    examples, questions = dict[str, Example](), dict[str, Question]()
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line, object_hook=_with_tuples)
+                if row.pop("kind") == "reply":
+                    examples[row["id"]] = Example(**row)
+                else:
+                    questions[row["id"]] = Question(**row)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: not an item: {error}") from error
+    return ItemIndex(examples, questions)
 
 
 def restore_outputs(
     scored: Mapping[str, Sequence[OutputRow]],
     generated: Mapping[str, Sequence[OutputRow]],
     index: ItemIndex,
-    history_chars: int,
 ) -> Outputs:
-    """The outputs of one model, from its rows of both files and from the data that hold the texts of the items.
+    """The outputs of one model, from its rows of both files and from the texts of the items.
 
-    Raises ValueError when the data are others than those the model saw.
+    Raises ValueError when the items are others than those the model saw.
     """
     answers = {section: rows for section, (kind, _) in KINDS.items() if (rows := scored.get(kind, []))}
     choices = {
@@ -158,13 +184,13 @@ def restore_outputs(
         for section, rows in answers.items()
     }
     items = EvalItems(
-        examples=[index.example(row["id"], history_chars) for row in scored.get("reply", [])],
-        prompts=[index.example(row["id"], history_chars) for row in generated.get("greedy", [])],
+        examples=[index.example(row["id"]) for row in scored.get("reply", [])],
+        prompts=[index.example(row["id"]) for row in generated.get("greedy", [])],
         quiz=choices.get("choice", []),
         truth=[index.question(row["id"]) for row in generated.get("truth", [])],
         truthfulqa=choices.get("truthfulqa", []),
         shown=tuple(row["id"] for row in generated.get("shown", [])),
-        continued=[index.example(row["id"], history_chars) for row in generated.get("continued", [])],
+        continued=[index.example(row["id"]) for row in generated.get("continued", [])],
         pairs=choices.get("literacy", []),
         premises=choices.get("premises", []),
     )
@@ -181,10 +207,10 @@ def restore_outputs(
 def _scores(examples: Sequence[Example], rows: Sequence[OutputRow]) -> list[Score]:
     """The score of each example; ValueError where a row is of another text."""
     if len(examples) != len(rows):
-        raise ValueError(f"the data have {len(examples)} texts where {len(rows)} were scored: they are others")
+        raise ValueError(f"the items have {len(examples)} texts where {len(rows)} were scored: they are others")
     scores = []
     for example, row in zip(examples, rows, strict=True):
         if row["digest"] != example_digest(example):
-            raise ValueError(f"{example.id} is another text in the data than the one that was evaluated")
+            raise ValueError(f"{example.id} is another text in the items than the one that was evaluated")
         scores.append(Score(**{name: row[name] for name in Score.__dataclass_fields__}))
     return scores

@@ -6,24 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.corpus.questions import read_pairs, read_questions
-from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs
 from llm.evaluation.items import EvaluateConfig
 from llm.judge.trees import Judge
 from llm.runs.compare import CompareConfig, Rules
-from llm.runs.output_rows import ItemIndex, index_items, read_output_rows, restore_outputs
+from llm.runs.output_rows import read_items, read_output_rows, restore_outputs
+from llm.runs.packed import ITEM_TEXTS, PACKED, PREDICTIONS, SCORES, SETTINGS, unpack_run
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
-METRICS, TEST, TRAIN, CURATED = "metrics", "data/clean/test.arrow", "data/clean/train.arrow", "data/curated"
-TRUTHFULQA = "data/clean/TruthfulQA.csv"  # of runs that are graded on it
-JUDGE = "models/judge"
-SETTINGS, SCORES = f"{METRICS}/detail/settings.json", f"{METRICS}/scores.jsonl"
-PREDICTIONS, RESULTS = f"{METRICS}/predictions.jsonl", f"{METRICS}/results.md"
-QUESTION_FILES = (f"{CURATED}/quiz.jsonl", f"{CURATED}/false_premise.jsonl")
-PAIRS = f"{CURATED}/pairs.jsonl"
-NEEDED = (SETTINGS, SCORES, PREDICTIONS, TEST, *QUESTION_FILES, PAIRS)
+METRICS, TRAIN, JUDGE = "metrics", "data/clean/train.arrow", "models/judge"
+FIGURES = f"{METRICS}/detail/figures"  # a file for each model, of which the stage report writes copies for git
+RESULTS = f"{METRICS}/results.md"
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ def read_settings(path: Path) -> Settings:
     Raises ValueError for a file of another form, FileNotFoundError saying what to run.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`")
+        raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`; a committed run is named as HEAD:MODEL")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         evaluate, spreads = EvaluateConfig(**values["evaluate"]), CompareConfig(values["compare"]["seed_sd"])
@@ -92,25 +86,13 @@ class EvaluatedRun:
 def read_run(folder: Path) -> EvaluatedRun:
     """The run whose files stand below the folder, laid out like this repository.
 
-    Raises FileNotFoundError for one that is missing, ValueError where the data are not those of the run.
+    Raises FileNotFoundError for one that is missing, ValueError where they are not of one run.
     """
-    settings = read_settings(folder / SETTINGS)
+    settings, index = read_settings(folder / SETTINGS), read_items(folder / ITEM_TEXTS)
     scored, generated = read_output_rows(folder / SCORES), read_output_rows(folder / PREDICTIONS)
-    index, chars = read_item_index(folder), settings.evaluate.history_chars
     names = dict.fromkeys([*scored, *generated])
-    models = {name: restore_outputs(scored.get(name, {}), generated.get(name, {}), index, chars) for name in names}
+    models = {name: restore_outputs(scored.get(name, {}), generated.get(name, {}), index) for name in names}
     return EvaluatedRun(settings, models)
-
-
-def read_item_index(folder: Path) -> ItemIndex:
-    """The test replies and the questions by id."""
-    if not (folder / TEST).is_file():
-        raise FileNotFoundError(f"{TEST} is missing: run `dvc repro clean`, or `dvc checkout` where it ran before")
-    questions = [question for path in QUESTION_FILES for question in read_questions(folder / path)]
-    questions += read_pairs(folder / PAIRS)
-    if (folder / TRUTHFULQA).is_file():
-        questions += read_truthfulqa(folder / TRUTHFULQA)
-    return index_items(read_table(folder / TEST), questions)
 
 
 def train_texts(folder: Path) -> Iterator[str]:
@@ -119,32 +101,29 @@ def train_texts(folder: Path) -> Iterator[str]:
 
 
 def stated_figures(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A model's metrics file and its detail, as they stand there."""
-    paths = (folder / METRICS / f"{name}.json", folder / METRICS / "detail" / f"{name}.json")
+    """A model's figures and their detail, as they stand there."""
+    paths = (folder / FIGURES / f"{name}.json", folder / METRICS / "detail" / f"{name}.json")
     metrics, detail = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
     return metrics, detail
 
 
 def export_revision(revision: str, folder: Path, repository: Path) -> None:
-    """Copy the files that make a run below the folder, as they were in a commit, branch or experiment.
+    """Write the files COMPARED below the folder, as they were in a commit, branch or experiment.
 
-    Raises ValueError for an unknown revision, FileNotFoundError for a file that it lacks or that is in no cache.
+    Raises ValueError for an unknown revision, FileNotFoundError for one that has no run.
     """
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
-    from dvc_data.index import DataIndexDirError
 
-    files = DVCFileSystem(str(repository), rev=revision)
-    for path in (*NEEDED, TRUTHFULQA):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if path != TRUTHFULQA or files.exists(path):
-                files.get_file(path, str(folder / path))
-        except RevError as error:
-            raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
-        except (DvcException, DataIndexDirError, OSError) as error:
-            raise FileNotFoundError(
-                f"{revision} has no {path}: it is older than that file, or its results are not in the cache "
-                "(then `dvc fetch`, or run it again)"
-            ) from error
+    packed = folder / Path(PACKED).name
+    try:
+        DVCFileSystem(str(repository), rev=revision).get_file(PACKED, str(packed))
+    except RevError as error:
+        raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
+    except (DvcException, OSError) as error:
+        raise FileNotFoundError(
+            f"{revision} has no {PACKED}: it is older than that file, or was committed without it: run it again, and "
+            "commit what the stage report writes to metrics/"
+        ) from error
+    unpack_run(packed, folder)

@@ -1,11 +1,22 @@
+import math
 from dataclasses import replace
 
 import pytest
 
 from llm.corpus.questions import Question
 from llm.dialogue import Example, Prompt
-from llm.evaluation.ask import ask_generations, ask_likelihoods, count_requests
+from llm.evaluation.ask import (
+    Generations,
+    Likelihoods,
+    Outputs,
+    ask_generations,
+    ask_likelihoods,
+    ask_model,
+    count_requests,
+    keep_finite,
+)
 from llm.evaluation.eval_models import TRAINED
+from llm.evaluation.exposure import Planted
 from llm.evaluation.items import EvalItems, EvaluateConfig
 from llm.evaluation.scoring import EvalModel, Score
 from llm.evaluation.scratch_model import ScratchModel
@@ -86,3 +97,41 @@ def test_what_is_scored_together_is_about_as_long(monkeypatch):
     found = ask_likelihoods(Watched(), replace(ITEMS, examples=examples, quiz=[]), lambda n: None)
     assert chunks == [["2/1", "0/1"], ["3/1", "1/1"]]
     assert [score.logprob for score in found.replies] == [0.0, 1.0, 2.0, 3.0]
+
+
+FINE, NAN, INFINITE = Score(-1.0, -0.5, 3), Score(math.nan, -0.5, 3), Score(-1.0, -math.inf, 3)
+SAID = Generations([], [], [], [])
+
+
+@pytest.mark.parametrize("broken", [NAN, INFINITE])
+def test_what_is_not_finite_goes_as_a_whole_and_by_name_and_the_rest_stays(broken):
+    answers = {"choice": [FINE] * 12}
+    found = Outputs(ITEMS, Likelihoods([FINE, broken, *[FINE] * 6], answers), SAID, [FINE, broken], [FINE])
+    kept, lost = keep_finite(found)
+    assert kept == Outputs(replace(ITEMS, examples=[]), Likelihoods([], answers), SAID, None, [FINE])
+    assert lost == {"bpb, ppl": "1 of 8 scores are not finite", "memory": "scores of canaries are not finite"}
+    kept, lost = keep_finite(
+        Outputs(ITEMS, Likelihoods([FINE] * 8, {"choice": [FINE, broken] * 6}), SAID, None, [broken])
+    )
+    assert kept == Outputs(replace(ITEMS, quiz=[]), Likelihoods([FINE] * 8, {}), SAID)
+    assert list(lost) == ["choice", "uncertainty"]
+
+
+def test_outputs_that_are_all_finite_stay_as_they_are():
+    for found in (Outputs(ITEMS, Likelihoods([FINE] * 8, {}), SAID, [FINE], [FINE]), Outputs(ITEMS, None, SAID)):
+        assert keep_finite(found) == (found, {})
+
+
+def test_a_model_of_nan_is_asked_for_no_text_and_keeps_nothing():
+    def load():
+        model = make_model()
+        model.gpt.head.data.fill_(math.nan)
+        return model
+
+    found = ask_model(
+        EvalModel("scratch", "tiny", TRAINED, load, ()), ITEMS, Planted([], [], []), CONFIG, 1, lambda n: None
+    )
+    assert found.generations is None and all(math.isnan(score.logprob) for score in found.likelihoods.replies)
+    kept, lost = keep_finite(found)
+    assert (kept.likelihoods, kept.generations) == (None, None)
+    assert lost["text, truth"] == "its scores are not finite, so it wrote nothing"

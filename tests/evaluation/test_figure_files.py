@@ -8,6 +8,7 @@ from llm.evaluation.figure_files import (
     CHOICE_COLUMNS,
     bpb_rows,
     choice_rows,
+    find_not_finite,
     read_csv,
     round_figures,
     table_bytes,
@@ -54,11 +55,12 @@ def test_a_missing_table_names_the_command(tmp_path):
         read_csv(tmp_path / "bpb.csv")
 
 
-def test_rounding_reaches_every_float_and_refuses_nan():
+def test_rounding_reaches_every_float_and_leaves_null_for_one_that_is_not_finite():
     assert round_figures({"a": [1.23456, 2], "b": {"c": None, "d": True}}) == {
         "a": [1.2346, 2],
         "b": {"c": None, "d": True},
     }
     json.dumps(round_figures({"a": 0.1}), allow_nan=False)
-    with pytest.raises(ValueError, match="a metric is nan"):
-        round_figures({"a": math.nan})
+    values = {"a": math.nan, "b": {"c": [1.0, -math.inf], "d": math.inf}, "e": None, "f": 1}
+    assert round_figures(values) == {"a": None, "b": {"c": [1.0, None], "d": None}, "e": None, "f": 1}
+    assert find_not_finite(values) == ["a", "b.d"]

@@ -23,6 +23,11 @@ def test_perplexity_is_one_exponential_of_totals_with_the_end_token():
     )
 
 
+def test_a_loss_whose_exponential_no_float_holds_is_an_infinite_perplexity():
+    found = perplexity(EXAMPLES, [Score(-5000.0, -1.0, 3), *SCORES[1:]], RESAMPLING)
+    assert found["all"].value < math.inf == found["eli5"].value  # 5001 nats and some for 8 tokens, and for 6
+
+
 def test_bits_per_byte_counts_text_alone():
     found = bits_per_byte(EXAMPLES, SCORES, RESAMPLING)
     # bits without the end: 3 of 4 bytes, 1 of 2, 3 of 2

@@ -4,14 +4,16 @@ from dataclasses import replace
 import pytest
 
 from llm.corpus.questions import Question
-from llm.dialogue import Dialogue
+from llm.dialogue import Dialogue, scored_replies
 from llm.evaluation.ask import Generations, Likelihoods
 from llm.evaluation.items import EvalItems
 from llm.evaluation.scoring import Score
 from llm.runs.output_rows import (
+    ItemIndex,
     generation_rows,
-    index_items,
+    item_rows,
     jsonl_bytes,
+    read_items,
     read_output_rows,
     restore_outputs,
     score_rows,
@@ -26,8 +28,15 @@ TRUTHFULQA = [Question("truthfulqa/7", "Myths", "do cats bark?", ("no",), ("yes"
 PAIRS = [Question(f"p{i}", "area", "", (f"true {i}",), (f"false {i}",), couple="p0") for i in range(2)]
 PREMISES = [Question("f0", "area", "why?", ("yes",), ("no",))]
 ASKED = QUIZ + TRUTHFULQA + PAIRS + PREMISES
+
+
+def index_items(dialogues, questions):
+    examples = {example.id: example for dialogue in dialogues for example in scored_replies(dialogue)}
+    return ItemIndex(examples, {question.id: question for question in questions})
+
+
 INDEX = index_items(DIALOGUES, ASKED)
-EXAMPLES = [INDEX.example(name, 100) for name in ("d0/1", "d0/3", "d2/3", "b0/0", "t0/1")]
+EXAMPLES = [INDEX.example(name) for name in ("d0/1", "d0/3", "d2/3", "b0/0", "t0/1")]
 ITEMS = EvalItems(
     EXAMPLES, EXAMPLES[1:3], QUIZ, QUIZ[:1], TRUTHFULQA, shown=("Hi", "Why?"), continued=EXAMPLES[3:4], pairs=PAIRS,
     premises=PREMISES,
@@ -69,7 +78,6 @@ def test_a_model_s_results_come_back_from_a_file_to_the_last_digit(tmp_path):
         kinds,
         spoken,
         INDEX,
-        history_chars=100,
     )
     assert (found.items, found.likelihoods, found.generations) == (ITEMS, LIKELY, SAID)
 
@@ -99,25 +107,38 @@ def test_predictions_name_every_text():
     assert [row["ended"] for row in rows] == [True, False, True, False, True, True, False]
 
 
-def test_other_data_than_those_evaluated_are_refused():
+def test_other_items_than_those_evaluated_are_refused():
     changed = [replace(d, turns=(*d.turns[:3], "few")) if d.id == "d2" else d for d in DIALOGUES]
-    with pytest.raises(ValueError, match="d2/3 is another text in the data than the one that was evaluated"):
-        restore_outputs(scores(), said(), index_items(changed, ASKED), 100)
+    with pytest.raises(ValueError, match="d2/3 is another text in the items than the one that was evaluated"):
+        restore_outputs(scores(), said(), index_items(changed, ASKED))
     told = [replace(d, system="Be brief") if d is TOLD else d for d in DIALOGUES]
-    with pytest.raises(ValueError, match="t0/1 is another text in the data than the one that was evaluated"):
-        restore_outputs(scores(), said(), index_items(told, ASKED), 100)
-    with pytest.raises(ValueError, match="the test data have no reply d2/3"):
-        restore_outputs(scores(), said(), index_items(DIALOGUES[:2], ASKED), 100)
-    with pytest.raises(ValueError, match="the data have no question q1"):
-        restore_outputs(scores(), said(), index_items(DIALOGUES, [one for one in ASKED if one.id != "q1"]), 100)
+    with pytest.raises(ValueError, match="t0/1 is another text in the items than the one that was evaluated"):
+        restore_outputs(scores(), said(), index_items(told, ASKED))
+    with pytest.raises(ValueError, match="the items have no reply d2/3"):
+        restore_outputs(scores(), said(), index_items(DIALOGUES[:2], ASKED))
+    with pytest.raises(ValueError, match="the items have no question q1"):
+        restore_outputs(scores(), said(), index_items(DIALOGUES, [one for one in ASKED if one.id != "q1"]))
     with pytest.raises(ValueError, match="9 texts where 8 were scored"):
         more = [*QUIZ[:1], replace(QUIZ[1], incorrect=("no", "never", "maybe"))]
-        restore_outputs(scores(), said(), index_items(DIALOGUES, more + ASKED[2:]), 100)
+        restore_outputs(scores(), said(), index_items(DIALOGUES, more + ASKED[2:]))
 
 
 def test_a_model_that_cannot_reply_has_no_texts():
-    assert restore_outputs(scores(), {}, INDEX, 100).generations is None
-    assert restore_outputs({}, said(), INDEX, 100).likelihoods is None
+    assert restore_outputs(scores(), {}, INDEX).generations is None
+    assert restore_outputs({}, said(), INDEX).likelihoods is None
+
+
+def test_items_come_back_from_a_file_each_once(tmp_path):
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(jsonl_bytes(item_rows(ITEMS)))
+    found = read_items(path)
+    assert list(found.examples.values()) == EXAMPLES  # those that are replied to and gone on with are among them
+    assert found.questions == {one.id: one for one in ASKED}
+    path.write_text('{"kind": "reply", "id": "d0/1"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"items.jsonl, line 1: not an item: "):
+        read_items(path)
+    with pytest.raises(FileNotFoundError, match="run `dvc repro evaluate`"):
+        read_items(tmp_path / "none.jsonl")
 
 
 def test_a_broken_line_is_named(tmp_path):

@@ -1,7 +1,7 @@
 """Runs read from a working tree, from commits and from an experiment of a real repository."""
 
 import json
-import shutil
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -11,20 +11,12 @@ import pytest
 
 from llm.__main__ import main
 from llm.commands import split_run
-from llm.corpus.truthfulqa import read_truthfulqa
-from llm.dialogue import Dialogue, write_table
 from llm.evaluation.items import EvaluateConfig
-from llm.evaluation.scoring import Score
 from llm.files import write_bytes, write_json
 from llm.runs.compare import CompareConfig
-from llm.runs.output_rows import jsonl_bytes, score_rows
+from llm.runs.output_rows import item_rows, jsonl_bytes, score_rows
+from llm.runs.packed import COMPARED, ITEM_TEXTS, PACKED, PREDICTIONS, SCORES, SETTINGS, pack_run, unpack_run
 from llm.runs.run_files import (
-    NEEDED,
-    PREDICTIONS,
-    SCORES,
-    SETTINGS,
-    TEST,
-    TRUTHFULQA,
     EvaluatedRun,
     Settings,
     differing_decoding,
@@ -33,7 +25,6 @@ from llm.runs.run_files import (
     read_settings,
 )
 from tests.measured_runs import ITEMS, N_BYTES, spreads, that_says, with_bpb
-from tests.truthful_answers import write_table as write_truthfulqa
 
 EVALUATE = EvaluateConfig(
     dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
@@ -47,12 +38,8 @@ def write_run(folder, likelihoods):
     write_json(folder / SETTINGS, asdict(Settings(EVALUATE, CompareConfig(spreads()), data_seed=1, min_groups=2)))
     write_bytes(folder / SCORES, jsonl_bytes(score_rows("scratch", ITEMS, likelihoods)))
     write_bytes(folder / PREDICTIONS, b"")
-    dialogues = [Dialogue(e.id.partition("/")[0], e.source, e.group, (*e.history, e.reply)) for e in ITEMS.examples]
-    write_table(folder / TEST, dialogues)
-    rows = [json.dumps(asdict(question)) + "\n" for question in ITEMS.quiz]
-    write_bytes(folder / "data/curated/quiz.jsonl", "".join(rows).encode())
-    for name in ("false_premise", "pairs"):
-        write_bytes(folder / f"data/curated/{name}.jsonl", b"")
+    write_bytes(folder / ITEM_TEXTS, jsonl_bytes(item_rows(ITEMS)))
+    write_bytes(folder / PACKED, pack_run(folder))
 
 
 def shell(folder, *command):
@@ -70,13 +57,13 @@ def level(bits):
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """Two commits, `before` and the later `after`, with the big files in DVC's cache alone, as in a real project."""
+    """Two commits, `before` and the later `after`, with the packed run alone in git, as in a real project."""
     folder = tmp_path_factory.mktemp("repository")
     git(folder, "init", "-q", "-b", "main")
     shell(folder, sys.executable, "-m", "dvc", "init", "-q")
+    (folder / ".gitignore").write_text("".join(f"/{path}\n" for path in COMPARED), encoding="utf-8")
     for name, bits in (("before", 0.0), ("after", -0.5)):
         write_run(folder, level(bits))
-        shell(folder, sys.executable, "-m", "dvc", "add", "-q", SCORES, PREDICTIONS, "data/clean")
         git(folder, "add", "-A")
         git(folder, "commit", "-qm", name)
         git(folder, "tag", name)
@@ -89,9 +76,9 @@ def test_a_run_is_read_back_from_its_files(repository):
     assert found.likelihoods == level(-0.5)
 
 
-def test_the_files_of_a_commit_come_from_git_and_from_the_cache(repository, tmp_path):
+def test_the_files_of_a_commit_come_from_git_alone(repository, tmp_path):
     export_revision("before", tmp_path, repository)
-    assert all((tmp_path / path).is_file() for path in NEEDED)
+    assert all((tmp_path / path).is_file() for path in COMPARED)
     assert read_run(tmp_path).model("scratch").likelihoods == level(0.0)
     assert read_run(repository).model("scratch").likelihoods == level(-0.5)  # the working tree is left alone
 
@@ -122,27 +109,43 @@ def test_what_is_not_there_is_said_in_one_line(repository, monkeypatch, capsys, 
     assert capsys.readouterr().err == f"{message}\n"
 
 
-def test_a_revision_older_than_the_scores_says_so(repository, tmp_path):
+def test_commits_are_compared_in_a_clone_that_has_nothing_but_them(repository, tmp_path, monkeypatch, capsys):
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    assert not list((tmp_path / "clone").glob(SCORES)) and not (tmp_path / "clone/.dvc/cache").exists()
+    assert main(["compare", "after:scratch", "before:scratch"]) == 0
+    there = capsys.readouterr().out
+    assert "-0.5000" in there
+    monkeypatch.chdir(repository)
+    assert main(["compare", "after:scratch", "before:scratch"]) == 0
+    assert capsys.readouterr().out == there
+    monkeypatch.chdir(tmp_path / "clone")
+    assert main(["compare", "scratch", "before:scratch"]) == 1
+    assert "run `dvc repro evaluate`; a committed run is named as HEAD:MODEL" in capsys.readouterr().err
+
+
+def test_a_packed_run_is_the_same_bytes_for_the_same_files_and_is_whole(repository, tmp_path):
+    packed, other = pack_run(repository), tmp_path / "other"
+    (tmp_path / "packed").write_bytes(packed)
+    unpack_run(tmp_path / "packed", other)
+    assert {path: (other / path).read_bytes() for path in COMPARED} == {
+        path: (repository / path).read_bytes() for path in COMPARED
+    }
+    for path in COMPARED:
+        os.utime(other / path, (1, 1))
+    assert pack_run(other) == packed
+    for damaged in (packed[:-100], b"no archive"):
+        (tmp_path / "packed").write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{PACKED} is damaged or of another version"):
+            unpack_run(tmp_path / "packed", tmp_path / "nothing")
+
+
+def test_a_revision_without_a_packed_run_says_so(repository, tmp_path):
     git(repository, "checkout", "-q", "--orphan", "old")
-    git(repository, "commit", "-qm", "old", "--allow-empty")
-    git(repository, "rm", "-q", "--cached", f"{SCORES}.dvc")
-    git(repository, "commit", "-qm", "without scores")
-    with pytest.raises(FileNotFoundError, match=f"old has no {SCORES}: it is older than that file"):
+    git(repository, "rm", "-q", "--cached", PACKED)
+    git(repository, "commit", "-qm", "without outputs")
+    with pytest.raises(FileNotFoundError, match=f"old has no {PACKED}: it is older than that file"):
         export_revision("old", tmp_path, repository)
-
-
-def test_a_run_whose_folders_are_in_no_cache_says_what_to_do(tmp_path):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    write_run(folder, level(0.0))
-    git(folder, "init", "-q", "-b", "main")
-    shell(folder, sys.executable, "-m", "dvc", "init", "-q")
-    shell(folder, sys.executable, "-m", "dvc", "add", "-q", "metrics/detail")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "run")
-    shutil.rmtree(folder / ".dvc/cache")
-    with pytest.raises(FileNotFoundError, match=f"main has no {SETTINGS}: .* not in the cache"):
-        export_revision("main", tmp_path / "other", folder)
 
 
 def test_a_run_is_named_by_revision_and_model():
@@ -151,26 +154,10 @@ def test_a_run_is_named_by_revision_and_model():
     assert split_run("main", "scratch") == ("main", "scratch")
 
 
-def test_truthfulqa_comes_with_the_revision_that_was_graded_on_it(tmp_path):
-    folder, other = tmp_path / "project", tmp_path / "other"
-    folder.mkdir()
-    items = replace(ITEMS, truthfulqa=read_truthfulqa(write_truthfulqa(folder / TRUTHFULQA)))
-    likely = replace(level(0.0), answers={"truthfulqa": [Score(-1.0, -1.0, 2)] * 20})
-    write_run(folder, level(0.0))
-    write_bytes(folder / SCORES, jsonl_bytes(score_rows("scratch", items, likely)))
-    git(folder, "init", "-q", "-b", "main")
-    shell(folder, sys.executable, "-m", "dvc", "init", "-q")
-    shell(folder, sys.executable, "-m", "dvc", "add", "-q", "data/clean")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "graded")
-    export_revision("main", other, folder)
-    assert read_run(other).model("scratch").items.truthfulqa == items.truthfulqa
-
-
-def test_a_folder_without_data_says_what_to_run(tmp_path):
+def test_a_folder_without_items_says_what_to_run(tmp_path):
     write_run(tmp_path, level(0.0))
-    (tmp_path / TEST).unlink()
-    with pytest.raises(FileNotFoundError, match="run `dvc repro clean`"):
+    (tmp_path / ITEM_TEXTS).unlink()
+    with pytest.raises(FileNotFoundError, match="run `dvc repro evaluate`"):
         read_run(tmp_path)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from llm.__main__ import main as main_of_llm
 from llm.dialogue import Dialogue, write_table
@@ -45,6 +46,7 @@ EVALUATE = {
     "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
 SPREADS = spreads(0.01)
+WEIGHTS = Path("models/scratch/best.safetensors")
 SHAPE = ModelConfig("gpt2", 2, 2, 16, 64, dropout=0.0, attn_dropout=0.0)
 
 
@@ -122,7 +124,9 @@ def project(tmp_path_factory):
 
 
 def read(project, name):
-    return json.loads((project / f"metrics/{name}.json").read_text(encoding="utf-8"))
+    """A model's figures, or the file of the detail that is named."""
+    place = name if "/" in name else f"detail/figures/{name}"
+    return json.loads((project / f"metrics/{place}.json").read_text(encoding="utf-8"))
 
 
 def keys(value, prefix=""):
@@ -155,6 +159,43 @@ def test_what_makes_no_sense_for_a_model_is_null(project, name, measured):
     sections = {section: set(row.values()) for section, row in read(project, name).items() if section != "n"}
     assert {section for section, values in sections.items() if values != {None}} == measured
     assert read(project, name)["n"] == read(project, "scratch")["n"]
+
+
+@pytest.fixture(scope="module")
+def diverged(project, tmp_path_factory):
+    """A copy of the folder in which the stages have run again, on a model trained here whose weights are NaN."""
+    folder = shutil.copytree(project, tmp_path_factory.mktemp("diverged") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        weights = {name: torch.full_like(tensor, torch.nan) for name, tensor in load_file(WEIGHTS).items()}
+        save_tensors(WEIGHTS, weights)
+        main()
+    return folder
+
+
+def test_a_model_of_nan_has_no_figures_and_says_why_and_the_others_stand(project, diverged):
+    found, detail = read(diverged, "scratch"), read(diverged, "detail/scratch")
+    assert keys(found) == keys(read(project, "scratch")) and found["n"] == read(project, "scratch")["n"]
+    assert {value for section, row in found.items() if section != "n" for value in row.values()} == {None}
+    assert detail["not_finite"]["bpb, ppl"] == "9 of 9 scores are not finite"
+    assert set(detail["not_finite"]) == {"bpb, ppl", "choice", "literacy", "premises", "text, truth", "memory"}
+    assert "; no bpb, ppl: 9 of 9 scores are not finite" in detail["name"]
+    for name in MODEL_NAMES[1:]:
+        assert read(diverged, name) == read(project, name)
+        assert read(diverged, f"detail/{name}") == read(project, f"detail/{name}")
+    compared = read(diverged, "compare")
+    assert compared["scratch - ngram5"] is compared["mistral - scratch"] is None
+    assert compared["mistral - base"] == read(project, "compare")["mistral - base"]
+
+
+def test_commands_go_on_without_the_model_of_nan(diverged, monkeypatch, capsys):
+    monkeypatch.chdir(diverged)
+    assert main_of_llm(["rescore"]) == 0
+    assert capsys.readouterr().out.count("every figure equal") == len(MODEL_NAMES) - 1
+    assert main_of_llm(["compare", "mistral", "ngram5"]) == 0
+    assert "bpb.all" in capsys.readouterr().out
+    assert main_of_llm(["compare", "scratch", "ngram5"]) == 1
+    assert capsys.readouterr().err.startswith("scratch is no model of that run; there are base, ")
 
 
 def test_counting_is_better_than_guessing_and_knowing_the_history_better_still(project):
@@ -306,10 +347,10 @@ def test_every_figure_follows_from_the_rows(project, monkeypatch, capsys):
 
 def test_a_figure_that_does_not_follow_is_named(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
-    kept = (project / "metrics/scratch.json").read_bytes()
-    write_json(project / "metrics/scratch.json", {**json.loads(kept), "bpb": {"all": 1.5}})
+    kept = (project / "metrics/detail/figures/scratch.json").read_bytes()
+    write_json(project / "metrics/detail/figures/scratch.json", {**json.loads(kept), "bpb": {"all": 1.5}})
     assert main_of_llm(["rescore"]) == 1
-    (project / "metrics/scratch.json").write_bytes(kept)
+    (project / "metrics/detail/figures/scratch.json").write_bytes(kept)
     assert "  bpb.all: 1.5, computed again " in capsys.readouterr().out
 
 

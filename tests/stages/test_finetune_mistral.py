@@ -95,7 +95,7 @@ def read_curve(folder):
 
 def test_the_stage_says_what_was_trained_on_what(workspace):
     finetune_mistral.main()
-    metrics = json.loads((workspace / "metrics" / "finetune_mistral.json").read_text(encoding="utf-8"))
+    metrics = json.loads((workspace / "models/mistral/summary.json").read_text(encoding="utf-8"))
     assert metrics["enabled"] and metrics["base"] == "tiny Mistral of random weights" and metrics["stand_in"]
     assert set(metrics["dialogues"]) == {"dialogue", "eli5", "technical"}
     assert metrics["supervised_tokens"] < metrics["drawn_tokens"] <= 3000
@@ -112,9 +112,7 @@ def test_a_switched_off_fine_tune_says_so(workspace):
     assert "  enabled: true" in text
     path.write_text(text.replace("  enabled: true", "  enabled: false"), encoding="utf-8")
     finetune_mistral.main()
-    assert json.loads((workspace / "metrics" / "finetune_mistral.json").read_text(encoding="utf-8")) == {
-        "enabled": False
-    }
+    assert json.loads((workspace / "models/mistral/summary.json").read_text(encoding="utf-8")) == {"enabled": False}
     assert read_info(workspace / "models" / "mistral") == {"enabled": False}
     assert (workspace / "metrics" / "finetune_mistral.csv").is_file()
 

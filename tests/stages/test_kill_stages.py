@@ -157,7 +157,7 @@ def set_training(folder, **values):
 
 
 def figures(folder):
-    return json.loads((folder / "metrics/train_scratch.json").read_text(encoding="utf-8"))
+    return json.loads((folder / "models/scratch/summary.json").read_text(encoding="utf-8"))
 
 
 def test_gradients_that_are_not_finite_are_counted_in_the_metrics(start, corpus, tmp_path):

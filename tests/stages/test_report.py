@@ -5,18 +5,22 @@ import shutil
 
 import pytest
 
+from llm.evaluation.figure_files import SUMMARY_ROWS
 from llm.evaluation.result_table import MODELS
 from llm.evaluation.samples import PROMPTS
 from llm.files import write_json
-from stages.report import main
+from llm.runs.packed import COMPARED, unpack_run
+from stages.report import COPIES, main
 from tests.stages.test_evaluate import project  # noqa: F401  a fixture
 
 
 @pytest.fixture
 def reported(project, repository, tmp_path, monkeypatch):  # noqa: F811
-    """A folder with metrics of its own, in which the stage runs; those of the data are the committed run's."""
+    """A folder with metrics of its own, in which the stage runs; those of data and training are the committed run's."""
     shutil.copytree(project / "metrics", tmp_path / "metrics")
-    shutil.copy(repository / "metrics" / "data.json", tmp_path / "metrics")
+    for name, path in COPIES.items():
+        (tmp_path / path).parent.mkdir(parents=True)
+        shutil.copy(repository / f"metrics/{name}.json", tmp_path / path)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "metrics"
 
@@ -37,21 +41,71 @@ def test_the_table_has_the_figures_of_every_model(reported):
 
 
 def test_a_model_that_is_not_there_says_why_and_shows_no_reply(reported):
-    rows = (reported / "predictions.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [row for row in rows if json.loads(row)["model"] != "mistral"]
-    (reported / "predictions.jsonl").write_text("".join(rows), encoding="utf-8")
-    write_json(reported / "detail/mistral.json", {"enabled": False, "reason": "finetune.enabled is false"})
+    switch_off_mistral(reported)
     main()
     assert "`mistral`: finetune.enabled is false." in (reported / "results.md").read_text(encoding="utf-8")
     assert "mistral" not in (reported / "samples.md").read_text(encoding="utf-8")
 
 
-def test_equal_metrics_give_equal_pages(reported):
-    pages = []
+def test_equal_metrics_give_equal_files(reported):
+    found = []
     for _ in range(2):
         main()
-        pages.append([(reported / name).read_bytes() for name in ("results.md", "samples.md", "data_card.md")])
-    assert pages[0] == pages[1]
+        found.append({path: path.read_bytes() for path in reported.rglob("*") if path.is_file()})
+    assert found[0] == found[1]
+
+
+def leaves(values):
+    return [leaf for value in values.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]
+
+
+def test_the_summary_is_short_and_has_the_figures_of_the_other_files(reported):
+    main()
+    read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in reported.glob("*.json")}
+    found = read["summary"]
+    assert len(leaves(found)) == SUMMARY_ROWS  # of three sources
+    assert found["scratch"]["bpb"] == read["scratch"]["bpb"]["all"]
+    assert found["mistral"]["bpb_technical"] == read["mistral"]["bpb"]["technical"]
+    assert found["mistral"]["val_loss"] == read["finetune_mistral"]["best_val_loss"]
+    gap = json.loads((reported / "detail/compare.json").read_text())["scratch - ngram5"]["lines"]["bpb.all"]
+    ends = [found["scratch"][f"bpb_minus_ngram5_{end}"] for end in ("low", "high")]
+    assert ends == [gap["low"], gap["high"]] and ends[0] < found["scratch"]["bpb"] - found["ngram5"]["bpb"] < ends[1]
+    assert found["data"] == {
+        "test_replies": 9,
+        "train_tokens": read["data"]["tokenizer"]["splits"]["train"]["tokens"]["all"],
+    }
+
+
+def test_a_model_that_is_not_there_has_the_same_rows_of_null(reported):
+    main()
+    before = json.loads((reported / "summary.json").read_text(encoding="utf-8"))
+    switch_off_mistral(reported)
+    main()
+    after = json.loads((reported / "summary.json").read_text(encoding="utf-8"))
+    assert after == before | {"mistral": dict.fromkeys(before["mistral"])}
+
+
+def switch_off_mistral(reported):
+    """Leave what the stages leave where finetune.enabled is false."""
+    rows = (reported / "predictions.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [row for row in rows if json.loads(row)["model"] != "mistral"]
+    (reported / "predictions.jsonl").write_text("".join(rows), encoding="utf-8")
+    write_json(reported / "detail/mistral.json", {"enabled": False, "reason": "finetune.enabled is false"})
+    figures = json.loads((reported / "detail/figures/mistral.json").read_text(encoding="utf-8"))
+    empty = {section: dict.fromkeys(row) for section, row in figures.items()}
+    write_json(reported / "detail/figures/mistral.json", {**empty, "enabled": False})
+    compared = json.loads((reported / "detail/compare.json").read_text(encoding="utf-8"))
+    write_json(
+        reported / "detail/compare.json", {pair: None if "mistral" in pair else one for pair, one in compared.items()}
+    )
+    write_json(COPIES["finetune_mistral"], {"enabled": False})
+
+
+def test_the_packed_run_is_that_of_the_folder(reported, tmp_path):
+    main()
+    unpack_run(reported / "outputs.tar.xz", tmp_path / "other")
+    for path in COMPARED:
+        assert (tmp_path / "other" / path).read_bytes() == (tmp_path / path).read_bytes()
 
 
 def test_the_data_card_has_the_share_of_every_source_in_what_is_scored(reported):

@@ -12,7 +12,7 @@ from llm.tokens.canaries import PROMPT, read_canaries
 from llm.tokens.packing import open_corpus, pack_corpus, pack_efficiency
 from llm.tokens.tokenizer import load_tokenizer
 from stages.params import load
-from stages.tokenize_corpus import CLEAN, METRICS, OUT, SPLITS, main
+from stages.tokenize_corpus import CLEAN, OUT, SPLITS, SUMMARY, main
 
 WORDS = [f"{a}{b}{c}" for a in "bdkmt" for b in "aeiou" for c in ("n", "r", "st")]
 N = 316  # dialogues of each source
@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch, repository):
 
 
 def metrics():
-    return json.loads(METRICS.read_text(encoding="utf-8"))
+    return json.loads(SUMMARY.read_text(encoding="utf-8"))
 
 
 def planted_texts():
@@ -132,7 +132,7 @@ def test_equal_inputs_give_equal_bytes(folder):
     files = []
     for _ in range(2):
         main()
-        files.append({path.name: path.read_bytes() for path in [*sorted(OUT.iterdir()), METRICS]})
+        files.append({path.name: path.read_bytes() for path in [*sorted(OUT.iterdir()), SUMMARY]})
     assert files[0] == files[1]
     assert len(files[0]) == 12  # three arrays a split, the tokenizer, the canaries, the metrics
 
@@ -144,4 +144,4 @@ def test_a_split_without_dialogues_is_refused_before_anything_is_written(folder)
     (CLEAN / "report.json").write_text(json.dumps(report), encoding="utf-8")
     with pytest.raises(ValueError, match=r"no dialogues for val: raise clean\.val_share"):
         main()
-    assert not OUT.exists() and not METRICS.exists()
+    assert not OUT.exists() and not SUMMARY.exists()
