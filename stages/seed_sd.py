@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from llm.evaluation.eval_models import FIXED
-from llm.files import write_bytes
+from llm.files import file_sha256, walk_files, write_bytes
 from llm.judge.trees import load_judge
 from llm.runs.compare import estimates
 from llm.runs.run_files import JUDGE, export_revision, read_run
@@ -26,6 +26,7 @@ from stages.logs import run_stage
 from stages.params import PARAMS, read_params, rewrite
 
 KEPT = Path("metrics/seed_sd.jsonl")
+MADE_OF = ("llm", "stages", "data/curated")
 SEEDS = 5  # the standard deviation of five has itself a relative error of a third
 DIGITS = 2  # significant ones that are worth writing
 
@@ -35,9 +36,14 @@ logger = logging.getLogger(__name__)
 
 
 def recipe_key(params: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits of all that the figures depend on but the seed: runs of one key are one configuration."""
+    """16 hexadecimal digits of all that the figures depend on but the seed: runs of one key are one configuration.
+
+    That is the parameters, the code and the texts in MADE_OF below the working directory.
+    """
     settings = {name: value for name, value in params.items() if name not in ("seed", "compare", "http")}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    files = (path for name in MADE_OF for path in walk_files(Path(name), lambda part: part == "__pycache__"))
+    made_of = {str(path): file_sha256(path) for path in files}
+    return hashlib.sha256(json.dumps([settings, made_of], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_kept(key: str, path: Path = KEPT) -> dict[int, Figures]:
@@ -51,11 +57,13 @@ def read_kept(key: str, path: Path = KEPT) -> dict[int, Figures]:
 def run_seed(seed: int) -> str:
     """Run the pipeline with that seed in a copy of the repository; the name of the experiment.
 
+    An older experiment of that name goes; stages that ran with this seed before come from DVC's cache.
     Raises ValueError when it fails.
     """
     name = f"seed-sd-{seed}"
-    command = ["dvc", "exp", "run", "--temp", "--force", "--name", name, "--set-param", f"seed={seed}"]
-    done = subprocess.run([sys.executable, "-m", *command], check=False)
+    dvc = [sys.executable, "-m", "dvc", "exp"]
+    subprocess.run([*dvc, "remove", "--quiet", name], check=False, capture_output=True)  # where there is one
+    done = subprocess.run([*dvc, "run", "--temp", "--name", name, "--set-param", f"seed={seed}"], check=False)
     if done.returncode:
         raise ValueError(f"seed {seed} failed: see above; run this again to go on, the finished seeds are kept")
     return name

@@ -49,6 +49,13 @@ def test_a_seed_of_another_recipe_does_not_count(project):
     assert recipe_key({**read_params(), "seed": 7}) == recipe_key(read_params())
 
 
+def test_a_seed_of_other_code_does_not_count(project):
+    before = recipe_key(read_params())
+    (project / "llm" / "evaluation").mkdir(parents=True)
+    (project / "llm" / "evaluation" / "scoring.py").write_text("LIMIT = 1\n", encoding="utf-8")
+    assert read_kept(recipe_key(read_params())) == {} != read_kept(before)
+
+
 def test_a_seed_that_fails_ends_in_a_line_and_keeps_the_others(project, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["seed_sd", "4"])
     with pytest.raises(ValueError, match=r"seed 4 failed: .*the finished seeds are kept"):
