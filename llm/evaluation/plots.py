@@ -173,12 +173,12 @@ def _draw_roc(axes: "Axes", figures: Mapping[str, Any]) -> None:
     shown = (("judge", BLUE, "-"), ("contrast", VERMILLION, "--"), ("length", BLACK, "-."), ("keywords", GREY, "-"))
     for name, colour, dashes in shown:
         if name in figures["roc"]:
-            area = found["auroc" if name == "judge" else f"auroc_{name}"]["value"]
+            area = found["auroc" if name == "judge" else f"auroc_{name}"]
             x, y = zip(*figures["roc"][name], strict=True)
-            axes.plot(
-                x, y, color=colour, linestyle=dashes, label=f"{name} {show_number(area, DIGITS)}".replace("0.", ".")
-            )
-    axes.set_title("ROC, with the area under each curve", loc="left")
+            value, low, high = (show_number(area[end], DIGITS).lstrip("0") for end in ("value", "low", "high"))
+            axes.plot(x, y, color=colour, linestyle=dashes, label=f"{name} {value} ({low} to {high})")
+    n = sum(row["answers"] for row in figures["reliability"])
+    axes.set_title(f"ROC of n = {n:,} answers: area under the curve, 95 % interval", loc="left")
     _unit_square(axes, "share of true answers called false", "share of false answers called false")
     axes.legend(loc="lower right")
 

@@ -41,7 +41,11 @@ JUDGE = {
         {"predicted": 0.8, "judged": 0.9, "answers": 7},
     ],
     "roc": {"judge": [[0, 0], [0.2, 0.8], [1, 1]], "length": [[0, 0], [1, 1]]},
-    "cross_validated": {"auroc": {"value": 0.8}, "auroc_length": {"value": 0.5}, "calibration_error": 0.0152},
+    "cross_validated": {
+        "auroc": {"value": 0.8, "low": 0.79, "high": 0.8125},
+        "auroc_length": {"value": 0.5, "low": 0.45, "high": 0.55},
+        "calibration_error": 0.0152,
+    },
 }
 
 
@@ -108,7 +112,8 @@ def test_a_curve_ends_with_its_last_validation_loss_and_starts_training_after_th
 
 def test_the_judge_is_shown_beside_what_it_has_to_beat():
     found = texts(draw_judge(JUDGE))
-    assert {"judge .800", "length .500", "1,300"} <= set(found)
+    assert {"judge .800 (.790 to .813)", "length .500 (.450 to .550)", "1,300"} <= set(found)
+    assert any("n = 1,307 answers" in text for text in found)
     assert not any("contrast" in text for text in found)  # not among the figures given
     assert any("calibration error 0.015" in text for text in found)
 
@@ -116,7 +121,7 @@ def test_the_judge_is_shown_beside_what_it_has_to_beat():
 def test_the_committed_judge_can_be_drawn(repository):
     figures = json.loads((repository / "data/judge/judge.json").read_text(encoding="utf-8"))["figures"]
     found = texts(draw_judge(figures))
-    shown = [text.split()[0] for text in found if re.fullmatch(r"[a-z]+ \.\d{3}", text)]
+    shown = [text.split()[0] for text in found if re.fullmatch(r"[a-z]+ \.\d{3}( \(.*\))?", text)]
     assert shown == ["chance", "judge", "contrast", "length", "keywords"]
 
 
