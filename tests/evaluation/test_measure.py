@@ -115,6 +115,15 @@ def test_what_unrelated_texts_get_stands_beside_what_the_replies_get():
     assert detail["chrf"]["unrelated"] < detail["chrf"]["value"] == pytest.approx(100.0)
 
 
+def test_texts_of_a_single_group_have_no_interval():
+    """Every resample of one group is that group: an interval of no width would look like certainty."""
+    one = [replace(example, source="eli5", group="g") for example in ITEMS.prompts]
+    inputs = make_metric_inputs(replace(ITEMS, prompts=one), spans_of(["no copy"]), JUDGE, CONFIG, 2, seed=1)
+    _, detail = text_figures(Generations(["text"] * len(one), [], [], []), inputs)
+    for name in ("bleu", "chrf", "token_f1", "ended"):
+        assert (detail[name]["low"], detail[name]["high"]) == (None, None)
+
+
 def test_a_source_says_how_many_replies_and_groups_it_has():
     twice = [replace(example, group="g") for example in EXAMPLES[:2]] + EXAMPLES[2:]
     found = count_groups(twice)
