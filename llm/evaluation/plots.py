@@ -103,7 +103,7 @@ def _dot_panels(
     overall = {row["model"]: float(row[value]) for row in rows if row[part] in FIRST}
     models = sorted(overall, key=lambda model: overall[model], reverse=part == "source")
     n_lines = -(-len(parts) // n_columns)
-    figure = _figure(10, 0.9 + n_lines * (0.8 + 0.3 * len(models)), title)
+    figure = _figure(10, 0.9 + n_lines * (1.0 + 0.3 * len(models)), title)
     panels = figure.subplots(n_lines, min(n_columns, len(parts)), sharex=True, sharey=True, squeeze=False)
     for axes in panels.flat[len(parts) :]:
         axes.set_axis_off()
@@ -119,10 +119,10 @@ def _dot_panels(
 
 
 def _panel_title(row: Mapping[str, str], name: str) -> str:
-    """What a panel shows, of how many items, and what blind choice gives where there is a choice."""
-    n = f", n = {int(row['n']):,}" if "n" in row else ""
-    chance = f", chance {show_number(float(row['chance']), 2)}" if "chance" in row else ""
-    return f"{name.replace('_', ' ').replace(' ai ', ' AI ')}{n}{chance}"
+    """What a panel shows; below it of how many items, and what blind choice gives where there is a choice."""
+    known = [f"n = {int(row['n']):,}"] if "n" in row else []
+    known += [f"chance {show_number(float(row['chance']), 2)}"] if "chance" in row else []
+    return "\n".join([name.replace("_", " ").replace(" ai ", " AI "), *([", ".join(known)] if known else [])])
 
 
 def _draw_dots(axes: "Axes", rows: CsvRows, models: Sequence[str], value: str) -> None:
@@ -178,7 +178,7 @@ def _draw_roc(axes: "Axes", figures: Mapping[str, Any]) -> None:
             value, low, high = (show_number(area[end], DIGITS).lstrip("0") for end in ("value", "low", "high"))
             axes.plot(x, y, color=colour, linestyle=dashes, label=f"{name} {value} ({low} to {high})")
     n = sum(row["answers"] for row in figures["reliability"])
-    axes.set_title(f"ROC of n = {n:,} answers: area under the curve, 95 % interval", loc="left")
+    axes.set_title(f"ROC, n = {n:,} answers: area with 95 % interval", loc="left")
     _unit_square(axes, "share of true answers called false", "share of false answers called false")
     axes.legend(loc="lower right")
 

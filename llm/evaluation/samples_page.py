@@ -73,6 +73,8 @@ def fold_loop(text: str) -> tuple[str, int]:
             while start > period and words[start - 1] == words[start - 1 - period]:
                 start -= 1
             start -= period
+            # A round may start anywhere: it is shown from the start of a sentence, where it has one.
+            start += next((i for i in range(period) if start + i == 0 or words[start + i - 1][-1] in ".!?"), 0)
             cut = words[end - 1] != words[end - 1 - period]
             rounds = (end - cut - start) // period
             if rounds >= LOOP_ROUNDS and rounds * period >= LOOP_WORDS:

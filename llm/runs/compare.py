@@ -3,6 +3,7 @@
 Everything is paired: both sides are measured on the items that all runs share, and resampled together.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,6 +138,9 @@ def count_of(name: str, items: EvalItems) -> int:
 def chance_of(name: str, run: Outputs) -> float | None:
     """What blind choice gives on the questions of that figure; None for a figure that chooses nothing."""
     section, measure = name.partition(".")[0], measure_of(name)
+    if name == "literacy.couples_both":
+        sizes = Counter(pair.group for pair in run.items.pairs)
+        return float(np.mean([0.5 ** sizes[pair.group] for pair in run.items.pairs]))
     if section not in run.items.choices or measure not in BLIND:
         return None
     return float(np.mean([one["chance"] for one in _grades(run, section)]))

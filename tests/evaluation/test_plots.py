@@ -57,8 +57,8 @@ def texts(picture):
 
 def test_bits_per_byte_has_a_panel_for_all_and_each_source_but_not_for_the_mean_of_sources():
     found = texts(draw_bits_per_byte(BPB))
-    assert [text for text in found if " n = " in text] == ["all, n = 1,400", "eli5, n = 1,400"]
-    assert not any("macro" in text for text in found)
+    assert [text for text in found if text in ("all", "eli5", "macro")] == ["all", "eli5"]
+    assert found.count("n = 1,400") == 2
     assert [text for text in found if text in {row["model"] for row in BPB}] == [
         *("compressor", "scratch", "ngram5", "mistral")  # from below: the lowest stands at the top
     ]
@@ -88,17 +88,19 @@ def test_without_the_5_gram_there_is_no_line():
 
 def test_literacy_is_shown_against_blind_choice_with_the_number_of_pairs():
     found = texts(draw_choice(CHOICE))
-    panels = [f"{name}, n = 344, chance 0.50" for name in ("all", "how it works", "what AI is")]
-    assert [text for text in found if " n = " in text] == panels
+    assert [text for text in found if text in ("all", "how it works", "what AI is")] == [
+        "all",
+        "how it works",
+        "what AI is",
+    ]
+    assert found.count("n = 344, chance 0.50") == 3
     assert "blind choice" in found
 
 
 def test_other_questions_have_a_panel_behind_the_areas_where_they_were_asked():
     found = texts(draw_choice([*CHOICE, {**CHOICE[0], "area": "TruthfulQA", "n": "817"}]))
-    assert [text for text in found if " n = " in text][-2:] == [
-        "what AI is, n = 344, chance 0.50",
-        "TruthfulQA, n = 817, chance 0.50",
-    ]
+    assert [text for text in found if text in ("what AI is", "TruthfulQA")] == ["what AI is", "TruthfulQA"]
+    assert [text for text in found if "n = " in text][-2:] == ["n = 344, chance 0.50", "n = 817, chance 0.50"]
 
 
 def test_a_curve_ends_with_its_last_validation_loss_and_starts_training_after_the_first_step():

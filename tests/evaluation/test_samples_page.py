@@ -51,6 +51,7 @@ def test_a_reply_that_was_cut_ends_in_an_ellipsis_and_the_heading_counts_those_t
     [
         ("I am. " * 9 + "I a", "I am. I am.", 9),
         ("Well, so it is so it is so it is", "Well, so it is so it is", 3),
+        ("I hear jazz. " + "I play jazz. " * 5 + "I", "I hear jazz. I play jazz. I play jazz.", 5),
         ("yes yes yes yes yes", "yes yes yes yes yes", 0),  # of few words
         ("yes yes yes yes yes yes", "yes yes", 6),
         ("a b c a b c", "a b c a b c", 0),  # two rounds

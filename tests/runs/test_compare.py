@@ -206,6 +206,7 @@ def test_every_line_says_on_how_many_items_it_rests_and_a_share_what_chance_give
     assert counted["bpb.all"] == counted["bpb.macro"] == (N, None)
     assert counted["bpb.eli5"] == (N // 2, None)
     assert counted["literacy.accuracy"] == (80, 0.5)
+    assert counted["literacy.couples_both"] == (80, 0.25)  # two pairs a couple
     assert counted["premises.accuracy"] == (40, 0.5)
     assert counted["choice.mc1"] == counted["choice.mc1_per_byte"] == (40, pytest.approx(1 / 3))
     assert counted["text.chrf"] == (N_GROUPS, None)
