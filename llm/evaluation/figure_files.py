@@ -42,14 +42,14 @@ def round_figures(value: Any) -> Any:
 
 
 def show_number(value: float | None, digits: int) -> str:
-    """A number with so many decimals, halves away from 0; a dash where there is none.
+    """A number with so many decimals, halves away from 0; a dash where there is none or no finite one.
 
     It is rounded from what the files hold, so that the file, a table and a picture never say different things.
 
     >>> show_number(1.815, 2), show_number(0.125, 2), f"{1.815:.2f}", f"{0.125:.2f}"
     ('1.82', '0.13', '1.81', '0.12')
     """
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "-"
     shown = Decimal(repr(round(value, DECIMALS))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
     return f"{shown if shown else abs(shown)}"  # no "-0.00"

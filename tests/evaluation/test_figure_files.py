@@ -66,6 +66,7 @@ def test_a_missing_table_names_the_command(tmp_path):
         (-0.00001, 3, "0.000"),
         (12.0, 1, "12.0"),
         (None, 3, "-"),
+        (math.nan, 3, "-"),
     ],
 )
 def test_halves_are_rounded_one_way_from_what_the_files_hold(value, digits, shown):
