@@ -76,8 +76,9 @@ def summarise(
 ) -> dict[str, dict[str, float | None]]:
     """The figures that `dvc metrics diff` and `dvc exp show` show of a run, at most SUMMARY_ROWS; None: there is none.
 
-    `figures` holds metrics/<model>.json by model, `lines` the comparisons of SUMMARY_PAIRS, `data` metrics/data.json,
-    `trained` what training said of each of TRAINED_HERE.
+    `figures` holds metrics/<model>.json by model, `lines` the standing comparisons by pair, `data` metrics/data.json,
+    `trained` what training said of each of TRAINED_HERE. A margin is the bits per byte by which a model is better than
+    the one it is held against, at the doubtful end of the 95 % interval: above 0, the items tell the two apart.
     """
     sources = sorted(figures["scratch"]["bpb"].keys() - {"all", "macro"})[:SUMMARY_SOURCES]
     found: dict[str, dict[str, float | None]] = {
@@ -86,21 +87,25 @@ def summarise(
             "train_tokens": data["tokenizer"]["splits"]["train"]["tokens"]["all"],
         },
         "ngram5": {"bpb": figures["ngram5"]["bpb"]["all"]},
-        "base": {"bpb": figures["base"]["bpb"]["all"], "literacy": figures["base"]["literacy"]["accuracy"]},
+        "base": _headline(figures["base"]),
     }
     for model, other in TRAINED_HERE.items():
-        own, gap = figures[model], (lines[f"{model} - {other}"] or {}).get("bpb.all", {})
-        found[model] = {
-            "bpb": own["bpb"]["all"],
-            **{f"bpb_{source}": own["bpb"][source] for source in sources},
-            f"bpb_minus_{other}_low": gap.get("low"),
-            f"bpb_minus_{other}_high": gap.get("high"),
-            "chrf": own["text"]["chrf"],
-            "literacy": own["literacy"]["accuracy"],
-            "truthful": own["truth"]["truthful"],
+        high = (lines[f"{model} - {other}"] or {}).get("bpb.all", {}).get("high")
+        found[model] = _headline(figures[model]) | {
+            **{f"bpb_{source}": figures[model]["bpb"][source] for source in sources},
+            "margin": None if high is None else 0.0 - high,
             "val_loss": trained[model].get("best_val_loss"),
         }
     return found
+
+
+def _headline(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    return {
+        "bpb": figures["bpb"]["all"],
+        "chrf": figures["text"]["chrf"],
+        "literacy": figures["literacy"]["accuracy"],
+        "truthful": figures["truth"]["truthful"],
+    }
 
 
 def bpb_rows(details: Details) -> Iterator[PlotRow]:

@@ -5,7 +5,7 @@ Rows name items by id; the texts of the items are rows of their own. A digest te
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def item_rows(items: EvalItems) -> list[OutputRow]:
     questions = {one.id: one for asked in (*items.choices.values(), items.truth) for one in asked}
     return [
         *({"kind": "reply", **asdict(example)} for example in items.examples),
-        *({"kind": "question", **asdict(question)} for question in questions.values()),
+        *({"kind": "question", **asdict(replace(one, explanation=""))} for one in questions.values()),  # for people
     ]
 
 
