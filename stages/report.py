@@ -6,15 +6,18 @@ A stage of its own: DVC caches the results of evaluate only where none of its ou
 import json
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm.evaluation.data_card import data_card
 from llm.evaluation.figure_files import summarise
 from llm.evaluation.result_table import MODELS, own_data_note, result_table
-from llm.evaluation.samples import PROMPTS, Sample, own_sources, samples_markdown, with_ellipsis
+from llm.evaluation.samples import PROMPTS, own_sources
+from llm.evaluation.samples_page import Overlap, Page, Sample, Speaker, samples_markdown
 from llm.files import copy_file, write_bytes, write_json
-from llm.runs.output_rows import read_output_rows
+from llm.inference.replies import Reply
+from llm.runs.output_rows import OutputRow, read_output_rows
 from llm.runs.packed import PACKED, pack_run
 from stages.logs import run_stage
 
@@ -24,7 +27,7 @@ DATA = Path("data/summary.json")
 TRAININGS = {"scratch": Path("models/scratch/summary.json"), "mistral": Path("models/mistral/summary.json")}
 COPIES = {"data": DATA, "train_scratch": TRAININGS["scratch"], "finetune_mistral": TRAININGS["mistral"]}
 RESULTS, SAMPLES, CARD = OUT / "results.md", OUT / "samples.md", OUT / "data_card.md"
-SHOWN = ("mistral", "base", "scratch", "retrieval", "untrained")  # `frequent` would say the same twenty times
+SHOWN_MODELS, SHOWN_BASELINES = ("mistral", "base", "scratch"), ("retrieval",)  # `frequent` would say one thing only
 
 logger = logging.getLogger(__name__)
 
@@ -35,28 +38,56 @@ def read_detail(name: str) -> dict[str, Any]:
 
 
 def samples_page(details: dict[str, dict[str, Any]]) -> str:
-    """Prompts with the replies of the models SHOWN side by side, as Markdown."""
-    rows = {name: kinds["shown"] for name, kinds in read_output_rows(PREDICTIONS).items() if "shown" in kinds}
-    names = {name: details[name]["name"] for name in SHOWN if name in rows}
-    replies = {name: [with_ellipsis(row["text"], row["ended"]) for row in rows[name]] for name in names}
-    own, continued = read_samples("own", "greedy"), read_samples("continued", "continued")
-    return samples_markdown(PROMPTS, names, replies, own, continued)
+    """Prompts with what the models reply to them side by side, as Markdown."""
+    rows = read_output_rows(PREDICTIONS)
+    speakers = {name: read_speaker(details[name]["name"], name, kinds) for name, kinds in rows.items()}
+    decoding = next(details[name]["decoding"]["sampled"] for name in speakers)
+    texts = read_detail("samples")
+    shown = [name for name in (*SHOWN_MODELS, *SHOWN_BASELINES) if name in speakers]
+    page = Page(
+        prompts=PROMPTS,
+        models=[speakers[name] for name in SHOWN_MODELS if name in speakers],
+        baselines=[speakers[name] for name in SHOWN_BASELINES if name in speakers],
+        untrained=speakers["untrained"],
+        decoding=decoding,
+        tested=read_samples(texts["prompts"], rows, "greedy"),
+        overlaps={name: read_overlap(details[name]["text"]) for name in shown if details[name]["text"]},
+        own=read_samples(texts["own"], rows, "greedy"),
+        continued=read_samples(texts["continued"], rows, "continued"),
+    )
+    return samples_markdown(page)
 
 
-def read_samples(section: str, kind: str) -> list[Sample]:
+def read_speaker(real_name: str, name: str, kinds: Mapping[str, Sequence[OutputRow]]) -> Speaker:
+    """A model with its replies to the prompts of the page."""
+    greedy, sampled = ([as_reply(row) for row in kinds.get(kind, [])] for kind in ("shown", "shown_sampled"))
+    return Speaker(name, real_name, greedy, sampled)
+
+
+def as_reply(row: OutputRow) -> Reply:
+    """The reply that a row holds."""
+    return Reply(row["text"], row["ended"])
+
+
+def read_overlap(text: Mapping[str, Any]) -> Overlap:
+    """How many words the replies share with the real ones, from the section `text` of a detail."""
+    found = text["token_f1"]
+    return Overlap(found["value"], found["low"], found["high"], found["unrelated"], text["lengths"]["n"])
+
+
+def read_samples(
+    texts: Sequence[Mapping[str, str]], rows: Mapping[str, Mapping[str, Sequence[OutputRow]]], kind: str
+) -> list[Sample]:
     """Texts of the test set with what the models made of them, their rows of that kind."""
-    rows = {
-        name: {row["id"]: with_ellipsis(row["text"], row["ended"]) for row in kinds.get(kind, [])}
-        for name, kinds in read_output_rows(PREDICTIONS).items()
-    }
+    replies = {name: {row["id"]: as_reply(row) for row in kinds.get(kind, [])} for name, kinds in rows.items()}
     return [
         Sample(
             one["source"],
             one["text"],
             one["real"],
-            {name: texts[one["id"]] for name, texts in rows.items() if one["id"] in texts},
+            {name: of_model[one["id"]] for name, of_model in replies.items() if one["id"] in of_model},
         )
-        for one in read_detail("samples")[section]
+        for one in texts
     ]
 
 

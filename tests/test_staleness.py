@@ -32,4 +32,4 @@ def test_the_learning_rate_does_not_reach_the_fine_tune():
 
 
 def test_a_judge_s_change_trains_nothing():
-    assert stale_by_code()["llm/judge"] == ["check_params", "train_judge", "evaluate"]
+    assert stale_by_code()["llm/judge"] == ["check_params", "train_judge", "evaluate", "report"]

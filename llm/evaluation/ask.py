@@ -53,6 +53,7 @@ class Generations:
     continued: list[str] = field(default_factory=list)  # of EvalItems.continued
     # By the name of a list above, whether each of its texts ended by itself, not cut; of a list not named all did.
     ended: dict[str, list[bool]] = field(default_factory=dict)
+    shown_sampled: list[str] = field(default_factory=list)  # to EvalItems.shown, by sampling
 
     def ended_in(self, kind: str) -> list[bool]:
         """Whether each text of a list ended by itself."""
@@ -86,7 +87,7 @@ def count_requests(model: EvalModel, items: EvalItems, config: EvaluateConfig) -
     if "replies" in model.tasks:
         n += len(asked.examples) + sum(len(choice_examples(questions)) for questions in asked.choices.values())
     if "generations" in model.tasks:
-        n += len(greedy_prompts(asked)) + min(config.sampled, len(items.prompts))
+        n += len(greedy_prompts(asked)) + min(config.sampled, len(items.prompts)) + len(items.shown)
     return n
 
 
@@ -133,11 +134,13 @@ def ask_generations(
     greedy = model.generate(greedy_prompts(items), config.greedy(seed))
     advance(len(greedy))
     first = [example.prompt for example in items.prompts[: config.sampled]]
-    sampled = model.generate(first, config.sampling(seed)) if first else []
-    advance(len(sampled))
+    drawn = model.generate([*first, *(Prompt((text,)) for text in items.shown)], config.sampling(seed))
+    advance(len(drawn))
+    sampled, shown_sampled = drawn[: len(first)], drawn[len(first) :]
     rest = iter(greedy)
     prompts, truth, shown = ([*islice(rest, len(part))] for part in (items.prompts, items.truth, items.shown))
     replies = {"greedy": prompts, "sampled": sampled, "truth": truth, "shown": shown, "continued": [*rest]}
+    replies["shown_sampled"] = shown_sampled
     return Generations(
         **{kind: [reply.text for reply in part] for kind, part in replies.items()},
         ended={kind: [reply.ended for reply in part] for kind, part in replies.items()},

@@ -1,13 +1,18 @@
-"""Step 5, write: figures as they stand in files: rounded for JSON, in short for DVC, one row a point for plots."""
+"""Step 5, write: figures as they stand in files: rounded for JSON, in short for DVC, one row a point for plots.
+
+Whoever shows a figure to people takes `show_number`: it reads the same wherever it stands.
+"""
 
 import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
-BPB_COLUMNS = ("model", "source", "value", "low", "high")
+DECIMALS = 4  # of figures in files
+BPB_COLUMNS = ("model", "source", "value", "low", "high", "n")
 CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance", "n")
 # Of the questions beside the literacy pairs: section of a detail, its main measure, and what it is called.
 OTHER_CHOICES = (
@@ -27,13 +32,13 @@ PlotRow = tuple[str | float | None, ...]
 
 
 def round_figures(value: Any) -> Any:
-    """The value with every float at 4 decimals, inside dicts and lists too; None for one that is not finite."""
+    """The value with every float at DECIMALS decimals, inside dicts and lists too; None for one that is not finite."""
     if isinstance(value, dict):
         return {key: round_figures(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [round_figures(inner) for inner in value]
     if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
+        return round(value, DECIMALS) if math.isfinite(value) else None
     return value
 
 
@@ -52,13 +57,28 @@ def find_not_finite(values: Mapping[str, Any], section: str = "") -> list[str]:
     return names
 
 
+def show_number(value: float | None, digits: int) -> str:
+    """A number with so many decimals, halves away from 0; a dash where there is none or no finite one.
+
+    It is rounded from what the files hold, so that the file, a table and a picture never say different things.
+
+    >>> show_number(1.815, 2), show_number(0.125, 2), f"{1.815:.2f}", f"{0.125:.2f}"
+    ('1.82', '0.13', '1.81', '0.12')
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    shown = Decimal(repr(round(value, DECIMALS))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{shown if shown else abs(shown)}"  # no "-0.00"
+
+
 def summarise(
     figures: Details, lines: Mapping[str, Mapping[str, Any] | None], data: Mapping[str, Any], trained: Details
 ) -> dict[str, dict[str, float | None]]:
     """The figures that `dvc metrics diff` and `dvc exp show` show of a run, at most SUMMARY_ROWS; None: there is none.
 
-    `figures` holds metrics/<model>.json by model, `lines` the comparisons of SUMMARY_PAIRS, `data` metrics/data.json,
-    `trained` what training said of each of TRAINED_HERE.
+    `figures` holds metrics/<model>.json by model, `lines` the standing comparisons by pair, `data` metrics/data.json,
+    `trained` what training said of each of TRAINED_HERE. A margin is the bits per byte by which a model is better than
+    the one it is held against, at the doubtful end of the 95 % interval: above 0, the items tell the two apart.
     """
     sources = sorted(figures["scratch"]["bpb"].keys() - {"all", "macro"})[:SUMMARY_SOURCES]
     found: dict[str, dict[str, float | None]] = {
@@ -67,29 +87,33 @@ def summarise(
             "train_tokens": data["tokenizer"]["splits"]["train"]["tokens"]["all"],
         },
         "ngram5": {"bpb": figures["ngram5"]["bpb"]["all"]},
-        "base": {"bpb": figures["base"]["bpb"]["all"], "literacy": figures["base"]["literacy"]["accuracy"]},
+        "base": _headline(figures["base"]),
     }
     for model, other in TRAINED_HERE.items():
-        own, gap = figures[model], (lines[f"{model} - {other}"] or {}).get("bpb.all", {})
-        found[model] = {
-            "bpb": own["bpb"]["all"],
-            **{f"bpb_{source}": own["bpb"][source] for source in sources},
-            f"bpb_minus_{other}_low": gap.get("low"),
-            f"bpb_minus_{other}_high": gap.get("high"),
-            "chrf": own["text"]["chrf"],
-            "literacy": own["literacy"]["accuracy"],
-            "truthful": own["truth"]["truthful"],
+        high = (lines[f"{model} - {other}"] or {}).get("bpb.all", {}).get("high")
+        found[model] = _headline(figures[model]) | {
+            **{f"bpb_{source}": figures[model]["bpb"][source] for source in sources},
+            "margin": None if high is None else 0.0 - high,
             "val_loss": trained[model].get("best_val_loss"),
         }
     return found
 
 
+def _headline(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    return {
+        "bpb": figures["bpb"]["all"],
+        "chrf": figures["text"]["chrf"],
+        "literacy": figures["literacy"]["accuracy"],
+        "truthful": figures["truth"]["truthful"],
+    }
+
+
 def bpb_rows(details: Details) -> Iterator[PlotRow]:
-    """Bits per byte with its interval of every model that has it, in all and per source."""
+    """Bits per byte with its interval and number of replies of every model that has it, in all and per source."""
     for model, detail in details.items():
         for source, figure in detail.get("bpb", {}).items():
             if figure["value"] is not None:
-                yield model, source, figure["value"], figure["low"], figure["high"]
+                yield model, source, figure["value"], figure["low"], figure["high"], figure["n"]
 
 
 def choice_rows(details: Details) -> Iterator[PlotRow]:

@@ -1,18 +1,19 @@
 """Step 4, measure: the outputs of a model -> its figures, by the same metrics for every model."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
 from llm.corpus.dedup import Hashes
+from llm.dialogue import Example
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.choice import CHOICE_SECTIONS, choice_estimates, grade
 from llm.evaluation.exposure import MEMORY_MEASURES, Planted, memory_figures
 from llm.evaluation.items import EvalItems, EvaluateConfig, count_items
 from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_figures
-from llm.evaluation.text_metrics import CorpusScore, copied, corpus_bleu, corpus_chrf, distinct, length_ratio
+from llm.evaluation.text_metrics import CORPUS_MEASURES, copied, corpus_score, distinct, length_ratio, others_of
 from llm.evaluation.uncertainty import UNCERTAINTY_MEASURES, uncertainty_figures
 from llm.judge.gate import RateCheck, check_rates, shuffled
 from llm.judge.hallucination import TRUTH_MEASURES, truth_figures
@@ -132,9 +133,9 @@ def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
     metrics = {
         name: {**empty[name], **{key: estimate.value for key, estimate in row.items()}} for name, row in rows.items()
     }
-    every = list(chain(found.replies, *found.answers.values()))
+    every, sizes = list(chain(found.replies, *found.answers.values())), count_groups(examples)
     detail = {
-        "bpb": {name: _with_interval(bpb[name], name not in inputs.small) for name in bpb},
+        "bpb": {name: _with_interval(bpb[name], name not in inputs.small) | sizes[name] for name in bpb},
         "ppl": {name: _with_interval(ppl[name], name not in inputs.small) for name in ppl},
         **{section: _choice_detail(section, choices.get(section, {}), inputs) for section in CHOICE_SECTIONS},
         "without_interval": inputs.small,
@@ -144,6 +145,16 @@ def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
         },
     }
     return Figures(metrics, detail)
+
+
+def count_groups(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
+    """Number of replies and of the groups that they come from, in all, in each source, and again as `macro`."""
+    groups: dict[str, list[str]] = {}
+    for example in examples:
+        groups.setdefault(example.source, []).append(example.group)
+    counts = {source: {"n": len(of_each), "groups": len(set(of_each))} for source, of_each in groups.items()}
+    whole = {key: sum(count[key] for count in counts.values()) for key in ("n", "groups")}
+    return {"all": whole, "macro": whole, **counts}
 
 
 def choice_tables(
@@ -189,9 +200,11 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
     """Values of TEXT_MEASURES, and their detail; None, and no detail, where there was nothing to reply to."""
     if inputs.prompts is None:
         return dict.fromkeys(TEXT_MEASURES), {}
-    texts, references = found.greedy, [[example.reply] for example in inputs.items.prompts]
-    bleu = corpus_bleu(texts, references, inputs.n_resamples)
-    chrf = corpus_chrf(texts, references, inputs.n_resamples)
+    prompts, texts, references = inputs.items.prompts, found.greedy, [[one.reply] for one in inputs.items.prompts]
+    others = [references[other] for other in others_of([example.source for example in prompts])]
+    scores = {name: corpus_score(name, texts, references, inputs.prompts) for name in CORPUS_MEASURES}
+    unrelated = {name: corpus_score(name, texts, others, inputs.prompts).estimate.value for name in CORPUS_MEASURES}
+    unrelated["token_f1"] = sum(map(best_f1, texts, others)) / len(texts)
     means = {
         "copied": mean(copied(texts, inputs.train_spans), inputs.prompts),
         "degenerate": mean([is_degenerate(text) for text in texts], inputs.prompts),
@@ -199,21 +212,22 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
         "token_f1": mean([best_f1(t, refs) for t, refs in zip(texts, references, strict=True)], inputs.prompts),
     }
     values = {
-        "bleu": bleu.score,
-        "chrf": chrf.score,
+        **{name: score.estimate.value for name, score in scores.items()},
         **{name: estimate.value for name, estimate in means.items()},
         "distinct_1": distinct(found.sampled, 1),
         "distinct_2": distinct(found.sampled, 2),
         "length_ratio": length_ratio(texts, references),
         "repeated_4grams": repeated_ngrams(texts),
     }
-    intervals = {name: _with_interval(estimate, True) for name, estimate in means.items()}
-    lengths = {"replies": len(texts), "cut": found.ended_in("greedy").count(False)}
-    return values, {"bleu": _corpus_detail(bleu), "chrf": _corpus_detail(chrf), **intervals, "lengths": lengths}
-
-
-def _corpus_detail(score: CorpusScore) -> dict[str, Any]:
-    return {"value": score.score, "low": score.low, "high": score.high, "signature": score.signature}
+    estimates = {name: score.estimate for name, score in scores.items()} | means
+    several = inputs.prompts.weights.shape[1] > 1  # of one group every resample is the same
+    detail: dict[str, dict[str, Any]] = {name: dict(_with_interval(one, several)) for name, one in estimates.items()}
+    for name, value in unrelated.items():
+        detail[name]["unrelated"] = value
+    for name, score in scores.items():
+        detail[name]["signature"] = score.signature
+    lengths = count_groups(prompts)["all"] | {"cut": found.ended_in("greedy").count(False)}
+    return values, detail | {"lengths": lengths}
 
 
 def _with_interval(estimate: Estimate, interval: bool) -> dict[str, float | None]:

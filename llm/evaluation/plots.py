@@ -5,11 +5,13 @@ colours of Okabe & Ito (2008), which colour-blind people tell apart; shapes and 
 """
 
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from llm.evaluation.figure_files import BAR, OTHER_CHOICES
+from llm.evaluation.figure_files import BAR, OTHER_CHOICES, show_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 BLUE, SKY, VERMILLION, GREY, BLACK = "#0072B2", "#56B4E9", "#D55E00", "#767676", "#222222"
 COLOURS = {"mistral": BLUE, "base": SKY, "scratch": VERMILLION}  # the others are grey: they are what these are held to
 FIRST = ("all",)  # stands before the parts
+DIGITS = 3  # of a figure, as in the table of README
 LAST = tuple(name for _, _, name in OTHER_CHOICES)  # stand after them
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tandem",  # names of clip paths; drawn at random otherwise
@@ -59,7 +62,7 @@ def _draw_curve(axes: "Axes", rows: CsvRows) -> None:
         axes.plot(x, y, color=colour, marker=marker, markersize=4, label=name)
     last = rows[-1]
     axes.annotate(
-        f"{float(last['val_loss']):.2f}", (float(last["tokens"]) / scale, float(last["val_loss"])),
+        show_number(float(last["val_loss"]), 2), (float(last["tokens"]) / scale, float(last["val_loss"])),
         xytext=(6, 0), textcoords="offset points", va="center", color=BLUE,
     )  # fmt: skip
     axes.margins(x=0.1)
@@ -100,13 +103,12 @@ def _dot_panels(
     overall = {row["model"]: float(row[value]) for row in rows if row[part] in FIRST}
     models = sorted(overall, key=lambda model: overall[model], reverse=part == "source")
     n_lines = -(-len(parts) // n_columns)
-    figure = _figure(10, 0.9 + n_lines * (0.8 + 0.3 * len(models)), title)
+    figure = _figure(10, 0.9 + n_lines * (1.0 + 0.3 * len(models)), title)
     panels = figure.subplots(n_lines, min(n_columns, len(parts)), sharex=True, sharey=True, squeeze=False)
     for axes in panels.flat[len(parts) :]:
         axes.set_axis_off()
     for axes, name in zip(panels.flat, parts, strict=False):
-        n = next((f", n = {row['n']}" for row in rows if row[part] == name and "n" in row), "")
-        axes.set_title(name.replace("_", " ").replace(" ai ", " AI ") + n, loc="left")
+        axes.set_title(_panel_title(next(row for row in rows if row[part] == name), name), loc="left")
         if name in lines:
             axes.axvline(lines[name], color=BLACK, linestyle="--", linewidth=1, label=line, zorder=0)
         _draw_dots(axes, [row for row in rows if row[part] == name], models, value)
@@ -116,6 +118,13 @@ def _dot_panels(
     return figure
 
 
+def _panel_title(row: Mapping[str, str], name: str) -> str:
+    """What a panel shows; below it of how many items, and what blind choice gives where there is a choice."""
+    known = [f"n = {int(row['n']):,}"] if "n" in row else []
+    known += [f"chance {show_number(float(row['chance']), 2)}"] if "chance" in row else []
+    return "\n".join([name.replace("_", " ").replace(" ai ", " AI "), *([", ".join(known)] if known else [])])
+
+
 def _draw_dots(axes: "Axes", rows: CsvRows, models: Sequence[str], value: str) -> None:
     for row in rows:
         x, y, colour = float(row[value]), models.index(row["model"]), COLOURS.get(row["model"], GREY)
@@ -123,7 +132,7 @@ def _draw_dots(axes: "Axes", rows: CsvRows, models: Sequence[str], value: str) -
             axes.plot([float(row["low"]), float(row["high"])], [y, y], color=colour, linewidth=2)
         axes.plot([x], [y], color=colour, marker="o", markersize=6, linestyle="none")
         axes.annotate(
-            f"{x:.2f}", (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
+            show_number(x, DIGITS), (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
     axes.set_yticks(range(len(models)), models)
@@ -153,7 +162,7 @@ def _draw_reliability(axes: "Axes", figures: Mapping[str, Any]) -> None:
             fontsize=8, color=GREY,
         )  # fmt: skip
     error = figures["curated"]["calibration_error"]
-    axes.set_title(f"Reliability (calibration error {error:.3f}; small numbers: answers)", loc="left")
+    axes.set_title(f"Reliability (calibration error {show_number(error, DIGITS)}; small numbers: answers)", loc="left")
     _unit_square(axes, "predicted probability of being false", "share that is labelled false")
     axes.legend(loc="upper left")
 
@@ -164,10 +173,12 @@ def _draw_roc(axes: "Axes", figures: Mapping[str, Any]) -> None:
     shown = (("judge", BLUE, "-"), ("contrast", VERMILLION, "--"), ("length", BLACK, "-."), ("surface", GREY, "-"))
     for name, colour, dashes in shown:
         if name in figures["roc"]:
-            area = found["auroc" if name == "judge" else f"auroc_{name}"]["value"]
+            area = found["auroc" if name == "judge" else f"auroc_{name}"]
             x, y = zip(*figures["roc"][name], strict=True)
-            axes.plot(x, y, color=colour, linestyle=dashes, label=f"{name} {area:.3f}".replace("0.", "."))
-    axes.set_title("ROC, with the area under each curve", loc="left")
+            value, low, high = (show_number(area[end], DIGITS).lstrip("0") for end in ("value", "low", "high"))
+            axes.plot(x, y, color=colour, linestyle=dashes, label=f"{name} {value} ({low} to {high})")
+    n = sum(row["answers"] for row in figures["reliability"])
+    axes.set_title(f"ROC, n = {n:,} answers: area with 95 % interval", loc="left")
     _unit_square(axes, "share of true answers called false", "share of false answers called false")
     axes.legend(loc="lower right")
 
@@ -183,12 +194,25 @@ def _unit_square(axes: "Axes", x: str, y: str) -> None:
 @contextmanager
 def _style() -> Iterator[None]:
     """matplotlib's own settings and ours: what a user has in a matplotlibrc changes no byte."""
-    import matplotlib as mpl
-
+    mpl = _import_matplotlib()
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield
+
+
+def _import_matplotlib() -> ModuleType:
+    """matplotlib, whatever the variable MPLBACKEND says: its import fails where that names a window it does not know.
+
+    A notebook sets it for its own kernel, and every command that is started there inherits it.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib as mpl
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return mpl
 
 
 def _figure(width: float, height: float, title: str) -> "Figure":

@@ -1,9 +1,10 @@
 """What a run measured, as the Markdown table that people read: every model, its main figures and their intervals."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from llm.evaluation.figure_files import BAR, Details
+from llm.evaluation.figure_files import BAR, Details, show_number
 
 MODELS = (
     *("mistral", "base", "scratch"),
@@ -12,35 +13,58 @@ MODELS = (
 BELOW = "▼"
 SHOWN_PAIRS = ("scratch - ngram5", "mistral - base", "mistral - scratch")
 TOGETHER = ("all", "macro")  # figures of all sources, beside those of each
-NO_INTERVAL = "A figure without an interval rests on too few test dialogues: take it as a hint."
-FIRST_COLUMNS, TEXT_COLUMNS = ("model", "bits per byte, all (95 % CI)"), ("BLEU", "chrF++")
-SHARES = (("literacy", "literacy", "accuracy"), ("quiz", "choice", "mc1"))  # column, and place in a detail
-MAX_COLUMNS, MAX_SOURCES = 8, 4  # besides the model's name; more are not read at a glance
+MAX_COLUMNS = 8  # with the model's name; more are not read at a glance
+FEW_GROUPS = 30  # an interval of fewer is too narrow: of 16 it covers the truth in 9 of 10 cases rather than 19 of 20
 START, END = "<!-- results -->\n", "<!-- /results -->"  # marks in README.md, between which the table stands
+ENDS = ("value", "low", "high")  # of a figure
+BITS = "bits needed for each byte of the real replies, fewer are better; beside it those of each source"
+TEXTS = (
+    ("BLEU", "bleu", 2, "runs of one to four words in common with the real reply, 0 to 100, more is better"),
+    ("chrF++", "chrf", 1, "runs of characters and words in common with the real reply, 0 to 100, more is better"),
+)
+SHARES = (
+    ("literacy", "literacy", "accuracy", "share of pairs of statements on AI whose true one the model finds likelier"),
+    ("quiz", "choice", "mc1", "share of questions on AI whose best answer of four the model finds likeliest"),
+)
 
 
-def find_figure(detail: Mapping[str, Any], *path: str) -> float | None:
-    """The number at that place of a model's detail, None where it has none."""
+@dataclass(frozen=True)
+class Column:
+    """A figure of every model: where it stands in a detail, and what a reader has to know of it."""
+
+    name: str
+    path: tuple[str, ...]  # to value, low and high
+    digits: int
+    n: int | None  # items that it is measured on
+    groups: int | None  # that these come from, which the interval draws; None where that is not kept
+    chance: float | None
+    about: str
+
+    @property
+    def head(self) -> str:
+        """Name, number of items, and chance where there is one."""
+        known = [f"n = {self.n:,}"] if self.n is not None else []
+        known += [f"chance {show_number(self.chance, 2)}"] if self.chance is not None else []
+        return f"{self.name} <sub>{', '.join(known)}</sub>" if known else self.name
+
+    def cell(self, detail: Mapping[str, Any], mark: str = "") -> str:
+        """The model's figure between marks, its interval small behind it; a dash where there is none."""
+        value, low, high = (show_number(find_figure(detail, *self.path, key), self.digits) for key in ENDS)
+        interval = "" if "-" in (low, high) else f" <sub>{low} to {high}</sub>"
+        return value if value == "-" else f"{mark}{value}{mark}{interval}"
+
+
+def find_figure(detail: Mapping[str, Any], *path: str) -> Any:
+    """What stands at that place of a model's detail, None where there is nothing."""
     found: Any = detail
     for key in path:
         found = found.get(key) if found else None
     return found
 
 
-def show_number(value: float | None, digits: int) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def find_interval(detail: Mapping[str, Any], *path: str) -> tuple[float | None, float | None, float | None]:
-    """The number at that place of a model's detail, and the ends of its interval."""
-    value, low, high = (find_figure(detail, *path, key) for key in ("value", "low", "high"))
-    return value, low, high
-
-
-def show_interval(value: float | None, low: float | None, high: float | None, mark: str = "") -> str:
-    """A number between marks, and its interval, where it has one; a dash where there is no number."""
-    return "-" if value is None else f"{mark}{show_number(value, 3)}{mark}{show_bounds(low, high)}"
+def find_first(details: Details, *path: str) -> Any:
+    """What stands at that place of the first detail that has something there: it is equal in all of these."""
+    return next((found for one in details.values() if (found := find_figure(one, *path)) is not None), None)
 
 
 def show_bounds(low: float | None, high: float | None) -> str:
@@ -49,7 +73,7 @@ def show_bounds(low: float | None, high: float | None) -> str:
     >>> show_bounds(0.5, 1.25), show_bounds(None, None)
     (' (0.500 to 1.250)', '')
     """
-    return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return "" if low is None or high is None else f" ({show_number(low, 3)} to {show_number(high, 3)})"
 
 
 def measured_sources(details: Details) -> list[str]:
@@ -57,57 +81,70 @@ def measured_sources(details: Details) -> list[str]:
     return sorted({name for detail in details.values() for name in detail.get("bpb") or {}} - set(TOGETHER))
 
 
-def share_columns(details: Details) -> dict[str, tuple[str, str]]:
-    """Head of each share that any model has, with its number of questions and chance, and its place in a detail."""
-    columns = {}
-    for name, section, measure in SHARES:
-        for detail in details.values():
-            if find_figure(detail, section, "all", measure, "value") is not None:
-                n, chance = (find_figure(detail, section, "all", *path) for path in (("n",), ("chance", "value")))
-                columns[f"{name}, n = {n}, chance {show_number(chance, 2)} (95 % CI)"] = section, measure
-                break
-    return columns
-
-
-def table_row(
-    name: str, detail: Mapping[str, Any], sources: Sequence[str], shares: Iterable[tuple[str, str]], bar: float | None
-) -> tuple[str, ...]:
-    """A model's line of the table, marked where it needs more bits than `bar`."""
-    value, low, high = find_interval(detail, "bpb", "all")
-    below = value is not None and bar is not None and value > bar
-    return (
-        f"`{name}` {BELOW}" if below else f"`{name}`",
-        show_interval(value, low, high, "**"),
-        *(show_number(find_figure(detail, "bpb", source, "value"), 3) for source in sources),
-        show_number(find_figure(detail, "text", "bleu", "value"), 2),
-        show_number(find_figure(detail, "text", "chrf", "value"), 1),
-        *(show_interval(*find_interval(detail, section, "all", measure)) for section, measure in shares),
-    )
+def list_columns(details: Details) -> tuple[list[Column], list[str]]:
+    """The columns behind the model's name, and the sources that have none for want of room."""
+    shares = [share for share in SHARES if find_first(details, share[1], "all", share[2], "value") is not None]
+    sources = measured_sources(details)
+    room = MAX_COLUMNS - 2 - len(TEXTS) - len(shares)
+    columns = []
+    for source in ("all", *sources[:room]):
+        n, groups = (find_first(details, "bpb", source, key) for key in ("n", "groups"))
+        name = "bits per byte" if source == "all" else source
+        columns.append(Column(name, ("bpb", source), 3, n, groups, None, "" if source in sources else BITS))
+    n, groups = (find_first(details, "text", "lengths", key) for key in ("n", "groups"))
+    columns += [Column(name, ("text", key), digits, n, groups, None, about) for name, key, digits, about in TEXTS]
+    for name, section, measure, about in shares:
+        n, chance = find_first(details, section, "all", "n"), find_first(details, section, "all", "chance", "value")
+        columns.append(Column(name, (section, "all", measure), 3, n, None, chance, about))
+    return columns, sources[room:]
 
 
 def result_table(details: Details, compared: Mapping[str, Any]) -> str:
-    """The table and the comparisons below it, as Markdown; `compared` is metrics/detail/compare.json."""
+    """The table and what belongs below it, as Markdown; `compared` is metrics/detail/compare.json."""
     bar = find_figure(details[BAR], "bpb", "all", "value")
-    shares, every = share_columns(details), measured_sources(details)
-    room = MAX_COLUMNS - 1 - len(TEXT_COLUMNS) - len(shares)
-    sources, left_out = every[: min(room, MAX_SOURCES)], every[min(room, MAX_SOURCES) :]
-    head = (*FIRST_COLUMNS, *sources, *TEXT_COLUMNS, *shares)
-    rows = [table_row(name, details[name], sources, shares.values(), bar) for name in MODELS]
-    lines = [f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows)]
+    columns, left_out = list_columns(details)
+    lines = [f"| model | {' | '.join(column.head for column in columns)} |", f"|{' --- |' * (1 + len(columns))}"]
+    for name in MODELS:
+        value = find_figure(details[name], "bpb", "all", "value")
+        below = f" {BELOW}" if value is not None and bar is not None and value > bar else ""
+        cells = [column.cell(details[name], "**" if column is columns[0] else "") for column in columns]
+        lines.append(f"| `{name}`{below} | {' | '.join(cells)} |")
     lines += ["", f"{BELOW}: more bits per byte than `{BAR}`, so it has learned less than counting does."]
-    if any(detail.get("bpb") and find_figure(detail, "bpb", "all", "low") is None for detail in details.values()):
-        lines += ["", NO_INTERVAL]
+    lines += ["", *explain_columns(columns, details)]
     if left_out:
-        lines += ["", f"Bits per byte of {', '.join(left_out)}: in metrics/detail."]
+        lines.append(f"- Of {', '.join(left_out)} the bits per byte stand in metrics/detail.")
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
     for pair in SHOWN_PAIRS:
         if compared[pair]:
             found = compared[pair]["lines"]["bpb.all"]
             shown = f"{show_number(found['difference'], 3)}{show_bounds(found['low'], found['high'])}"
-            lines.append(f"- `{pair}`: {shown}: {found['verdict']}")
+            lines.append(f"- `{pair}`: {shown}, n = {found['n']:,}: {found['verdict']}")
     for name in MODELS:
         lines += ["", f"`{name}`: {details[name].get('name') or details[name]['reason']}."]
     return "\n".join(lines) + "\n"
+
+
+def explain_columns(columns: Sequence[Column], details: Details) -> list[str]:
+    """A line on each kind of column: what it is, what it is measured on, what unrelated text gets."""
+    lines = [
+        "Small: n, the number of items, and the 95 % interval, for which whole groups of items are drawn anew.",
+        "",
+    ]
+    for column in columns:
+        if column.about:
+            lines.append(f"- {column.name}: {column.about}{_unrelated(column, details)}.")
+    few = [column for column in columns if column.groups is not None and column.groups < FEW_GROUPS]
+    if few:
+        names = ", ".join(f"{column.name} ({column.groups})" for column in few)
+        lines.append(f"- Few groups make an interval too narrow, or there is none: take as a hint {names}.")
+    return lines
+
+
+def _unrelated(column: Column, details: Details) -> str:
+    """What a model's replies get when they are held to the real replies to other prompts; "" where nobody looked."""
+    found = {name: find_figure(details[name], *column.path, "unrelated") for name in MODELS}
+    shown = [f"{name} {show_number(value, column.digits)}" for name, value in found.items() if value is not None]
+    return f"; held to the real replies to other prompts: {', '.join(shown)}" if shown else ""
 
 
 def own_data_note(provenance: Mapping[str, Mapping[str, Any]], own: Collection[str]) -> str:

@@ -4,7 +4,6 @@ Words are those of `split_words`: lower case, no punctuation, a character where 
 chrF++ have sacrebleu's own.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,10 +13,12 @@ import numpy as np
 from llm.corpus.dedup import Hashes, hash_words, ngrams
 from llm.corpus.normalise import is_han, is_unspaced, split_words
 from llm.judge.overlap import word_ngrams
+from llm.stats.bootstrap import Estimate, Resampling, make_estimate
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
+CORPUS_MEASURES = ("bleu", "chrf")
 DISTINCT_BUDGET = 300  # words: type-token ratios fall with length, so all texts are cut to the same
 COPIED_SPAN = 13  # words; the same span as the leak gate's (GPT-3, appendix C)
 
@@ -26,10 +27,8 @@ COPIED_SPAN = 13  # words; the same span as the leak gate's (GPT-3, appendix C)
 class CorpusScore:
     """A score of sacrebleu over all texts together, 0 to 100."""
 
-    score: float
-    low: float | None  # 95 % interval, texts resampled; None for fewer than two texts, or where a resample scores 0
-    high: float | None
-    signature: str  # how it was computed; empty when there was nothing to compute
+    estimate: Estimate
+    signature: str  # how it was computed
 
 
 def bleu_tokenizer(references: Iterable[str]) -> str:
@@ -45,45 +44,45 @@ def bleu_tokenizer(references: Iterable[str]) -> str:
     return "zh" if 10 * sum(map(is_han, unspaced)) >= 9 * len(unspaced) else "char"
 
 
-def corpus_bleu(texts: Sequence[str], references: Sequence[Sequence[str]], n_resamples: int) -> CorpusScore:
-    """BLEU (Papineni et al. 2002; Post 2018) of all texts, each with one reference or more; 0 for no texts.
+def corpus_score(
+    measure: str, texts: Sequence[str], references: Sequence[Sequence[str]], resampling: Resampling
+) -> CorpusScore:
+    """BLEU or chrF++ of all texts, each with one reference or more, groups of texts resampled; 0 for empty texts.
 
+    `bleu` is Papineni et al. 2002 as Post 2018 has it, `chrf` Popović 2017 with character 6-grams and word 2-grams.
     n-grams are counted over the corpus: it is no mean of sentence scores. 0 is right when no 4-gram is shared. The
     signature names the tokenizer.
     """
+    metric = _metric(measure, references)
+    streams = [[refs[i] if i < len(refs) else None for refs in references] for i in range(max(map(len, references)))]
+    counts = np.array(metric._extract_corpus_statistics(texts, streams), np.float64)  # type: ignore[arg-type]
+    groups = np.zeros((resampling.weights.shape[1], counts.shape[1]))
+    np.add.at(groups, resampling.group, counts)
+    resampled = [metric._compute_score_from_stats(row).score for row in resampling.weights @ groups]
+    value = metric._compute_score_from_stats(counts.sum(axis=0)).score
+    return CorpusScore(make_estimate(float(value), np.array(resampled, np.float64)), str(metric.get_signature()))
+
+
+def _metric(measure: str, references: Iterable[Sequence[str]]) -> "Metric":
     from sacrebleu.metrics.bleu import BLEU
-
-    tokenizer = bleu_tokenizer(text for some in references for text in some)
-    return _corpus_score(BLEU(tokenize=tokenizer), texts, references, n_resamples)
-
-
-def corpus_chrf(texts: Sequence[str], references: Sequence[Sequence[str]], n_resamples: int) -> CorpusScore:
-    """chrF++ (Popović 2017: character 6-grams and word 2-grams) of all texts; 0 for no texts."""
     from sacrebleu.metrics.chrf import CHRF
 
-    return _corpus_score(CHRF(word_order=2), texts, references, n_resamples)
+    if measure == "chrf":
+        return CHRF(word_order=2)
+    return BLEU(tokenize=bleu_tokenizer(text for some in references for text in some))
 
 
-def _corpus_score(
-    metric: "Metric", texts: Sequence[str], references: Sequence[Sequence[str]], n_resamples: int
-) -> CorpusScore:
-    if not texts:
-        return CorpusScore(0.0, None, None, "")
-    most = max(map(len, references))
-    streams = [[refs[i] if i < len(refs) else None for refs in references] for i in range(most)]
-    try:
-        result = metric.corpus_score(texts, streams, n_bootstrap=n_resamples if len(texts) > 1 else 1)  # type: ignore[arg-type]
-    except TypeError:  # sacrebleu 2.6: a resample that scores 0 is a float, the others float32, and their mean fails
-        result = metric.corpus_score(texts, streams)  # type: ignore[arg-type]
-        return CorpusScore(float(result.score), None, None, str(metric.get_signature()))
-    signature = str(metric.get_signature())
-    # The interval's centre and half width stand nowhere else in public; absent when all resamples are 0.
-    shown = json.loads(result.format(width=6, signature=signature, is_json=True))
-    if "confidence_mean" not in shown:
-        bound = 0.0 if len(texts) > 1 else None
-        return CorpusScore(result.score, bound, bound, signature)
-    centre, half = shown["confidence_mean"], shown["confidence_var"]
-    return CorpusScore(result.score, max(0.0, centre - half), min(100.0, centre + half), signature)
+def others_of(sources: Sequence[str]) -> list[int]:
+    """For each item the number of another one, of its own source where there is one: every item is another's once.
+
+    A reply held to another prompt's reference shows what a figure is worth that unrelated text gets as well.
+
+    >>> others_of(["a", "b", "a", "b"])
+    [2, 3, 1, 0]
+    """
+    order = sorted(range(len(sources)), key=lambda i: sources[i])
+    following = dict(zip(order, order[1:] + order[:1], strict=True))
+    return [following[i] for i in range(len(sources))]
 
 
 def distinct(texts: Iterable[str], n: int, budget: int = DISTINCT_BUDGET) -> float | None:

@@ -4,6 +4,7 @@ Everything is paired: both sides are measured on the items that all runs share, 
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 from llm.evaluation.ask import Outputs
 from llm.evaluation.choice import CHOICE_SECTIONS, Grade, grade
 from llm.evaluation.eval_models import FIXED, MODEL_NAMES
+from llm.evaluation.figure_files import show_number
 from llm.evaluation.items import EvalItems
 from llm.evaluation.measure import choice_tables
-from llm.evaluation.paired_text import CORPUS_MEASURES, corpus_estimate, paired_p
 from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_figures
+from llm.evaluation.text_metrics import CORPUS_MEASURES, corpus_score
 from llm.judge.gate import check_rates
 from llm.judge.hallucination import rate_answers, truth_estimates
 from llm.judge.overlap import best_f1, is_degenerate
@@ -28,8 +30,10 @@ from llm.stats.verdict import Evidence, Side, bootstrap_p, decide, holm, mcnemar
 
 COMPARED_PAIRS = (("scratch", "ngram5"), ("mistral", "base"), ("mistral", "scratch"))  # compared in every run
 CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
+BLIND = ("accuracy", *CHOICES)  # shares of questions that choosing blindly gets right in `chance` of cases
 UNPAIRED = ("chance", "ties")  # of choices: no figure of a model's quality
 LONGEST_NAME = 16  # characters of a column's head
+DIGITS = 4  # as in the files
 LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
 # What a reader looks at first: together held to the 5 % at which every other line stands alone.
 HEADLINE = ("bpb.all", "literacy.accuracy", "text.chrf", "truth.truthful")
@@ -69,6 +73,8 @@ class Rules:
 class Line:
     """One figure of both sides."""
 
+    n: int  # items that it is measured on
+    chance: float | None  # what blind choice gives; None where nothing is chosen
     a: float  # mean over the seeds
     b: float
     difference: float  # a - b
@@ -115,7 +121,8 @@ def compare(a: Sequence[Outputs], b: Sequence[Outputs], models: tuple[str, str],
     lines = {}
     for name in names:
         ours, theirs = (_side(name, model, one, rules) for model, one in zip(models, figures, strict=True))
-        lines[name] = _line(name, ours, theirs, gaps[name], p_values.get(name), tests[name][1])
+        n, chance = count_of(name, shared), chance_of(name, kept[0][0])
+        lines[name] = _line(name, ours, theirs, gaps[name], p_values.get(name), tests[name][1], n, chance)
     return Comparison(lines, (len(sides[0]), len(sides[1])), count_shared(shared), left_out)
 
 
@@ -136,9 +143,31 @@ def _side(name: str, model: str, figures: Sequence[Mapping[str, Estimate]], rule
     return Side([one[name].value for one in figures], 0.0 if model in FIXED else known)
 
 
-def _line(name: str, a: Side, b: Side, gap: Estimate, p: float | None, test: str) -> Line:
+def count_of(name: str, items: EvalItems) -> int:
+    """How many of the items a figure is measured on: replies, prompts or questions."""
+    section, _, part = name.partition(".")
+    if section == "bpb":
+        return sum(part in ("all", "macro", example.source) for example in items.examples)
+    asked: dict[str, Sequence[object]] = {"text": items.prompts, "truth": items.truth, **items.choices}
+    return len(asked[section])
+
+
+def chance_of(name: str, run: Outputs) -> float | None:
+    """What blind choice gives on the questions of that figure; None for a figure that chooses nothing."""
+    section, measure = name.partition(".")[0], measure_of(name)
+    if name == "literacy.couples_both":
+        sizes = Counter(pair.group for pair in run.items.pairs)
+        return float(np.mean([0.5 ** sizes[pair.group] for pair in run.items.pairs]))
+    if section not in run.items.choices or measure not in BLIND:
+        return None
+    return float(np.mean([one["chance"] for one in _grades(run, section)]))
+
+
+def _line(name: str, a: Side, b: Side, gap: Estimate, p: float | None, test: str, n: int, chance: float | None) -> Line:
     verdict, seed_p = decide(Evidence(a, b, measure_of(name) in LOWER_IS_BETTER, p))
     return Line(
+        n=n,
+        chance=chance,
         a=float(np.mean(a.seeds)),
         b=float(np.mean(b.seeds)),
         difference=gap.value,
@@ -157,10 +186,6 @@ def _test(name: str, a: Sequence[Outputs], b: Sequence[Outputs], gap: Estimate, 
     if len(a) == len(b) == 1 and measure in CHOICES:
         right = [[g[measure] == 1 for g in _grades(side[0], section)] for side in (a, b)]
         return mcnemar(*right), "McNemar, exact"
-    if len(a) == len(b) == 1 and measure in CORPUS_MEASURES:
-        texts = [side[0].generations.greedy for side in (a, b) if side[0].generations]
-        references = [example.reply for example in a[0].items.prompts]
-        return paired_p(measure, texts[0], texts[1], references, rules.n_resamples), "sacrebleu's paired bootstrap"
     return bootstrap_p(gap.resampled), "paired bootstrap"
 
 
@@ -206,10 +231,11 @@ def _of_generations(run: Outputs, rules: Rules) -> dict[str, Estimate]:
     named: dict[str, Estimate | None] = {}
     if items.prompts:
         resampling = resample_examples(items.prompts, rules.n_resamples, rules.seed)
-        references = [example.reply for example in items.prompts]
-        f1 = [best_f1(text, [reference]) for text, reference in zip(found.greedy, references, strict=True)]
+        references = [[example.reply] for example in items.prompts]
+        f1 = [best_f1(text, real) for text, real in zip(found.greedy, references, strict=True)]
         named |= {
-            f"text.{name}": corpus_estimate(name, found.greedy, references, resampling) for name in CORPUS_MEASURES
+            f"text.{name}": corpus_score(name, found.greedy, references, resampling).estimate
+            for name in CORPUS_MEASURES
         }
         named["text.token_f1"] = mean(f1, resampling)
         named["text.degenerate"] = mean([is_degenerate(text) for text in found.greedy], resampling)
@@ -243,7 +269,7 @@ def table(comparison: Comparison, a: str, b: str) -> str:
     """The comparison for a terminal, a figure a line; sides of long names are called A and B there."""
     names = f"A is {a}\nB is {b}\n\n" if max(len(a), len(b)) > LONGEST_NAME else ""
     a, b = ("A", "B") if names else (a, b)
-    head = ("", a, b, "difference", "95 % interval", "p", f"verdict on {a}")
+    head = ("", "n", "chance", a, b, "difference", "95 % interval", "p", f"verdict on {a}")
     rows = [head, *(_cells(name, line) for name, line in comparison.lines.items())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -272,7 +298,10 @@ def looked_at(names: Sequence[str]) -> str:
 
 
 def _cells(name: str, line: Line) -> tuple[str, ...]:
-    interval = "-" if line.low is None or line.high is None else f"{line.low:.4f} to {line.high:.4f}"
-    p = "-" if line.p is None else f"{line.p:.4f} ({line.test})"
-    seed_p = "" if line.seed_p is None else f"; {line.seed_p:.4f} (seeds)"
-    return name, f"{line.a:.4f}", f"{line.b:.4f}", f"{line.difference:+.4f}", interval, p + seed_p, line.verdict
+    low, high, difference = (show_number(value, DIGITS) for value in (line.low, line.high, line.difference))
+    interval = "-" if line.low is None or line.high is None else f"{low} to {high}"
+    p = "-" if line.p is None else f"{show_number(line.p, DIGITS)} ({line.test})"
+    seed_p = "" if line.seed_p is None else f"; {show_number(line.seed_p, DIGITS)} (seeds)"
+    sides = show_number(line.a, DIGITS), show_number(line.b, DIGITS)
+    signed = difference if difference.startswith("-") else f"+{difference}"
+    return name, str(line.n), show_number(line.chance, 2), *sides, signed, interval, p + seed_p, line.verdict

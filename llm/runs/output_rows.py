@@ -5,7 +5,7 @@ Rows name items by id; the texts of the items are rows of their own. A digest te
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def generation_rows(model: str, items: EvalItems, found: Generations) -> list[Ou
         "sampled": (prompt_ids[: len(found.sampled)], found.sampled),
         "truth": ([question.id for question in items.truth], found.truth),
         "shown": (items.shown, found.shown),
+        "shown_sampled": (items.shown[: len(found.shown_sampled)], found.shown_sampled),
         "continued": ([example.id for example in items.continued], found.continued),
     }
     return [
@@ -80,15 +81,16 @@ def item_rows(items: EvalItems) -> list[OutputRow]:
     questions = {one.id: one for asked in (*items.choices.values(), items.truth) for one in asked}
     return [
         *({"kind": "reply", **asdict(example)} for example in items.examples),
-        *({"kind": "question", **asdict(question)} for question in questions.values()),
+        *({"kind": "question", **asdict(replace(one, explanation=""))} for one in questions.values()),  # for people
     ]
 
 
 def sample_texts(items: EvalItems, own: Collection[str]) -> dict[str, list[OutputRow]]:
-    """What samples.md shows of the test set: prompts of the sources `own`, and what documents begin with."""
-    prompts = [example for example in items.prompts if example.source in own][:OWN]
+    """What samples.md shows of the test set: its prompts, those of the sources `own`, and what documents begin with."""
+    prompts = [(one, " / ".join(one.prompt.texts), one.reply) for one in items.prompts]
     texts = {
-        "own": [(one, " / ".join(one.prompt.texts), one.reply) for one in prompts],
+        "prompts": prompts,
+        "own": [one for one in prompts if one[0].source in own][:OWN],
         "continued": [
             (one, begun, first_words(one.reply[len(begun) :].strip(), OPENING_CHARS))
             for one in items.continued
@@ -199,7 +201,7 @@ def restore_outputs(
         replies = _scores(items.examples, scored.get("reply", []))
         found = {section: _scores(choice_examples(choices[section]), rows) for section, rows in answers.items()}
         likelihoods = Likelihoods(replies, found)
-    kinds = ("greedy", "sampled", "truth", "shown", "continued")
+    kinds = ("greedy", "sampled", "truth", "shown", "shown_sampled", "continued")
     texts, ended = ({kind: [row[of] for row in generated.get(kind, [])] for kind in kinds} for of in ("text", "ended"))
     return Outputs(items, likelihoods, Generations(**texts, ended=ended) if generated else None)
 

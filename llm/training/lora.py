@@ -4,6 +4,7 @@ The training loop is the GPT's own, llm/training/loop.py.
 """
 
 import dataclasses
+import logging
 import random
 from collections import Counter
 from collections.abc import Iterable
@@ -30,6 +31,8 @@ from llm.training.schedule import TrainConfig
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # all seven of a block
 
@@ -110,14 +113,17 @@ def select(
     The source with the fewest tokens so far gives the next of its shuffled dialogues; a conversation longer than a
     source's quota, or than what is left, is cut behind a reply, a document anywhere; where not even its first reply
     fits, the source is done, or waits for its first dialogue that does. A source that runs out leaves its quota to the
-    others.
+    others. Where nothing fits at all, the shortest first exchange is taken though it is longer than the limit.
 
-    Raises ValueError when not a single exchange fits.
+    Raises ValueError when there is no dialogue.
     """
     waiting = _shuffled_by_source(dialogues, seed)
+    if not waiting:
+        raise ValueError("there is no dialogue to learn from: see metrics/data.json for what was dropped")
     quota = None if limit is None else limit // max(1, len(waiting))
     tokens, counts = dict.fromkeys(waiting, 0), Counter[str]()
     chosen: list[EncodedDialogue] = []
+    too_long: list[Dialogue] = []
     with_system = 0
     while waiting:
         source = min(waiting, key=lambda name: tokens[name])
@@ -130,12 +136,14 @@ def select(
             tokens[source] += len(encoded.ids)
             counts[source] += 1
             with_system += dialogue.system is not None
+        else:
+            too_long.append(dialogue)
         if not waiting[source] or (encoded is None and counts[source]):
             del waiting[source]
     if not chosen:
-        raise ValueError(
-            f"no dialogue fits into {limit} tokens: raise finetune.train_tokens or finetune.train.val_rows"
-        )
+        shortest = min(too_long, key=lambda one: encode_one(tokenizer, one).ends[0])
+        logger.warning("no exchange fits into %d tokens: the shortest is taken all the same", limit)
+        return select([dataclasses.replace(shortest, turns=shortest.turns[:2])], tokenizer, None, seed)
     return Selection(_corpus(chosen, len(tokenizer)), dict(counts), with_system)
 
 

@@ -70,7 +70,9 @@ def test_the_progress_bar_reaches_its_end():
     done = []
     ask_likelihoods(make_model(), ITEMS, done.append)
     ask_generations(make_model(), ITEMS, CONFIG, 1, done.append)
-    assert sum(done) == count_requests(model, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 20  # replies, answers, texts
+    assert (
+        sum(done) == count_requests(model, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 2 * 20
+    )  # replies, answers, texts
 
 
 def test_each_text_answers_its_own_prompt():
@@ -79,6 +81,7 @@ def test_each_text_answers_its_own_prompt():
     assert [len(texts.greedy), len(texts.sampled), len(texts.truth), len(texts.shown)] == [4, 2, 2, 1]
     assert texts.truth[1] == model.generate([Prompt((QUIZ[1].question,))], CONFIG.greedy(1))[0].text
     assert texts.shown[0] == model.generate([Prompt(("why a model?",))], CONFIG.greedy(1))[0].text
+    assert texts.shown_sampled == [model.generate([Prompt(("why a model?",))], CONFIG.sampling(1))[0].text]
     assert texts.sampled[1] == model.generate([ITEMS.prompts[1].prompt], CONFIG.sampling(1))[0].text
 
 

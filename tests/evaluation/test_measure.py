@@ -11,6 +11,7 @@ from llm.evaluation.measure import (
     TEXT_MEASURES,
     absent_figures,
     choice_tables,
+    count_groups,
     empty_metrics,
     likelihood_figures,
     make_metric_inputs,
@@ -20,6 +21,7 @@ from llm.evaluation.measure import (
 )
 from llm.evaluation.scoring import Score
 from llm.evaluation.text_metrics import spans_of
+from llm.judge.overlap import best_f1
 from llm.judge.trees import load_judge
 from tests.evaluation.test_ask import CONFIG, EXAMPLES, ITEMS, TOKENIZER, ask, make_model
 
@@ -99,7 +101,34 @@ def test_the_real_replies_score_best():
     assert tuple(sorted(values)) == tuple(sorted(TEXT_MEASURES))
     assert (values["token_f1"], values["length_ratio"], values["copied"]) == (1.0, 1.0, 0.0)
     assert values["distinct_1"] is None  # fewer sampled words than the budget
-    assert detail["bleu"]["signature"].startswith("nrefs:1|bs:100")
+    assert detail["bleu"]["signature"].startswith("nrefs:1|case")
+
+
+def test_what_unrelated_texts_get_stands_beside_what_the_replies_get():
+    """Of one source after the other: each reply is held to the next one's reference, the last to the first's."""
+    real = [example.reply for example in ITEMS.prompts]
+    _, detail = text_figures(Generations(real, [], [], []), make_inputs())
+    order = sorted(range(len(real)), key=lambda i: ITEMS.prompts[i].source)
+    others = {i: real[j] for i, j in zip(order, order[1:] + order[:1], strict=True)}
+    expected = sum(best_f1(text, [others[i]]) for i, text in enumerate(real)) / len(real)
+    assert detail["token_f1"]["unrelated"] == pytest.approx(expected)
+    assert detail["chrf"]["unrelated"] < detail["chrf"]["value"] == pytest.approx(100.0)
+
+
+def test_texts_of_a_single_group_have_no_interval():
+    """Every resample of one group is that group: an interval of no width would look like certainty."""
+    one = [replace(example, source="eli5", group="g") for example in ITEMS.prompts]
+    inputs = make_metric_inputs(replace(ITEMS, prompts=one), spans_of(["no copy"]), JUDGE, CONFIG, 2, seed=1)
+    _, detail = text_figures(Generations(["text"] * len(one), [], [], []), inputs)
+    for name in ("bleu", "chrf", "token_f1", "ended"):
+        assert (detail[name]["low"], detail[name]["high"]) == (None, None)
+
+
+def test_a_source_says_how_many_replies_and_groups_it_has():
+    twice = [replace(example, group="g") for example in EXAMPLES[:2]] + EXAMPLES[2:]
+    found = count_groups(twice)
+    assert found["all"] == found["macro"] == {"n": len(EXAMPLES), "groups": len(EXAMPLES) - 1}
+    assert found[EXAMPLES[0].source]["groups"] == found[EXAMPLES[0].source]["n"] - 1
 
 
 def test_replies_that_were_cut_are_counted():
@@ -107,7 +136,7 @@ def test_replies_that_were_cut_are_counted():
     ended = [i > 0 for i in range(n)]
     values, detail = text_figures(Generations(["text"] * n, [], [], [], ended={"greedy": ended}), make_inputs())
     assert values["ended"] == detail["ended"]["value"] == (n - 1) / n
-    assert detail["lengths"] == {"replies": n, "cut": 1}
+    assert detail["lengths"] == {"n": n, "groups": n, "cut": 1}
 
 
 def test_a_model_that_is_not_there_has_the_same_names_and_no_number():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from llm.corpus.questions import Question
+from llm.evaluation.ask import Generations
 from llm.evaluation.scoring import Score
 from llm.runs.common_items import restrict
 from llm.runs.compare import compare as compare_models
@@ -179,8 +180,40 @@ def test_the_real_replies_beat_others_in_every_figure_of_texts():
     lines = compare([that_says(real)], [that_says(other)], RULES).lines
     for name in ("text.bleu", "text.chrf", "text.token_f1"):
         assert lines[name].verdict == "better on these items; one seed"
-    assert lines["text.bleu"].test == "sacrebleu's paired bootstrap"
+    assert lines["text.bleu"].test == "paired bootstrap"
     assert lines["text.degenerate"].verdict == CANT_TELL
+
+
+@pytest.mark.parametrize("name", ["text.bleu", "text.chrf", "text.token_f1"])
+def test_texts_of_one_group_are_drawn_together_for_the_interval_and_for_p(name):
+    """20 texts in each of 6 groups, and one side is right in 4 of these: 80 texts against 40 are no evidence."""
+    items = make_items(n_groups=6, per_group=20, n_questions=0)
+    items, real = replace(items, prompts=items.examples), [example.reply for example in items.examples]
+    runs = []
+    for right in ((0, 1, 2, 3), (4, 5)):
+        said = [text if i // 20 in right else "something else entirely" for i, text in enumerate(real)]
+        run = with_bpb(np.full(120, 2.0), items=items)
+        runs.append(replace(run, generations=Generations(said, [], [], [])))
+    line = compare(runs[:1], runs[1:], RULES).lines[name]
+    assert line.difference > 0 and line.low < 0 < line.high
+    assert (line.p > 0.1, line.test, line.n, line.verdict) == (True, "paired bootstrap", 120, CANT_TELL)
+
+
+def test_every_line_says_on_how_many_items_it_rests_and_a_share_what_chance_gives():
+    run = replace(with_pairs(np.ones(80, bool)), generations=that_says(["a"] * N_GROUPS).generations)
+    lines = compare([run], [run], RULES).lines
+    counted = {name: (line.n, line.chance) for name, line in lines.items()}
+    assert counted["bpb.all"] == counted["bpb.macro"] == (N, None)
+    assert counted["bpb.eli5"] == (N // 2, None)
+    assert counted["literacy.accuracy"] == (80, 0.5)
+    assert counted["literacy.couples_both"] == (80, 0.25)  # two pairs a couple
+    assert counted["premises.accuracy"] == (40, 0.5)
+    assert counted["choice.mc1"] == counted["choice.mc1_per_byte"] == (40, pytest.approx(1 / 3))
+    assert counted["text.chrf"] == (N_GROUPS, None)
+    assert counted["truth.answered"] == (20, None)
+    assert ["choice.mc1", "40", "0.33"] in [
+        row.split()[:3] for row in table(compare([run], [run], RULES), "a", "b").splitlines()
+    ]
 
 
 def test_what_only_one_side_can_do_is_not_compared():
@@ -223,12 +256,12 @@ def test_the_table_tells_what_it_rests_on():
     page = table(compare(seeds(rng, 3, -0.5), seeds(rng, 3), RULES), "new", "old")
     assert "(seeds)" in page
     assert page.endswith(looked_at(list(compare(seeds(rng, 1), seeds(rng, 1), RULES).lines)))
-    assert page.splitlines()[0].split()[:3] == ["new", "old", "difference"]
+    assert page.splitlines()[0].split()[:5] == ["n", "chance", "new", "old", "difference"]
     assert f"On {N} replies, 40 quiz that all runs share" in page
     assert "Seeds: 3 against 3." in page
     long = table(compare(seeds(rng, 1), seeds(rng, 1), RULES), "seed1,seed2,seed3", "old")
     assert long.splitlines()[:2] == ["A is seed1,seed2,seed3", "B is old"]
-    assert long.splitlines()[3].split()[:3] == ["A", "B", "difference"]
+    assert long.splitlines()[3].split()[:5] == ["n", "chance", "A", "B", "difference"]
 
 
 def test_a_model_that_is_not_there_leaves_its_comparisons_empty():

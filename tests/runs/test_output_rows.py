@@ -51,7 +51,8 @@ LIKELY = Likelihoods(
     },
 )
 ENDED = {"greedy": [True, False], "sampled": [True], "truth": [False], "shown": [True, True], "continued": [False]}
-SAID = Generations(["a", "b"], ["c"], ["d"], ["e", ""], ["f"], ENDED)
+ENDED |= {"shown_sampled": [True, False]}
+SAID = Generations(["a", "b"], ["c"], ["d"], ["e", ""], ["f"], ENDED, ["g", "h"])
 
 
 def by_kind(rows):
@@ -73,7 +74,7 @@ def test_a_model_s_results_come_back_from_a_file_to_the_last_digit(tmp_path):
     rows = score_rows("scratch", ITEMS, LIKELY) + generation_rows("scratch", ITEMS, SAID)
     (tmp_path / "rows.jsonl").write_bytes(jsonl_bytes(rows))
     kinds = read_output_rows(tmp_path / "rows.jsonl")["scratch"]
-    spoken = {kind: kinds.pop(kind) for kind in ("greedy", "sampled", "truth", "shown", "continued")}
+    spoken = {kind: kinds.pop(kind) for kind in ("greedy", "sampled", "truth", "shown", "shown_sampled", "continued")}
     found = restore_outputs(
         kinds,
         spoken,
@@ -102,9 +103,9 @@ def test_a_pair_and_a_premise_have_their_grades():
 
 def test_predictions_name_every_text():
     rows = generation_rows("scratch", ITEMS, SAID)
-    assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e", "", "f"]
+    assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e", "", "g", "h", "f"]
     assert rows[2] == {"model": "scratch", "kind": "sampled", "id": "d0/3", "text": "c", "ended": True}
-    assert [row["ended"] for row in rows] == [True, False, True, False, True, True, False]
+    assert [row["ended"] for row in rows] == [True, False, True, False, True, True, True, False, False]
 
 
 def test_other_items_than_those_evaluated_are_refused():

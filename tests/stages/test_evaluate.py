@@ -33,7 +33,7 @@ from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from llm.training.checkpoint import save_tensors
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
-from stages import evaluate
+from stages import evaluate, plots, report
 from stages.evaluate import FOLDERS, JUDGE, draw_items, main, read_planted
 from tests.conftest import REPOSITORY
 from tests.measured_runs import spreads
@@ -186,6 +186,45 @@ def test_a_model_of_nan_has_no_figures_and_says_why_and_the_others_stand(project
     compared = read(diverged, "compare")
     assert compared["scratch - ngram5"] is compared["mistral - scratch"] is None
     assert compared["mistral - base"] == read(project, "compare")["mistral - base"]
+
+
+@pytest.fixture(scope="module")
+def disabled(project, tmp_path_factory):
+    """A copy of the folder in which the stage has run again, as with finetune.enabled false."""
+    folder = shutil.copytree(project, tmp_path_factory.mktemp("disabled") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        shutil.rmtree(FOLDERS.adapter)
+        write_json(FOLDERS.adapter / "tandem.json", {"enabled": False})
+        main()
+    return folder
+
+
+@pytest.mark.parametrize(("folder", "missing"), [("diverged", "scratch"), ("disabled", "mistral")])
+def test_pages_and_pictures_are_made_without_a_model(request, monkeypatch, folder, missing):
+    monkeypatch.chdir(request.getfixturevalue(folder))
+    for name, path in report.COPIES.items():
+        write_bytes(path, (REPOSITORY / f"metrics/{name}.json").read_bytes())
+    for path in (plots.SCRATCH, plots.MISTRAL):
+        write_bytes(path, (REPOSITORY / path).read_bytes())
+    report.main()
+    plots.main()
+    summary = json.loads(Path("metrics/summary.json").read_text(encoding="utf-8"))
+    assert summary[missing]["bpb"] is summary[missing]["literacy"] is None
+    assert summary["base"]["bpb"] > 0 and summary["ngram5"]["bpb"] > 0
+    assert f"`{missing}`: " in Path("metrics/results.md").read_text(encoding="utf-8")
+
+
+def test_commands_go_on_without_a_fine_tuned_model(disabled, monkeypatch, capsys):
+    monkeypatch.chdir(disabled)
+    assert main_of_llm(["rescore"]) == 0
+    assert main_of_llm(["compare", "scratch", "base"]) == 0
+    capsys.readouterr()
+    for words in (["compare", "scratch", "mistral"], ["export", "mistral", "exported"]):
+        assert main_of_llm(words) == 1
+    no_model, no_adapter = capsys.readouterr().err.splitlines()
+    assert no_model.startswith("mistral is no model of that run; there are base, ")
+    assert no_adapter == "models/mistral holds no adapter: set finetune.enabled to true and run `dvc repro`"
 
 
 def test_commands_go_on_without_the_model_of_nan(diverged, monkeypatch, capsys):

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from llm.evaluation.figure_files import SUMMARY_ROWS
+from llm.evaluation.figure_files import SUMMARY_ROWS, show_number
 from llm.evaluation.result_table import MODELS
 from llm.evaluation.samples import PROMPTS
 from llm.files import write_json
+from llm.judge.overlap import best_f1
 from llm.runs.packed import COMPARED, unpack_run
 from stages.report import COPIES, main
 from tests.stages.test_evaluate import project  # noqa: F401  a fixture
@@ -27,9 +28,29 @@ def reported(project, repository, tmp_path, monkeypatch):  # noqa: F811
 
 def test_samples_show_the_models_that_reply(reported):
     main()
-    page = (reported / "samples.md").read_text(encoding="utf-8")
-    assert page.count("| scratch |") == page.count("| mistral |") == page.count("| retrieval |") == len(PROMPTS)
-    assert "ngram5" not in page and "frequent" not in page
+    head, *prompts = (reported / "samples.md").read_text(encoding="utf-8").split("\n### ")
+    prompts, best = prompts[: len(PROMPTS)], prompts[len(PROMPTS) :]
+    assert [part.partition("\n")[0].split(". ")[0] for part in prompts] == [str(i + 1) for i in range(len(PROMPTS))]
+    for part in prompts:
+        rows = [line.split(" | ") for line in part.splitlines() if line.startswith("| **")]
+        assert [row[0] for row in rows] == ["| **mistral**", "| **base**", "| **scratch**"]
+        assert all(len(row) == 3 for row in rows)  # name, greedy, sampled
+        assert part.count("\n> *retrieval*: ") == 1
+    assert "untrained" in head and "untrained" not in "".join(prompts)
+    assert [part.partition("\n")[0] for part in best] == ["mistral", "base", "scratch", "retrieval"]
+
+
+def test_the_best_reply_stands_beside_the_real_one_and_its_figure_is_that_of_the_two_texts(reported):
+    main()
+    rows = [json.loads(row) for row in (reported / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    replies = {row["id"]: row["text"] for row in rows if (row["model"], row["kind"]) == ("retrieval", "greedy")}
+    tested = json.loads((reported / "detail/samples.json").read_text(encoding="utf-8"))["prompts"]
+    assert {one["id"] for one in tested} == replies.keys()
+    figures = [best_f1(replies[one["id"]], [one["real"]]) for one in tested]
+    part = (reported / "samples.md").read_text(encoding="utf-8").partition("\n### retrieval\n")[2]
+    assert f"| best: {show_number(max(figures), 2)} | worst: {show_number(min(figures), 2)} |" in part
+    assert f"On average {show_number(sum(figures) / len(figures), 2)} (95 % interval " in part
+    assert f" over n = {len(figures)}, by chance " in part
 
 
 def test_the_table_has_the_figures_of_every_model(reported):
@@ -68,8 +89,7 @@ def test_the_summary_is_short_and_has_the_figures_of_the_other_files(reported):
     assert found["mistral"]["bpb_technical"] == read["mistral"]["bpb"]["technical"]
     assert found["mistral"]["val_loss"] == read["finetune_mistral"]["best_val_loss"]
     gap = json.loads((reported / "detail/compare.json").read_text())["scratch - ngram5"]["lines"]["bpb.all"]
-    ends = [found["scratch"][f"bpb_minus_ngram5_{end}"] for end in ("low", "high")]
-    assert ends == [gap["low"], gap["high"]] and ends[0] < found["scratch"]["bpb"] - found["ngram5"]["bpb"] < ends[1]
+    assert found["scratch"]["margin"] == -gap["high"] < found["ngram5"]["bpb"] - found["scratch"]["bpb"]
     assert found["data"] == {
         "test_replies": 9,
         "train_tokens": read["data"]["tokenizer"]["splits"]["train"]["tokens"]["all"],

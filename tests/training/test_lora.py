@@ -145,9 +145,17 @@ def test_a_seed_fixes_what_is_drawn(tokenizer):
     assert np.array_equal(one, two) and not np.array_equal(one, other)
 
 
-def test_a_limit_below_every_exchange_is_refused(tokenizer):
-    with pytest.raises(ValueError, match=r"no dialogue fits into 64 tokens: raise finetune\.train_tokens"):
-        select(DIALOGUES, tokenizer, 64, seed=1)
+def test_below_every_exchange_the_shortest_is_taken_all_the_same_and_said(tokenizer, caplog):
+    lengths = [select([one], tokenizer, None, seed=1).corpus.offsets[-1] for one in DIALOGUES]
+    chosen = select(DIALOGUES, tokenizer, 64, seed=1)
+    assert sum(chosen.dialogues.values()) == 1
+    assert 64 < chosen.corpus.offsets[-1] <= min(lengths)
+    assert "no exchange fits into 64 tokens: the shortest is taken all the same" in caplog.text
+
+
+def test_no_dialogue_at_all_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="there is no dialogue to learn from"):
+        select([], tokenizer, 64, seed=1)
 
 
 def test_a_dialogue_that_does_not_fit_leaves_its_place_to_one_that_does(tokenizer):
