@@ -190,7 +190,7 @@ def files_of_figures(figures: dict[str, Figures]) -> dict[Path, bytes]:
     }
 
 
-def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge: Judge) -> dict[Path, bytes]:
+def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge: Judge | None) -> dict[Path, bytes]:
     """The comparisons between models, and the numbers that they and all figures rest on."""
     compared = compare_pairs(outputs, settings.rules(judge))
     detail = {pair: one and asdict(one) for pair, one in compared.items()}
@@ -219,7 +219,10 @@ def main() -> None:
     figures = measure_all(models, outputs, lost, planted, inputs, config)
 
     settings = Settings(config, load("compare", CompareConfig), seed, min_groups)
-    files = files_of_outputs(outputs) | files_of_figures(figures) | files_of_comparisons(outputs, settings, judge)
+    believed = None if inputs.rates.doubt else judge
+    if inputs.rates.doubt:
+        logger.info("the judge gives no rate: %s", inputs.rates.doubt)
+    files = files_of_outputs(outputs) | files_of_figures(figures) | files_of_comparisons(outputs, settings, believed)
     files[DETAIL / "items.jsonl"] = jsonl_bytes(item_rows(items))
     files[DETAIL / "samples.json"] = json_bytes(sample_texts(items, read_own_sources()))
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))

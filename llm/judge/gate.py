@@ -78,6 +78,14 @@ def check_rates(
     return RateCheck(doubt, constant)
 
 
+def believed(
+    judge: Judge | None, questions: Sequence[Question], answers: Sequence[Sequence[str]], n_resamples: int, seed: int
+) -> Judge | None:
+    """The judge where its rates of these runs' answers are shown, else None."""
+    named = {f"run {number}": given for number, given in enumerate(answers, 1)}
+    return judge if judge and not check_rates(judge, questions, named, n_resamples, seed).doubt else None
+
+
 def _too_near(
     judge: Judge,
     questions: Sequence[Question],

@@ -118,7 +118,7 @@ def test_what_unrelated_texts_get_stands_beside_what_the_replies_get():
 def test_texts_of_a_single_group_have_no_interval():
     """Every resample of one group is that group: an interval of no width would look like certainty."""
     one = [replace(example, source="eli5", group="g") for example in ITEMS.prompts]
-    inputs = make_metric_inputs(replace(ITEMS, prompts=one), spans_of(["no copy"]), JUDGE, CONFIG, 2, seed=1)
+    inputs = make_metric_inputs(replace(ITEMS, prompts=one), {}, spans_of(["no copy"]), JUDGE, CONFIG, 2, seed=1)
     _, detail = text_figures(Generations(["text"] * len(one), [], [], []), inputs)
     for name in ("bleu", "chrf", "token_f1", "ended"):
         assert (detail[name]["low"], detail[name]["high"]) == (None, None)

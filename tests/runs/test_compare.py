@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm.corpus.questions import Question
+from llm.corpus.questions import Question, read_questions
 from llm.evaluation.ask import Generations
 from llm.evaluation.scoring import Score
+from llm.judge.labelled import read_labelled
+from llm.judge.trees import load_judge
 from llm.runs.common_items import restrict
 from llm.runs.compare import compare as compare_models
 from llm.runs.compare import compare_pairs, in_short, looked_at, table
@@ -268,3 +270,21 @@ def test_a_model_that_is_not_there_leaves_its_comparisons_empty():
     found = compare_pairs({"scratch": with_bpb(ITEM), "ngram5": with_bpb(ITEM + 1)}, RULES)
     assert in_short(found["scratch - ngram5"])["bpb.all"]["verdict"] == "better on these items; one seed"
     assert in_short(found["mistral - base"]) is None
+
+
+def test_the_judge_s_rates_are_compared_only_where_they_are_shown(repository):
+    quiz = read_questions(repository / "data/curated/quiz.jsonl")
+    premises = read_questions(repository / "data/curated/false_premise.jsonl")
+    labelled = read_labelled(repository / "data/curated/answers.jsonl", quiz + premises)
+    true = {one.question.id: one.answer for one in labelled if not one.false}
+    judged = replace(rules(), judge=load_judge(repository / "data/judge"))
+
+    def run(answers):
+        said = that_says(["a token is text"] * N_GROUPS, answers)
+        return replace(said, items=replace(ITEMS, truth=quiz))
+
+    parrot, good = run(["No."] * len(quiz)), run([true[question.id] for question in quiz])
+    assert compare([good], [parrot], judged).lines["truth.truthful"].difference > 0.3
+    lines = compare([parrot], [parrot], judged).lines
+    assert "truth.contrast" in lines
+    assert not {"truth.truthful", "truth.false_rate"} & set(lines)
