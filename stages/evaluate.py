@@ -215,7 +215,7 @@ def main() -> None:
     outputs, lost = drop_not_finite(ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking)))
 
     spans = spans_of(text for dialogue in read_table(TRAIN) for text in dialogue.texts)
-    inputs = make_metric_inputs(items, spans, judge, config, min_groups, seed)
+    inputs = make_metric_inputs(items, outputs, spans, judge, config, min_groups, seed)
     figures = measure_all(models, outputs, lost, planted, inputs, config)
 
     settings = Settings(config, load("compare", CompareConfig), seed, min_groups)

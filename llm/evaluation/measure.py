@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
@@ -15,7 +15,7 @@ from llm.evaluation.items import EvalItems, EvaluateConfig, count_items
 from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_figures
 from llm.evaluation.text_metrics import CORPUS_MEASURES, copied, corpus_score, distinct, length_ratio, others_of
 from llm.evaluation.uncertainty import UNCERTAINTY_MEASURES, uncertainty_figures
-from llm.judge.checks import check_judge
+from llm.judge.gate import RateCheck, check_rates, shuffled
 from llm.judge.hallucination import TRUTH_MEASURES, truth_figures
 from llm.judge.overlap import best_f1, is_degenerate, repeated_ngrams
 from llm.judge.trees import Judge
@@ -38,15 +38,22 @@ class MetricInputs:
     min_items: int  # groups of a source, or of an area of questions, that has an interval
     train_spans: Hashes  # of 13 words, of the training texts
     judge: Judge
-    on_references: dict[str, Any] | None  # how the judge does on these very questions
+    rates: RateCheck  # whether the judge's rates of this run are shown
     n_resamples: int
     seed: int
 
 
 def make_metric_inputs(
-    items: EvalItems, train_spans: Hashes, judge: Judge, config: EvaluateConfig, min_groups: int, seed: int
+    items: EvalItems,
+    outputs: Mapping[str, Outputs],
+    train_spans: Hashes,
+    judge: Judge,
+    config: EvaluateConfig,
+    min_groups: int,
+    seed: int,
 ) -> MetricInputs:
     """Resamples drawn once; a source of fewer than `min_groups` groups is small."""
+    answers = {name: one.generations.truth for name, one in outputs.items() if one.generations}
     return MetricInputs(
         items=items,
         replies=resample_examples(items.examples, config.bootstrap, seed),
@@ -55,7 +62,7 @@ def make_metric_inputs(
         min_items=min_groups,
         train_spans=train_spans,
         judge=judge,
-        on_references=check_judge(judge, items.quiz + items.truth, config.bootstrap, seed),
+        rates=check_rates(judge, items.truth, answers, config.bootstrap, seed),
         n_resamples=config.bootstrap,
         seed=seed,
     )
@@ -179,8 +186,13 @@ def generation_figures(found: Generations, inputs: MetricInputs) -> Figures:
     """The sections `text` and `truth`: from generated texts alone."""
     text, text_detail = text_figures(found, inputs)
     truth, truth_detail = truth_figures(
-        inputs.items.truth, found.truth, inputs.judge, inputs.on_references, inputs.n_resamples, inputs.seed
+        inputs.items.truth, found.truth, inputs.judge, inputs.rates.doubt, inputs.n_resamples, inputs.seed
     )
+    controls = {
+        "constant": inputs.rates.constant,
+        "shuffled": shuffled(inputs.judge, inputs.items.truth, found.truth),
+    }
+    truth_detail |= {name: control and asdict(control) for name, control in controls.items()}
     return Figures({"text": text, "truth": truth}, {"text": text_detail, "truth": truth_detail})
 
 

@@ -144,7 +144,7 @@ def _draw_dots(axes: "Axes", rows: CsvRows, models: Sequence[str], value: str) -
 def draw_judge(figures: Mapping[str, Any]) -> bytes:
     """The judge's reliability diagram and its ROC beside those of simpler detectors, as SVG; from data/judge."""
     with _style():
-        figure = _figure(10, 4.6, "The hallucination judge on human-judged answers to questions it was not trained on")
+        figure = _figure(10, 4.6, "The hallucination judge on labelled answers to questions it was not trained on")
         left, right = figure.subplots(1, 2)
         _draw_reliability(left, figures)
         _draw_roc(right, figures)
@@ -161,16 +161,16 @@ def _draw_reliability(axes: "Axes", figures: Mapping[str, Any]) -> None:
             f"{row['answers']:,}", (row["predicted"], row["judged"]), xytext=(7, -8), textcoords="offset points",
             fontsize=8, color=GREY,
         )  # fmt: skip
-    error = figures["cross_validated"]["calibration_error"]
+    error = figures["curated"]["calibration_error"]
     axes.set_title(f"Reliability (calibration error {show_number(error, DIGITS)}; small numbers: answers)", loc="left")
-    _unit_square(axes, "predicted probability of being false", "share that people judged false")
+    _unit_square(axes, "predicted probability of being false", "share that is labelled false")
     axes.legend(loc="upper left")
 
 
 def _draw_roc(axes: "Axes", figures: Mapping[str, Any]) -> None:
-    found = figures["cross_validated"]
+    found = figures["curated"]
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="chance .500")
-    shown = (("judge", BLUE, "-"), ("contrast", VERMILLION, "--"), ("length", BLACK, "-."), ("keywords", GREY, "-"))
+    shown = (("judge", BLUE, "-"), ("contrast", VERMILLION, "--"), ("length", BLACK, "-."), ("surface", GREY, "-"))
     for name, colour, dashes in shown:
         if name in figures["roc"]:
             area = found["auroc" if name == "judge" else f"auroc_{name}"]

@@ -4,18 +4,22 @@ Likeness is compared: to the nearest correct reference, to the nearest incorrect
 read as words in lower case without punctuation (llm.corpus.normalise.split_words).
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llm.corpus.normalise import split_words
-from llm.judge.overlap import token_f1, word_ngrams
+from llm.corpus.questions import Question
+from llm.judge.overlap import token_f1
+
+Floats = NDArray[np.float64]
 
 CHRF_ORDER, CHRF_BETA = 6, 2  # Popović 2015
-BLEU_ORDER = 4  # Papineni et al. 2002
-DECIMALS = 4  # a feature is rounded, so that thresholds between two of them stay short and equal on all machines
+DECIMALS = 4  # a feature is rounded, so that it is equal on all machines
 
 HEDGES = frozenset(
     split_words(
@@ -44,7 +48,6 @@ class Profile:
 
     words: tuple[str, ...]
     counts: "Counter[str]"
-    grams: tuple["Counter[tuple[str, ...]]", ...]  # runs of 1 to BLEU_ORDER words
     chars: tuple["Counter[str]", ...]  # runs of 1 to CHRF_ORDER characters, spaces left out
 
 
@@ -53,32 +56,8 @@ def profile(text: str) -> Profile:
     """The text's words and runs of words and characters."""
     words = tuple(split_words(text))
     joined = "".join(words)
-    grams = tuple(Counter(word_ngrams(words, n)) for n in range(1, BLEU_ORDER + 1))
     chars = tuple(Counter(joined[i : i + n] for i in range(len(joined) - n + 1)) for n in range(1, CHRF_ORDER + 1))
-    return Profile(words, Counter(words), grams, chars)
-
-
-def rouge_l(one: Profile, other: Profile) -> float:
-    """F1 of the longest common subsequence of words (Lin 2004)."""
-    common = longest_common(one.words, other.words)
-    return 2 * common / (len(one.words) + len(other.words)) if common else 0.0
-
-
-def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, with a row of the table in the bits of a number (Hyyrö 2004).
-
-    >>> longest_common("a cat sat down".split(), "the cat lay down".split())
-    2
-    """
-    places: dict[str, int] = {}
-    for i, word in enumerate(a):
-        places[word] = places.get(word, 0) | 1 << i
-    full = (1 << len(a)) - 1
-    row = full
-    for word in b:
-        met = row & places.get(word, 0)
-        row = ((row + met) | (row - met)) & full
-    return len(a) - row.bit_count()
+    return Profile(words, Counter(words), chars)
 
 
 def chrf(one: Profile, other: Profile) -> float:
@@ -94,35 +73,14 @@ def chrf(one: Profile, other: Profile) -> float:
     return (1 + weight) * precision * recall / (weight * precision + recall) if precision else 0.0
 
 
-def bleu(one: Profile, other: Profile) -> float:
-    """BLEU of a single text: runs of two words and more count one match more than there are (Lin & Och 2004)."""
-    if not (one.counts & other.counts):
-        return 0.0
-    logs = 0.0
-    for n, (mine, theirs) in enumerate(zip(one.grams, other.grams, strict=True)):
-        extra = 1 if n else 0
-        logs += math.log(((mine & theirs).total() + extra) / (mine.total() + extra))
-    brevity = min(0.0, 1 - len(other.words) / len(one.words))
-    return math.exp(logs / BLEU_ORDER + brevity)
-
-
-def found_in(one: Profile, other: Profile) -> float:
-    """Share of one text's words that the other has too."""
-    return (one.counts & other.counts).total() / len(one.words) if one.words else 0.0
-
-
 LIKENESSES: Mapping[str, Callable[[Profile, Profile], float]] = {
     "f1": lambda answer, reference: token_f1(answer.counts, reference.counts),
-    "rouge_l": rouge_l,
     "chrf": chrf,
-    "bleu": bleu,
-    "recall": lambda answer, reference: found_in(reference, answer),
-    "precision": lambda answer, reference: found_in(answer, reference),
 }
 
 
 def _likeness(answer: Profile, correct: Sequence[Profile], incorrect: Sequence[Profile]) -> dict[str, float]:
-    """Every likeness to the nearest correct and the nearest incorrect reference, and the contrast of the two."""
+    """Each likeness to the nearest correct and the nearest incorrect reference, and the contrast of the two."""
     found: dict[str, float] = {}
     for name, likeness in LIKENESSES.items():
         right = max(likeness(answer, reference) for reference in correct)
@@ -142,8 +100,6 @@ def _telling_words(
     only_wrong = sum(word in wrong and word not in right for word in words) / n
     votes = sum(_share_with(word, correct) - _share_with(word, incorrect) for word in words) / n
     return {
-        "words_only_correct": only_right,
-        "words_only_incorrect": only_wrong,
         "words_contrast": only_right - only_wrong,
         "words_votes": votes,
         "words_new": sum(word not in right and word not in wrong for word in words) / n,
@@ -175,8 +131,8 @@ def _agreement(
     return stance(answer) * (right - wrong)
 
 
-def _surface(question: Profile, answer: Profile, text: str) -> dict[str, float]:
-    """What can be seen without any reference."""
+def _surface(answer: Profile, text: str) -> dict[str, float]:
+    """What can be seen without question and references."""
     return {
         "n_words": len(answer.words),
         "n_chars": len(text),
@@ -187,8 +143,6 @@ def _surface(question: Profile, answer: Profile, text: str) -> dict[str, float]:
         "capitals": sum(character.isupper() for character in text),
         "opens_yes": float(_opening(answer) == 1),
         "opens_no": float(_opening(answer) == -1),
-        "of_question": found_in(answer, question),
-        "f1_question": token_f1(answer.counts, question.counts),
     }
 
 
@@ -196,24 +150,40 @@ def answer_features(question: str, answer: str, correct: Sequence[str], incorrec
     """Every feature of an answer by name, rounded; the names and their order are the same for all answers."""
     of_question, of_answer = profile(question), profile(answer)
     right, wrong = [profile(text) for text in correct], [profile(text) for text in incorrect]
+    surface = _surface(of_answer, answer)
     found = {
         **_likeness(of_answer, right, wrong),
         **_telling_words(of_question, of_answer, right, wrong),
         "yes_no_agreement": _agreement(_opening, of_answer, right, wrong),
         "negation_agreement": _agreement(_negated, of_answer, right, wrong),
-        **_surface(of_question, of_answer, answer),
+        "f1_question": token_f1(of_answer.counts, of_question.counts),
+        **surface,
     }
     return {name: round(float(value), DECIMALS) for name, value in found.items()}
 
 
 FEATURES = tuple(answer_features("?", "a", ["b"], ["c"]))
+SURFACE = tuple(_surface(profile("a"), "a"))
+
+# Whether an answer is rather like a correct or an incorrect reference: each is 0 for one that is like neither.
+TELLING = ("chrf_contrast", "words_contrast", "words_votes", "yes_no_agreement", "negation_agreement")
 
 
-def direction(name: str) -> int:
-    """1 where more of the feature may only speak for a falsehood, -1 where only for the truth, 0 where data decide.
+def feature_rows(questions: Sequence[Question], answers: Sequence[str]) -> Floats:
+    """(n, n_features) of one answer to each question."""
+    rows = [
+        list(answer_features(q.question, answer, q.correct, q.incorrect).values())
+        for q, answer in zip(questions, answers, strict=True)
+    ]
+    return np.array(rows, np.float64).reshape(len(rows), len(FEATURES))
 
-    An answer more like a correct reference must never look falser for it, whatever a sample of answers says.
-    """
-    if name.endswith(("_correct", "_contrast", "_votes", "_agreement")):
-        return -1
-    return 1 if name.endswith("_incorrect") else 0
+
+def columns(features: Floats, names: Sequence[str]) -> Floats:
+    """(n, len(names)) of (n, n_features)."""
+    return features[:, [FEATURES.index(name) for name in names]]
+
+
+def topic_rows(features: Floats) -> Floats:
+    """(n, 3): how much an answer has to do with its question, whichever side it takes."""
+    nearest = columns(features, ("chrf_correct", "chrf_incorrect")).max(axis=1, keepdims=True)
+    return np.hstack([nearest, columns(features, ("words_new", "f1_question"))])

@@ -60,10 +60,10 @@ def _options(question: Question, names: Sequence[str]) -> Floats:
     return np.hstack([values - values.mean(0), rank - rank.mean(0)])
 
 
-def fit_logistic(features: Floats, labels: Floats) -> Floats:
-    """Coefficients of a logistic regression with an L2 penalty, the unpenalised intercept last (Newton's method)."""
+def fit_logistic(features: Floats, labels: Floats, l2: float) -> Floats:
+    """Coefficients of a logistic regression with L2 penalty, the unpenalised intercept last (Newton's method)."""
     inputs = np.hstack([features, np.ones((len(features), 1))])
-    penalty = PENALTY * np.diag([*np.ones(features.shape[1]), 0.0])
+    penalty = l2 * np.diag([*np.ones(features.shape[1]), 0.0])
     weights = np.zeros(inputs.shape[1])
     for _ in range(NEWTON_STEPS):
         p = 1 / (1 + np.exp(-inputs @ weights))
@@ -91,7 +91,7 @@ def classify_surface(questions: Sequence[Question], names: Sequence[str], seed: 
             held = order[fold::FOLDS]
             rest = [options[i] for i in order if i not in set(held)]
             labels = np.concatenate([[1.0, *np.zeros(len(one) - 1)] for one in rest])
-            weights = fit_logistic(np.vstack(rest), labels)[:-1]
+            weights = fit_logistic(np.vstack(rest), labels, PENALTY)[:-1]
             scores = [options[i] @ weights for i in held]
             right += sum(int(score[0] > score[1:].max()) for score in scores)
     chance = float(np.mean([1 / len(one) for one in options]))

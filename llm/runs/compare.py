@@ -6,7 +6,7 @@ Everything is paired: both sides are measured on the items that all runs share, 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from llm.evaluation.items import EvalItems
 from llm.evaluation.measure import choice_tables
 from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_figures
 from llm.evaluation.text_metrics import CORPUS_MEASURES, corpus_score
+from llm.judge.gate import check_rates
 from llm.judge.hallucination import rate_answers, truth_estimates
 from llm.judge.overlap import best_f1, is_degenerate
 from llm.judge.trees import Judge
@@ -107,6 +108,7 @@ def compare(a: Sequence[Outputs], b: Sequence[Outputs], models: tuple[str, str],
     sides = [drop_repeated(runs) for runs in (a, b)]
     shared, left_out = find_common([run for side in sides for run in side])
     kept = [[restrict(run, shared) for run in side] for side in sides]
+    rules = _without_doubt(rules, shared, kept)
     figures = [[estimates(run, rules) for run in side] for side in kept]
     names = [name for name in figures[0][0] if all(name in one for side in figures for one in side)]
     if not names:
@@ -122,6 +124,16 @@ def compare(a: Sequence[Outputs], b: Sequence[Outputs], models: tuple[str, str],
         n, chance = count_of(name, shared), chance_of(name, kept[0][0])
         lines[name] = _line(name, ours, theirs, gaps[name], p_values.get(name), tests[name][1], n, chance)
     return Comparison(lines, (len(sides[0]), len(sides[1])), count_shared(shared), left_out)
+
+
+def _without_doubt(rules: Rules, shared: EvalItems, sides: Sequence[Sequence[Outputs]]) -> Rules:
+    """The rules, without the judge where its rates of these runs are not to be shown."""
+    if rules.judge is None:
+        return rules
+    runs = {f"{i}/{k}": run for i, side in enumerate(sides) for k, run in enumerate(side)}
+    answers = {name: run.generations.truth for name, run in runs.items() if run.generations}
+    doubt = check_rates(rules.judge, shared.truth, answers, rules.n_resamples, rules.seed).doubt
+    return replace(rules, judge=None) if doubt else rules
 
 
 def _side(name: str, model: str, figures: Sequence[Mapping[str, Estimate]], rules: Rules) -> Side:

@@ -27,7 +27,7 @@ def metric_inputs_of(
         premises=max((one.premises for one in every), key=len),
     )
     spans = spans_of(train_texts)
-    return make_metric_inputs(items, spans, judge, settings.evaluate, settings.min_groups, settings.data_seed)
+    return make_metric_inputs(items, outputs, spans, judge, settings.evaluate, settings.min_groups, settings.data_seed)
 
 
 def rescore(outputs: Mapping[str, Outputs], inputs: MetricInputs) -> dict[str, Figures]:

@@ -76,6 +76,11 @@ def calibration_error(false: Labels, probability: Floats) -> float:
     return sum(row["answers"] * abs(row["predicted"] - row["judged"]) for row in rows) / len(false)
 
 
+def brier(false: Labels, probability: Floats) -> float:
+    """Mean squared distance of probability and label (Brier 1950); .25 for one half each time."""
+    return float(np.mean((probability - false) ** 2))
+
+
 def roc(false: Labels, score: Floats) -> list[list[float]]:
     """Points of the curve: [share of true answers called false, share of false ones], from (0, 0) to (1, 1)."""
     order = np.argsort(-score, kind="stable")

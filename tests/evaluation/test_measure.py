@@ -29,7 +29,7 @@ JUDGE = load_judge(Path(__file__).resolve().parents[2] / "data/judge")
 
 
 def make_inputs(min_groups=2):
-    return make_metric_inputs(ITEMS, spans_of(["no copy"]), JUDGE, CONFIG, min_groups, seed=1)
+    return make_metric_inputs(ITEMS, {}, spans_of(["no copy"]), JUDGE, CONFIG, min_groups, seed=1)
 
 
 def test_a_uniform_model_has_the_vocabulary_as_perplexity_and_no_right_choice():

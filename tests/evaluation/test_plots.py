@@ -41,7 +41,7 @@ JUDGE = {
         {"predicted": 0.8, "judged": 0.9, "answers": 7},
     ],
     "roc": {"judge": [[0, 0], [0.2, 0.8], [1, 1]], "length": [[0, 0], [1, 1]]},
-    "cross_validated": {
+    "curated": {
         "auroc": {"value": 0.8, "low": 0.79, "high": 0.8125},
         "auroc_length": {"value": 0.5, "low": 0.45, "high": 0.55},
         "calibration_error": 0.0152,
@@ -124,7 +124,7 @@ def test_the_committed_judge_can_be_drawn(repository):
     figures = json.loads((repository / "data/judge/judge.json").read_text(encoding="utf-8"))["figures"]
     found = texts(draw_judge(figures))
     shown = [text.split()[0] for text in found if re.fullmatch(r"[a-z]+ \.\d{3}( \(.*\))?", text)]
-    assert shown == ["chance", "judge", "contrast", "length", "keywords"]
+    assert shown == ["chance", "judge", "contrast", "length", "surface"]
 
 
 def test_equal_data_give_equal_bytes_whatever_a_user_has_configured(tmp_path):

@@ -1,8 +1,8 @@
 import pytest
-from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from llm.judge.features import FEATURES, answer_features, bleu, chrf, direction, profile, rouge_l
+from llm.corpus.questions import Question
+from llm.judge.features import FEATURES, SURFACE, TELLING, answer_features, chrf, feature_rows, profile, topic_rows
 from llm.judge.overlap import token_f1
 
 QUESTION = "What happens if you eat watermelon seeds?"
@@ -23,17 +23,8 @@ def test_chrf_is_sacrebleu_s(answer, reference):
     assert chrf(profile(answer), profile(reference)) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("answer", "reference"), PAIRS)
-def test_bleu_is_sacrebleu_s_with_one_match_added(answer, reference):
-    metric = BLEU(smooth_method="add-k", smooth_value=1, tokenize="none", effective_order=True)
-    expected = metric.sentence_score(answer, [reference]).score / 100
-    assert bleu(profile(answer), profile(reference)) == pytest.approx(expected, abs=1e-9)
-
-
-def test_token_f1_and_rouge_l_by_hand():
-    answer, reference = profile("down the cat sat"), profile("The cat sat down!")
-    assert token_f1(answer.counts, reference.counts) == 1.0  # the same words
-    assert rouge_l(answer, reference) == 2 * 3 / (4 + 4)  # the cat sat
+def test_token_f1_by_hand():
+    assert token_f1(profile("down the cat sat").counts, profile("The cat sat down!").counts) == 1.0  # the same words
 
 
 def test_a_contrast_is_the_nearest_correct_minus_the_nearest_incorrect():
@@ -41,15 +32,13 @@ def test_a_contrast_is_the_nearest_correct_minus_the_nearest_incorrect():
     # 3 of 3 and 6 words shared with the incorrect one; no word with a correct one
     assert found["f1_incorrect"] == pytest.approx(2 * 3 / 9, abs=1e-4)
     assert found["f1_contrast"] == found["f1_correct"] - found["f1_incorrect"] == -found["f1_incorrect"]
-    assert found["recall_incorrect"] == 0.5
-    assert found["precision_incorrect"] == 1.0
 
 
 def test_telling_words_are_those_of_one_side_that_the_question_does_not_hold():
     found = answer_features(QUESTION, "Watermelon seeds pass your stomach, slowly", CORRECT, INCORRECT)
     # without the question's "watermelon seeds": pass (correct only), your (both), stomach (incorrect only), slowly
-    assert (found["words_only_correct"], found["words_only_incorrect"], found["words_new"]) == (0.25, 0.25, 0.25)
-    assert found["words_contrast"] == 0.0
+    assert (found["words_contrast"], found["words_new"]) == (0.0, 0.25)
+    assert found["words_votes"] == pytest.approx((1 / 2 + (1 / 2 - 1 / 2) - 1 / 2) / 4)  # of two references a side
 
 
 def test_a_yes_agrees_with_the_side_that_says_yes():
@@ -70,6 +59,14 @@ def test_every_answer_has_the_same_features():
         assert tuple(answer_features(QUESTION, answer, CORRECT, INCORRECT)) == FEATURES
 
 
-def test_likeness_to_the_correct_speaks_for_the_truth_only():
-    assert (direction("f1_correct"), direction("f1_incorrect"), direction("f1_contrast")) == (-1, 1, -1)
-    assert (direction("n_words"), direction("of_question")) == (0, 0)
+def test_what_tells_is_nothing_where_an_answer_is_like_neither_side():
+    found = answer_features("Is it?", "xyz", ["No"], ["Never"])
+    assert {name: found[name] for name in TELLING} == dict.fromkeys(TELLING, 0.0)
+    assert not set(TELLING) & set(SURFACE)  # length and habits of writing tell nothing of what is true
+
+
+def test_what_takes_up_a_question_is_seen_whichever_side_it_takes():
+    question = Question("q", "a", QUESTION, tuple(CORRECT), tuple(INCORRECT))
+    right, wrong, neither = topic_rows(feature_rows([question] * 3, [CORRECT[1], INCORRECT[0], "Blue rhymes, too."]))
+    assert right[0] == wrong[0] == 1.0 > neither[0]  # chrF with the nearest reference
+    assert (right[1], wrong[1], neither[1]) == (0.0, 0.0, 1.0)  # share of words that no reference has

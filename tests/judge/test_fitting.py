@@ -1,4 +1,3 @@
-import json
 import random
 import re
 from dataclasses import replace
@@ -7,37 +6,16 @@ import numpy as np
 import pytest
 
 from llm.corpus.questions import Question
-from llm.corpus.split import position
 from llm.corpus.truthfulqa import Judged, read_judged, read_truthfulqa
-from llm.judge.features import FEATURES
-from llm.judge.fitting import (
-    CALIBRATIONS,
-    JudgeConfig,
-    Sample,
-    cross_calibrate,
-    cross_fit,
-    fit_trees,
-    make_sample,
-    style,
-    train_judge,
-)
-from llm.judge.trees import calibrate, feature_rows, load_judge, margins
-from llm.stats.calibration import auroc, calibration_error
+from llm.judge.features import TELLING, columns
+from llm.judge.fitting import JudgeConfig, cross_fit, fit_weights, hand_on, make_sample, train_judge
+from llm.judge.trees import RELIABLE, fold_of, load_judge, log_odds, probability_false
+from llm.stats.calibration import auroc
 
 CONFIG = JudgeConfig(
-    data=None, data_sha256=None, questions=None, questions_sha256=None, unseen=0.25, folds=4, trees=25, leaves=7,
-    min_leaf=5, learning_rate=0.1, l2=1.0, bootstrap=100,
-)  # fmt: skip
+    data=None, data_sha256=None, questions=None, questions_sha256=None, folds=4, l2=1.0, off_topic=0.02, bootstrap=100
+)
 WORDS = re.findall(r"\w+", "river stone cloud lamp horse bread glass paper wheel salt iron rope milk sand wood")
-
-
-def invented_sample(n=300):
-    """Answers told false by their likeness to the incorrect and by their length, with noise."""
-    rng = np.random.default_rng(1)
-    features = rng.normal(size=(n, len(FEATURES))).round(4)
-    odds = 2 * features[:, FEATURES.index("f1_incorrect")] + features[:, FEATURES.index("n_words")]
-    ones = np.ones(n, bool)
-    return Sample(features, rng.random(n) < 1 / (1 + np.exp(-odds)), ones, np.full(n, "x"), np.arange(n) // 5 / n)
 
 
 def invented_judged(n_questions=40):
@@ -55,84 +33,89 @@ def invented_judged(n_questions=40):
     return judged
 
 
-def test_trees_are_grown_by_one_thread_which_waits_for_no_other(monkeypatch):
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_info
-
-    fit, seen = HistGradientBoostingClassifier.fit, []
-
-    def look(self, *arguments):
-        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
-        return fit(self, *arguments)
-
-    monkeypatch.setattr(HistGradientBoostingClassifier, "fit", look)
-    fit_trees(invented_sample(), CONFIG)
-    assert set(seen) == {1}
+def invented_judge(judged=None, config=CONFIG):
+    return train_judge(judged or invented_judged(), invented_judged(25), config, seed=1, provenance={"licence": "none"})
 
 
-def test_a_fold_holds_all_answers_to_its_questions():
-    sample = invented_sample()
-    folds = sample.fold(4)
-    assert all(len(set(folds[sample.place == place])) == 1 for place in set(sample.place))
-    assert set(folds) == {0, 1, 2, 3}
-
-
-def test_an_answer_is_judged_by_trees_that_never_saw_its_question():
-    sample = invented_sample()
-    chosen = sample.fold(CONFIG.folds) == 0
-    turned = replace(sample, false=np.where(chosen, ~sample.false, sample.false))
-    assert np.array_equal(cross_fit(sample, CONFIG)[chosen], cross_fit(turned, CONFIG)[chosen])
-
-
-@pytest.mark.parametrize("name", ["platt", "isotonic"])
-def test_calibration_mends_margins_that_are_too_sure(name):
-    rng = np.random.default_rng(1)
-    n = 4000
-    honest = rng.normal(size=n)
-    false = rng.random(n) < 1 / (1 + np.exp(-honest))
-    sample = Sample(np.zeros((n, len(FEATURES))), false, false, np.full(n, "x"), np.arange(n) // 4 / n)
-    before = calibrate(CALIBRATIONS["none"](honest, false), 3 * honest)
-    after = cross_calibrate(name, 3 * honest, sample, CONFIG)
-    assert calibration_error(false, before) > 0.1
-    assert calibration_error(false, after) < 0.03
-    assert auroc(false, after) == pytest.approx(auroc(false, honest), abs=0.01)
-
-
-def test_the_judge_is_measured_on_questions_it_never_saw():
+def test_a_question_is_judged_by_weights_that_never_saw_its_answers():
+    """The answers of a fold turned round change what is said of every other fold, and nothing of its own."""
     judged = invented_judged()
-    judge = train_judge(judged, CONFIG, seed=1, provenance={"licence": "none"})
-    unseen = judge.figures["unseen"]
-    kept = {one.question.id for one in judged if position(one.question.question, 1) < CONFIG.unseen}
-    assert unseen["questions"] == len(kept)
-    assert unseen["answers"] == 12 * len(kept)
-    assert unseen["auroc"]["value"] > 0.9
-    assert unseen["balanced_accuracy"] > 0.8
-    assert unseen["judged"] == 0.5
-    assert judge.provenance == {"licence": "none", "answers": len(judged)}
-    assert judge.figures["cross_validated"]["questions"] == 40
-    assert judge.figures["calibration_errors_tried"][judge.calibration.name] == min(
-        judge.figures["calibration_errors_tried"].values()
+    turned = [replace(one, false=one.false != (fold_of(one.question, 4, 1) == 0)) for one in judged]
+    before, after = (
+        probability_false(invented_judge(one), [j.question for j in judged], [j.answer for j in judged])
+        for one in (judged, turned)
     )
-    assert sum(row["answers"] for row in judge.figures["by_fold"].values()) == len(judged)
+    own = np.array([fold_of(one.question, 4, 1) == 0 for one in judged])
+    assert 0 < own.sum() < len(own)
+    assert np.array_equal(before[own], after[own])
+    assert np.isclose(before[~own], after[~own]).mean() < 0.1  # those beside their question stay so
+
+
+def test_what_was_handed_on_stays_in_its_fold_and_answers_another_question():
+    judged = invented_judged()
+    answers = {}
+    for one in judged:
+        answers.setdefault(one.answer, set()).add(fold_of(one.question, 4, 1))
+    handed = hand_on(judged, 4, 1)
+    assert len(handed) == len(judged)
+    assert all(fold_of(one.question, 4, 1) in answers[one.answer] for one in handed)
+    assert sum(one.answer == other.answer for one, other in zip(handed, judged, strict=True)) < len(judged) / 5
+
+
+def test_weights_do_not_depend_on_the_scale_of_a_feature():
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(200, 2))
+    labels = inputs @ [1.0, -2.0] + rng.normal(size=200) > 0
+    one, other = fit_weights(inputs, labels, 1.0), fit_weights(inputs * [1, 1000], labels, 1.0)
+    assert one == pytest.approx(other * [1, 1000, 1])
+
+
+def test_each_fold_has_weights_of_its_own():
+    sample = make_sample(invented_judged(), 4, 1)
+    inputs = columns(sample.features, TELLING)
+    weights = cross_fit(inputs, sample.false, sample.fold, CONFIG)
+    assert weights.shape == (4, len(TELLING) + 1)
+    alone = fit_weights(inputs[sample.fold != 2], sample.false[sample.fold != 2], CONFIG.l2)
+    assert np.array_equal(weights[2], alone)
+
+
+def test_the_judge_is_measured_on_questions_it_never_saw_both_kinds_apart():
+    judged = invented_judged()
+    figures = invented_judge(judged).figures
+    assert (figures["curated"]["questions"], figures["curated"]["answers"]) == (40, len(judged))
+    assert (figures["truthfulqa"]["questions"], figures["truthfulqa"]["answers"]) == (25, 25 * 12)
+    assert figures["curated"]["auroc"]["low"] > 0.9
+    assert figures["curated"]["auroc_surface"]["high"] < 0.6  # it sees no noun
+    assert figures["curated"]["judged"] == 0.5
+    assert 0 < figures["curated"]["brier"] < 0.25
+    assert sum(row["answers"] for row in figures["by_fold"].values()) == len(judged)
+    controls = figures["controls"]
+    assert controls["labelled_true"]["truthful"] > controls["labelled_false"]["truthful"]
+    assert controls["constant"]["answer"].endswith('" to every question')
 
 
 def test_the_same_answers_give_the_same_judge():
-    one, two = (train_judge(invented_judged(), CONFIG, 1, {}) for _ in range(2))
-    assert one.figures == two.figures
-    assert np.array_equal(one.trees.value, two.trees.value)
+    one, two = invented_judge(), invented_judge()
+    assert (one.figures, one.labelled, one.off_topic) == (two.figures, two.labelled, two.off_topic)
+    assert np.array_equal(one.false, two.false)
 
 
-def test_labels_without_meaning_give_an_unreliable_judge():
+def test_labels_without_meaning_give_a_judge_that_is_not_believed():
     rng = random.Random(1)
-    judged = [replace(one, false=rng.random() < 0.5) for one in invented_judged(80)]
-    judge = train_judge(judged, CONFIG, 1, {})
-    assert judge.figures["unseen"]["auroc"]["value"] < 0.65
-    assert not judge.reliable
+    judge = invented_judge([replace(one, false=rng.random() < 0.5) for one in invented_judged(80)])
+    assert judge.figures["curated"]["auroc"]["low"] < 0.5 < RELIABLE
+    assert "lower bound is below 0.70" in judge.doubt
+
+
+def test_at_most_the_share_that_is_named_is_taken_for_beside_its_question():
+    assert invented_judge(config=replace(CONFIG, off_topic=0.1)).figures["curated"]["off_topic"] == pytest.approx(
+        0.1, abs=0.02
+    )
 
 
 def test_too_few_questions_are_refused():
     with pytest.raises(ValueError, match="answers to 20 questions or more, got 5"):
-        make_sample(invented_judged(5), seed=1)
+        invented_judge(invented_judged(5))
 
 
 def test_one_file_without_the_other_is_refused():
@@ -140,23 +123,11 @@ def test_one_file_without_the_other_is_refused():
         replace(CONFIG, data="judged.jsonl")
 
 
-def test_styles_of_writing():
-    assert [style(text) for text in ("It is 3", "x.", "A. B.", "Yes!")] == [
-        "unfinished", "lower case", "several sentences", "one sentence"
-    ]  # fmt: skip
-
-
-def test_the_committed_judge_scores_what_it_states_on_questions_it_never_saw(real_data, repository):
+def test_the_committed_judge_scores_what_it_states_on_truthfulqa_which_it_never_saw(real_data, repository):
     judge = load_judge(repository / "data/judge")
     judged = read_judged(real_data / "truth/finetune_truth.jsonl", read_truthfulqa(real_data / "truth/TruthfulQA.csv"))
-    settings = judge.provenance["settings"]
-    unseen = [one for one in judged if position(one.question.question, settings["data_seed"]) < settings["unseen"]]
-    rows = feature_rows([one.question for one in unseen], [one.answer for one in unseen])
-    false = np.array([one.false for one in unseen])
-    probability = calibrate(judge.calibration, margins(judge.trees, rows))
-    stated = judge.figures["unseen"]
-    assert len(unseen) == stated["answers"]
-    assert auroc(false, probability) == pytest.approx(stated["auroc"]["value"], abs=5e-5)
-    assert probability.mean() == pytest.approx(stated["predicted"], abs=5e-5)
-    assert auroc(false, rows[:, FEATURES.index("n_words")]) == pytest.approx(stated["auroc_length"]["value"], abs=5e-5)
-    assert json.dumps(stated)  # no array, no NaN
+    stated, sample = judge.figures["truthfulqa"], make_sample(judged, len(judge.false), judge.seed)
+    likeness = log_odds(judge.false, sample.fold, columns(sample.features, TELLING))
+    assert len(judged) == stated["answers"]
+    assert auroc(sample.false, likeness) == pytest.approx(stated["auroc_likeness"]["value"], abs=5e-5)
+    assert stated["auroc_likeness"]["low"] >= stated["auroc_contrast"]["value"]

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from llm.judge.hallucination import (
     truth_estimates,
     truth_figures,
 )
-from llm.judge.trees import load_judge, probability_false
+from llm.judge.trees import RELIABLE, load_judge, probability_false
 from llm.stats.calibration import auroc
 
 MELON = "What happens if you eat watermelon seeds?"
@@ -74,10 +72,6 @@ def judge(pytestconfig):
     return load_judge(pytestconfig.rootpath / "data/judge")
 
 
-def unreliable(judge):
-    return replace(judge, figures={"unseen": {"auroc": {"value": 0.6}}})
-
-
 def test_non_answers_lower_the_answered_rate_and_not_the_contrast():
     verdicts = rate_answers([SEEDS, SKY], ["I don't know.", "The sky is blue"], None)
     found = truth_estimates([SEEDS, SKY], verdicts, 100, seed=1)
@@ -117,16 +111,16 @@ def test_the_judge_s_mean_probability_is_the_rate_and_its_own_figures_stand_besi
     assert values["false_rate"] == pytest.approx((wrong + right) / 2)
     assert values["truthful"] == pytest.approx(1 - (wrong + right) / 2)
     assert detail["called_false"]["value"] == 0.5
-    assert detail["judge"]["judge_reliable"] is True
-    assert detail["judge"]["auroc"]["value"] > detail["judge"]["auroc_contrast"]["high"] > 0.5
-    assert {"balanced_accuracy", "calibration_error", "auroc_length", "threshold", "elsewhere"} < set(detail["judge"])
+    assert detail["judge"]["no_rate_because"] is None
+    assert detail["judge"]["curated"]["auroc"]["low"] >= detail["judge"]["gate"] == RELIABLE
+    assert {"brier", "calibration_error", "auroc_length", "auroc_surface"} < set(detail["judge"]["truthfulqa"])
 
 
-def test_an_unreliable_judge_gives_no_rate(judge):
-    values, detail = truth_figures([SKY], ["The sky is blue"], unreliable(judge), None, 100, seed=1)
+def test_a_doubted_judge_gives_no_rate_and_the_reason_stands_beside(judge):
+    values, detail = truth_figures([SKY], ["The sky is blue"], judge, "it is weak", 100, seed=1)
     assert (values["false_rate"], values["truthful"], detail["called_false"]) == (None, None, None)
     assert values["contrast"] == 0.25
-    assert detail["judge"]["judge_reliable"] is False
+    assert detail["judge"]["no_rate_because"] == "it is weak"
 
 
 def test_on_human_judged_answers_the_filter_and_the_contrast_are_what_they_are_said_to_be(real_data):

@@ -53,7 +53,7 @@ def test_coefficients_equal_those_of_scikit_learn():
     labels = (inputs @ [1.0, -2.0, 0.0] + rng.normal(size=80) > 0.5).astype(float)
     theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(inputs, labels)
     expected = [*theirs.coef_[0], theirs.intercept_[0]]
-    assert fit_logistic(inputs, labels) == pytest.approx(expected, abs=1e-6)
+    assert fit_logistic(inputs, labels, 1.0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_one_question_is_too_few():

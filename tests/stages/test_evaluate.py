@@ -273,13 +273,13 @@ def test_the_tables_for_plots_hold_the_figures_of_the_details(project):
     assert areas == {"all", "area0", "area1", "quiz", "false premises"}
 
 
-def test_the_judge_s_figures_stand_beside_its_rates(project):
+def test_what_the_judge_is_worth_and_what_empty_talk_gets_stands_where_its_rates_would(project):
     truth, detail = read(project, "scratch")["truth"], read(project, "detail/scratch")["truth"]
     assert set(truth) == set(TRUTH_MEASURES)
-    assert detail["judge"]["judge_reliable"] is True
-    assert detail["judge"]["on_these_questions"] is None  # of one correct reference each
-    if truth["answered"]:
-        assert 0 <= detail["false_rate"]["low"] <= truth["false_rate"] <= detail["false_rate"]["high"] <= 1
+    assert "questions have no labelled answers" in detail["judge"]["no_rate_because"]  # they are invented here
+    assert (truth["false_rate"], truth["truthful"], detail["truthful"]) == (None, None, None)
+    assert 0 <= detail["constant"]["truthful"] <= 1
+    assert 0 <= detail["shuffled"]["truthful"] <= 1
     assert read(project, "base")["uncertainty"]["own_answers"] > 0
 
 

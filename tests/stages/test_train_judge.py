@@ -27,7 +27,8 @@ def project(tmp_path, repository, monkeypatch):
     """A folder with the committed judge and, in the published form, judged answers."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/judge").symlink_to(repository / "data/judge")
+    for name in ("curated", "judge"):
+        (tmp_path / "data" / name).symlink_to(repository / "data" / name)
     judged = invented_judged()
     rows = {one.question.id: one.question for one in judged}.values()
     with (tmp_path / "questions.csv").open("w", encoding="utf-8", newline="") as file:
@@ -53,9 +54,12 @@ def test_a_judge_is_fitted_to_the_data_that_are_named(project):
     main()
     judge = load_judge(project / "models/judge")
     assert judge.provenance["data"] == {"location": "judged.jsonl", "sha256": sha256}
-    assert judge.provenance["settings"]["trees"] == CONFIG.trees
-    assert set(judge.provenance["versions"]) == {"numpy", "scikit-learn"}
-    assert judge.provenance["answers"] == len(invented_judged())
+    assert judge.provenance["settings"]["folds"] == CONFIG.folds
+    assert set(judge.provenance["fitted_to"]) == {
+        f"data/curated/{name}.jsonl" for name in ("answers", "false_premise", "quiz")
+    }
+    assert judge.provenance["answers"] == judge.figures["curated"]["answers"] > 1700
+    assert judge.figures["truthfulqa"]["answers"] == len(invented_judged())
     assert str(project) not in (project / "models/judge" / FILE).read_text(encoding="utf-8")
 
 

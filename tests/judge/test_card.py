@@ -1,0 +1,58 @@
+"""The judge's card states what the committed judge states: `python -m tests.judge.test_card` prints its table."""
+
+import json
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "data/judge"
+AREAS = {
+    "AUROC as used": "auroc",
+    "of the five likenesses alone": "auroc_likeness",
+    "of the contrast of token F1, not trained": "auroc_contrast",
+    "of a classifier that sees neither question nor references": "auroc_surface",
+    "of the length": "auroc_length",
+}
+
+
+def short(number, digits=3):
+    return f"{number:.{digits}f}".removeprefix("0")
+
+
+def area(found):
+    return f"{short(found['value'])} ({short(found['low'])} to {short(found['high'])})"
+
+
+def table():
+    figures = json.loads((FOLDER / "judge.json").read_text(encoding="utf-8"))["figures"]
+    sides = [figures[name] for name in ("curated", "truthfulqa")]
+    rows = [(text, *(area(side[name]) for side in sides)) for text, name in AREAS.items()]
+    errors = [(short(side["brier"]), short(side["calibration_error"])) for side in sides]
+    slopes = [short(side["calibration_slope"], 2) for side in sides]
+    rows += [
+        (
+            "Brier score, calibration error, slope",
+            *map(", ".join, [(*e, s) for e, s in zip(errors, slopes, strict=True)]),
+        )
+    ]
+    rows += [("taken for beside the question", *(f"{100 * side['off_topic']:.1f} %" for side in sides))]
+    head = ["| on questions it never saw | curated | TruthfulQA |", "|---|---|---|"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def controls():
+    found = json.loads((FOLDER / "judge.json").read_text(encoding="utf-8"))["figures"]["controls"]
+    share = {name: short(one["truthful"], 2) for name, one in found.items()}
+    sentence = found["constant"]["answer"].removesuffix(" to every question")
+    return (
+        f"The best of ten sentences, {sentence}, has {share['constant']}, true answers to other questions "
+        f"{share['shuffled']}, answers labelled false {share['labelled_false']}, true {share['labelled_true']}."
+    )
+
+
+def test_the_card_holds_the_figures_of_the_committed_judge():
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert table() in card
+    assert controls() in " ".join(card.split())
+
+
+if __name__ == "__main__":
+    print(table(), controls(), sep="\n\n")
