@@ -115,8 +115,7 @@ def result_table(details: Details, compared: Mapping[str, Any]) -> str:
         lines.append(f"- Of {', '.join(left_out)} the bits per byte stand in metrics/detail.")
     lines += ["", "Paired differences in bits per byte on the same replies, with the 95 % interval:", ""]
     for pair in SHOWN_PAIRS:
-        if compared[pair]:
-            found = compared[pair]["lines"]["bpb.all"]
+        if found := (compared[pair] or {"lines": {}})["lines"].get("bpb.all"):
             shown = f"{show_number(found['difference'], 3)}{show_bounds(found['low'], found['high'])}"
             lines.append(f"- `{pair}`: {shown}, n = {found['n']:,}: {found['verdict']}")
     for name in MODELS:

@@ -38,6 +38,11 @@ TEXT = {
 }
 
 
+def test_a_pair_without_that_figure_has_no_line(details):
+    compared = COMPARED | {"scratch - ngram5": {"lines": {"literacy.accuracy": LINE}}}  # scratch's scores were NaN
+    assert "- `" not in result_table(details, compared)
+
+
 def test_figures_stand_in_their_columns_with_interval_n_and_chance(details):
     details["scratch"] |= {"text": TEXT, "literacy": LITERACY}
     head, _, *lines = result_table(details, COMPARED).splitlines()
