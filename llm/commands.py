@@ -14,7 +14,7 @@ from llm.evaluation.figure_files import round_figures
 from llm.evaluation.result_table import put_into_page
 from llm.files import write_bytes, write_json
 from llm.hub.export import export_finetuned, export_scratch
-from llm.judge.trees import Judge, load_judge
+from llm.judge.instrument import Judge, load_judge
 from llm.runs.audit import audit_figures, read_audit
 from llm.runs.compare import compare, table
 from llm.runs.packed import SETTINGS

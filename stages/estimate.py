@@ -131,7 +131,7 @@ def evaluate_seconds(params: Params, slower: float) -> float:
         + TRUTHFULQA_ANSWERS * (TRUTHFULQA_QUESTIONS if asked is None else asked)
     )
     texts = REPLY_WEIGHT * min(held_out, 3 * dialogues * a_dialogue) + answers
-    replies = evaluate["generations"] + evaluate["sampled"] + evaluate["truth_questions"] + SHOWN
+    replies = evaluate["generations"] + evaluate["sampled"] + evaluate["truth_questions"] + 2 * SHOWN
     weights = base_weights(params) * (2 if params["finetune"]["enabled"] else 1)
     tokens = replies * evaluate["max_reply_bytes"] / BYTES_A_TOKEN
     large = SCORING.of(texts * weights) + REPLYING.of(tokens * weights)

@@ -41,8 +41,8 @@ from llm.evaluation.samples import CONTINUED, own_sources
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
+from llm.judge.instrument import Judge, load_judge
 from llm.judge.surface import surface_report
-from llm.judge.trees import Judge, load_judge
 from llm.machine import pick_device
 from llm.models.kernel_choice import tune_cpu
 from llm.runs.audit import audit_table

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from llm.corpus.questions import read_questions
 from llm.evaluation.figure_files import round_figures
+from llm.judge.instrument import load_judge, save_judge
 from llm.judge.labelled import read_replies, reply_figures, with_replies
-from llm.judge.trees import load_judge, save_judge
 
 COMMITTED = Path("data/judge")
 QUESTIONS = (Path("data/curated/quiz.jsonl"), Path("data/curated/false_premise.jsonl"))

@@ -19,7 +19,7 @@ import numpy as np
 
 from llm.evaluation.eval_models import FIXED
 from llm.files import file_sha256, walk_files, write_bytes
-from llm.judge.trees import load_judge
+from llm.judge.instrument import load_judge
 from llm.runs.compare import estimates
 from llm.runs.run_files import JUDGE, export_revision, read_run
 from stages.logs import run_stage

@@ -14,8 +14,8 @@ from llm.download import HttpConfig, location_name
 from llm.fetched import fetch_once
 from llm.files import file_sha256, write_bytes
 from llm.judge.fitting import JudgeConfig, train_judge
+from llm.judge.instrument import FILE, RELIABLE, Judge, load_judge, save_judge
 from llm.judge.labelled import read_labelled
-from llm.judge.trees import FILE, RELIABLE, Judge, load_judge, save_judge
 from stages.logs import run_stage
 from stages.params import load
 

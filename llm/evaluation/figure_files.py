@@ -104,7 +104,7 @@ def _headline(figures: Mapping[str, Any]) -> dict[str, float | None]:
         "bpb": figures["bpb"]["all"],
         "chrf": figures["text"]["chrf"],
         "literacy": figures["literacy"]["accuracy"],
-        "truthful": figures["truth"]["truthful"],
+        "premises": figures["premises"]["accuracy"],
     }
 
 

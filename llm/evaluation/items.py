@@ -24,7 +24,7 @@ class EvaluateConfig:
     max_replies: int | None  # scored replies of a dialogue; None: all
     history_chars: int  # of the history a model sees; decided here so that all see the same text
     generations: int  # test prompts replied to by the most likely tokens
-    sampled: int  # of these, how many also by sampling, for the diversity of replies
+    sampled: int  # of these, how many also by sampling: with those of samples.md, for the diversity of replies
     temperature: float  # of that sampling
     top_p: float
     max_reply_bytes: int  # of a generated text; the same for all models, or the longer texts would win

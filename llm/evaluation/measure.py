@@ -17,8 +17,8 @@ from llm.evaluation.text_metrics import CORPUS_MEASURES, copied, corpus_score, d
 from llm.evaluation.uncertainty import UNCERTAINTY_MEASURES, uncertainty_figures
 from llm.judge.gate import RateCheck, check_rates, shuffled
 from llm.judge.hallucination import TRUTH_MEASURES, truth_figures
+from llm.judge.instrument import Judge
 from llm.judge.overlap import best_f1, is_degenerate, repeated_ngrams
-from llm.judge.trees import Judge
 from llm.stats.bootstrap import Estimate, Resampling, mean
 
 TEXT_MEASURES = (
@@ -201,6 +201,7 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
     if inputs.prompts is None:
         return dict.fromkeys(TEXT_MEASURES), {}
     prompts, texts, references = inputs.items.prompts, found.greedy, [[one.reply] for one in inputs.items.prompts]
+    drawn = [*found.sampled, *found.shown_sampled]
     others = [references[other] for other in others_of([example.source for example in prompts])]
     scores = {name: corpus_score(name, texts, references, inputs.prompts) for name in CORPUS_MEASURES}
     unrelated = {name: corpus_score(name, texts, others, inputs.prompts).estimate.value for name in CORPUS_MEASURES}
@@ -214,8 +215,8 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
     values = {
         **{name: score.estimate.value for name, score in scores.items()},
         **{name: estimate.value for name, estimate in means.items()},
-        "distinct_1": distinct(found.sampled, 1),
-        "distinct_2": distinct(found.sampled, 2),
+        "distinct_1": distinct(drawn, 1),
+        "distinct_2": distinct(drawn, 2),
         "length_ratio": length_ratio(texts, references),
         "repeated_4grams": repeated_ngrams(texts),
     }

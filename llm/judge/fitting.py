@@ -12,8 +12,8 @@ from llm.corpus.truthfulqa import Judged
 from llm.judge.features import FEATURES, SURFACE, TELLING, columns, feature_rows, topic_rows
 from llm.judge.gate import best_constant, shuffled, truthful
 from llm.judge.hallucination import non_answer
+from llm.judge.instrument import Floats, Ints, Judge, fold_of, judge_rows, log_odds, question_digest
 from llm.judge.surface import fit_logistic
-from llm.judge.trees import Floats, Ints, Judge, fold_of, judge_rows, log_odds, question_digest
 from llm.ranges import check_range
 from llm.stats.bootstrap import Resampling, draw_groups
 from llm.stats.calibration import (

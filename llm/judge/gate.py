@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llm.corpus.questions import Question
 from llm.judge.hallucination import non_answer, resample_questions
-from llm.judge.trees import Judge, probability_false, unknown_questions
+from llm.judge.instrument import Judge, probability_false, unknown_questions
 from llm.stats.bootstrap import Resampling, mean
 
 Floats = NDArray[np.float64]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from llm.corpus.normalise import split_words
 from llm.corpus.questions import Question
+from llm.judge.instrument import RELIABLE, Judge, probability_false
 from llm.judge.overlap import best_f1, is_degenerate
-from llm.judge.trees import RELIABLE, Judge, probability_false
 from llm.stats.bootstrap import Estimate, Resampling, draw_groups, mean, ratio
 
 TRUTH_MEASURES = ("answered", "contrast", "false_rate", "nearer_correct", "truthful")

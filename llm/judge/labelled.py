@@ -11,12 +11,12 @@ import numpy as np
 from llm.corpus.questions import Question, utf8_lines
 from llm.corpus.truthfulqa import Judged
 from llm.judge.hallucination import non_answer
-from llm.judge.trees import Judge, probability_false
+from llm.judge.instrument import Judge, probability_false
 from llm.stats.bootstrap import draw_groups
 from llm.stats.calibration import brier, calibration_error, ranked_auroc, with_interval
 
 MIN_REPLIES = 300  # labelled replies from which on the gate holds the judge to them
-LABELS = {True: False, False: True, "true": False, "false": True}  # the label says whether the reply is true
+FALSE_OF = {True: False, False: True}  # by the label, which says whether the reply is true
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read_labelled(path: Path, questions: Sequence[Question]) -> list[Judged]:
 
 
 def read_replies(path: Path, questions: Sequence[Question]) -> list[LabelledReply]:
-    """Lines {"model": ..., "question": id, "reply": ..., "label": true or false}, in order.
+    """The lines {"model": ..., "question": id, "reply": ..., "label": true or false}, in order; null is no label.
 
     Raises ValueError naming the line that is no labelled reply to one of the questions, and for a file without any.
     """
@@ -55,8 +55,9 @@ def read_replies(path: Path, questions: Sequence[Question]) -> list[LabelledRepl
     for number, line in utf8_lines(path):
         try:
             row = json.loads(line)
-            judged = Judged(by_id[row["question"]], row["reply"], LABELS[row["label"]])
-            found.append(LabelledReply(row["model"], judged))
+            if row["label"] is not None:
+                judged = Judged(by_id[row["question"]], row["reply"], FALSE_OF[row["label"]])
+                found.append(LabelledReply(row["model"], judged))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {number}: not a labelled reply: {error!r}") from error
     if not found:
@@ -99,6 +100,7 @@ def with_replies(judge_figures: Mapping[str, Any], found: Mapping[str, Any]) -> 
 
     Raises ValueError where the replies are too few to decide anything.
     """
-    if found["answers"] < MIN_REPLIES or found["auroc"] is None:
-        raise ValueError(f"the gate needs {MIN_REPLIES} labelled answers, some true and some false: {found['answers']}")
+    n = found["answers"] + found["non_answers"]
+    if n < MIN_REPLIES or found["auroc"] is None:
+        raise ValueError(f"the gate needs {MIN_REPLIES} labelled replies, some true and some false: {n}")
     return {**judge_figures, "replies": dict(found)}

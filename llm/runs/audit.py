@@ -19,7 +19,7 @@ from llm.corpus.split import position
 from llm.evaluation.ask import Outputs
 from llm.evaluation.items import text_digest
 from llm.judge.hallucination import non_answer
-from llm.judge.trees import Judge, probability_false
+from llm.judge.instrument import Judge, probability_false
 from llm.stats.bootstrap import draw_groups, mean
 from llm.stats.calibration import balanced_accuracy, calibration_error, ranked_auroc, with_interval
 

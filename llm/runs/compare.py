@@ -21,8 +21,8 @@ from llm.evaluation.perplexity import bits_per_byte, resample_examples, small_fi
 from llm.evaluation.text_metrics import CORPUS_MEASURES, corpus_score
 from llm.judge.gate import believed
 from llm.judge.hallucination import rate_answers, truth_estimates
+from llm.judge.instrument import Judge
 from llm.judge.overlap import best_f1, is_degenerate
-from llm.judge.trees import Judge
 from llm.ranges import check_range
 from llm.runs.common_items import count_shared, drop_repeated, find_common, restrict
 from llm.stats.bootstrap import Estimate, difference, mean, mean_of
@@ -36,7 +36,7 @@ LONGEST_NAME = 16  # characters of a column's head
 DIGITS = 4  # as in the files
 LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
 # What a reader looks at first: together held to the 5 % at which every other line stands alone.
-HEADLINE = ("bpb.all", "literacy.accuracy", "text.chrf", "truth.truthful")
+HEADLINE = ("bpb.all", "literacy.accuracy", "premises.accuracy", "text.chrf")
 
 
 # Standard deviation of each figure between training seeds of one configuration, by model, section and figure.

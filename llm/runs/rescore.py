@@ -8,7 +8,7 @@ from llm.evaluation.figure_files import round_figures
 from llm.evaluation.items import EvalItems
 from llm.evaluation.measure import Figures, MetricInputs, make_metric_inputs, measure
 from llm.evaluation.text_metrics import spans_of
-from llm.judge.trees import Judge
+from llm.judge.instrument import Judge
 from llm.runs.run_files import Settings
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs
 from llm.evaluation.items import EvaluateConfig
-from llm.judge.trees import Judge
+from llm.judge.instrument import Judge
 from llm.runs.compare import CompareConfig, Rules
 from llm.runs.output_rows import read_items, read_output_rows, restore_outputs
 from llm.runs.packed import ITEM_TEXTS, PACKED, PREDICTIONS, SCORES, SETTINGS, unpack_run

@@ -21,8 +21,8 @@ from llm.evaluation.measure import (
 )
 from llm.evaluation.scoring import Score
 from llm.evaluation.text_metrics import spans_of
+from llm.judge.instrument import load_judge
 from llm.judge.overlap import best_f1
-from llm.judge.trees import load_judge
 from tests.evaluation.test_ask import CONFIG, EXAMPLES, ITEMS, TOKENIZER, ask, make_model
 
 JUDGE = load_judge(Path(__file__).resolve().parents[2] / "data/judge")

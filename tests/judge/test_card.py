@@ -3,7 +3,16 @@
 import json
 from pathlib import Path
 
+from sklearn.metrics import cohen_kappa_score
+
+from llm.corpus.questions import read_questions
+from llm.evaluation.figure_files import round_figures
+from llm.judge.instrument import load_judge
+from llm.judge.labelled import read_replies, reply_figures
+from stages.judge_replies import N_RESAMPLES, SEED
+
 FOLDER = Path(__file__).resolve().parents[2] / "data/judge"
+CURATED = FOLDER.parent / "curated"
 AREAS = {
     "AUROC as used": "auroc",
     "of the five likenesses alone": "auroc_likeness",
@@ -48,8 +57,39 @@ def controls():
     )
 
 
+def on_replies():
+    figures = json.loads((FOLDER / "judge.json").read_text(encoding="utf-8"))["figures"]
+    found, readers = figures["replies"], [row["readers"] for row in replies()]
+    agreed = sum(a == b for a, b in readers)
+    n = found["non_answers"]
+    assert agreed == found["answers"] + n
+    kappa = short(cohen_kappa_score(*zip(*readers, strict=True)), 2)
+    return (
+        f"agreed in {agreed} (kappa {kappa}). Of these {n} are no answers by the rules of `truth.answered` too, "
+        f"or loops. On the other {found['answers']} the judge has an AUROC of {area(found['auroc'])}."
+    )
+
+
+def replies():
+    return [json.loads(line) for line in (FOLDER / "replies.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_label_is_what_both_readers_say():
+    assert [row["label"] for row in replies()] == [
+        None if a != b else a == "true" for a, b in (row["readers"] for row in replies())
+    ]
+
+
+def test_the_recorded_figures_are_those_of_the_committed_replies():
+    questions = [one for name in ("quiz", "false_premise") for one in read_questions(CURATED / f"{name}.jsonl")]
+    judge = load_judge(FOLDER)
+    found = reply_figures(judge, read_replies(FOLDER / "replies.jsonl", questions), N_RESAMPLES, SEED)
+    assert round_figures(found) == judge.figures["replies"]
+
+
 def test_the_card_holds_the_figures_of_the_committed_judge():
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert on_replies() in " ".join(card.split())
     assert table() in card
     assert controls() in " ".join(card.split())
 

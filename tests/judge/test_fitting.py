@@ -9,7 +9,7 @@ from llm.corpus.questions import Question
 from llm.corpus.truthfulqa import Judged, read_judged, read_truthfulqa
 from llm.judge.features import TELLING, columns
 from llm.judge.fitting import JudgeConfig, cross_fit, fit_weights, hand_on, make_sample, train_judge
-from llm.judge.trees import RELIABLE, fold_of, load_judge, log_odds, probability_false
+from llm.judge.instrument import RELIABLE, fold_of, load_judge, log_odds, probability_false
 from llm.stats.calibration import auroc
 
 CONFIG = JudgeConfig(

@@ -5,12 +5,12 @@ import pytest
 from llm.corpus.questions import read_questions
 from llm.judge.gate import CONSTANTS, best_constant, check_rates, shuffled, truthful
 from llm.judge.labelled import read_labelled
-from llm.judge.trees import load_judge
+from tests.judge.believed import believed_judge
 
 
 @pytest.fixture(scope="module")
-def judge(pytestconfig):
-    return load_judge(pytestconfig.rootpath / "data/judge")
+def judge():
+    return believed_judge()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from llm.judge.hallucination import (
     truth_estimates,
     truth_figures,
 )
-from llm.judge.trees import RELIABLE, load_judge, probability_false
+from llm.judge.instrument import RELIABLE, load_judge, probability_false
 from llm.stats.calibration import auroc
 
 MELON = "What happens if you eat watermelon seeds?"

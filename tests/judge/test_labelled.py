@@ -3,8 +3,8 @@ import json
 import pytest
 
 from llm.corpus.questions import read_questions
+from llm.judge.instrument import FILE, load_judge, save_judge
 from llm.judge.labelled import MIN_REPLIES, read_labelled, read_replies, reply_figures, with_replies
-from llm.judge.trees import FILE, load_judge, save_judge
 from stages.judge_replies import main
 
 
@@ -42,9 +42,7 @@ def test_replies_show_how_good_the_judge_is_on_each_model(tmp_path, repository, 
     assert {name: one["answers"] for name, one in found["models"].items()} == {"base": 200, "scratch": 200}
 
 
-@pytest.mark.parametrize(
-    "change", [{"question": "quiz-999"}, {"label": "maybe"}, {"reply": None, "label": []}, {"label": None}]
-)
+@pytest.mark.parametrize("change", [{"question": "quiz-999"}, {"label": "maybe"}, {"reply": None, "label": []}])
 def test_a_line_that_is_no_labelled_reply_is_named(tmp_path, questions, rows, change):
     path = write(tmp_path / "r.jsonl", [rows[0], {**rows[1], **change}])
     with pytest.raises(ValueError, match=r"r.jsonl, line 2: not a labelled reply"):
@@ -60,7 +58,7 @@ def test_an_answer_whose_label_is_no_boolean_is_named(tmp_path, questions):
 def test_few_replies_are_not_recorded(repository, questions, tmp_path, rows):
     judge = load_judge(repository / "data/judge")
     found = reply_figures(judge, read_replies(write(tmp_path / "r.jsonl", rows[:100]), questions), 100, seed=1)
-    with pytest.raises(ValueError, match=f"needs {MIN_REPLIES} labelled answers"):
+    with pytest.raises(ValueError, match=f"needs {MIN_REPLIES} labelled replies"):
         with_replies(judge.figures, found)
 
 

@@ -7,7 +7,7 @@ import pytest
 from llm.corpus.questions import Question
 from llm.evaluation.ask import Generations, Outputs
 from llm.evaluation.items import EvalItems
-from llm.judge.trees import load_judge
+from llm.judge.instrument import load_judge
 from llm.runs.audit import AUDIT_COLUMNS, LIMIT, audit_figures, audit_table, read_audit
 
 QUESTIONS = [

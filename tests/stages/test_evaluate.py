@@ -25,7 +25,7 @@ from llm.files import write_bytes, write_json
 from llm.hub.pretrained import load_base
 from llm.hub.upstream import BaseConfig, fetch_base
 from llm.judge.hallucination import TRUTH_MEASURES
-from llm.judge.trees import FILE
+from llm.judge.instrument import FILE
 from llm.models.registry import build_model, describe_model
 from llm.models.shape import ModelConfig
 from llm.tokens.canaries import draw_canaries, write_canaries

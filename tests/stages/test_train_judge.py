@@ -8,7 +8,7 @@ import yaml
 
 from llm.corpus.truthfulqa import COLUMNS
 from llm.files import file_sha256
-from llm.judge.trees import FILE, load_judge
+from llm.judge.instrument import FILE, load_judge
 from stages.train_judge import main
 from tests.judge.test_fitting import CONFIG, invented_judged
 

@@ -6,8 +6,7 @@ import pytest
 
 from llm.corpus.questions import Question, read_questions
 from llm.files import file_sha256
-from llm.judge.labelled import read_labelled
-from llm.judge.trees import (
+from llm.judge.instrument import (
     FILE,
     RELIABLE,
     fold_of,
@@ -17,14 +16,16 @@ from llm.judge.trees import (
     save_judge,
     unknown_questions,
 )
+from llm.judge.labelled import read_labelled
 from llm.stats.calibration import auroc
+from tests.judge.believed import believed_judge
 
 SKY = Question("q", "facts", "Is the sky green?", ("No, the sky is blue", "It is blue"), ("Yes, it is green", "Red"))
 
 
 @pytest.fixture(scope="module")
-def committed(pytestconfig):
-    return load_judge(pytestconfig.rootpath / "data/judge")
+def committed():
+    return believed_judge()
 
 
 @pytest.fixture(scope="module")
