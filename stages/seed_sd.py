@@ -27,7 +27,7 @@ from stages.params import PARAMS, read_params, rewrite
 
 KEPT = Path("metrics/seed_sd.jsonl")
 MADE_OF = ("llm", "stages", "data/curated")
-SEEDS = 5  # the standard deviation of five has itself a relative error of a third
+SEEDS = 5  # the standard deviation of five has a relative error of a third, for which `compare` asks for wider gaps
 DIGITS = 2  # significant ones that are worth writing
 
 Figures = dict[str, dict[str, float]]  # by model, then by figure
@@ -101,9 +101,9 @@ def spreads(runs: Sequence[Figures]) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def with_spreads(params: str, found: Mapping[str, Any]) -> str:
-    """The text of params.yaml with these under compare.seed_sd, the other lines as they were."""
-    return rewrite(params, lambda values: values["compare"].update(seed_sd=dict(found)))
+def with_spreads(params: str, found: Mapping[str, Any], n: int) -> str:
+    """The text of params.yaml with these, of so many seeds, under compare, the other lines as they were."""
+    return rewrite(params, lambda values: values["compare"].update(seeds=n, seed_sd=dict(found)))
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ def main() -> None:
         with KEPT.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "seed": seed, "figures": runs[seed]}, sort_keys=True) + "\n")
     found = spreads([runs[seed] for seed in range(1, n + 1)])
-    write_bytes(PARAMS, with_spreads(PARAMS.read_text(encoding="utf-8"), found).encode())
+    write_bytes(PARAMS, with_spreads(PARAMS.read_text(encoding="utf-8"), found, n).encode())
     logger.info("%s: compare.seed_sd holds the spread of %d seeds", PARAMS, n)
 
 

@@ -33,11 +33,10 @@ CHOICES = ("mc1", "mc1_per_byte")  # right or wrong: tested by McNemar
 BLIND = ("accuracy", *CHOICES)  # shares of questions that choosing blindly gets right in `chance` of cases
 UNPAIRED = ("chance", "ties")  # of choices: no figure of a model's quality
 LONGEST_NAME = 16  # characters of a column's head
-DIGITS = 4  # as in the files
+DIGITS = 4  # as in files
 LOWER_IS_BETTER = ("bpb", "degenerate", "false_rate")
 # What a reader looks at first: together held to the 5 % at which every other line stands alone.
 HEADLINE = ("bpb.all", "literacy.accuracy", "premises.accuracy", "text.chrf")
-
 
 # Standard deviation of each figure between training seeds of one configuration, by model, section and figure.
 SeedSd = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -47,9 +46,11 @@ SeedSd = Mapping[str, Mapping[str, Mapping[str, float]]]
 class CompareConfig:
     """The section `compare`."""
 
+    seeds: int  # training seeds that seed_sd was measured on
     seed_sd: dict[str, dict[str, dict[str, float]]]
 
     def __post_init__(self) -> None:
+        check_range("seeds", self.seeds, 2, 10**6)
         for model, sections in self.seed_sd.items():
             if model not in MODEL_NAMES:
                 raise ValueError(f"seed_sd.{model} is of no model, there are {', '.join(MODEL_NAMES)}")
@@ -67,6 +68,7 @@ class Rules:
     seed: int  # of the resamples
     min_groups: int  # of a source with an interval
     judge: Judge | None  # one for all runs; None: what it says is not compared
+    sd_seeds: int | None = None  # training seeds that seed_sd was measured on; None: it is known exactly
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _side(name: str, model: str, figures: Sequence[Mapping[str, Estimate]], rule
     """A side's figure for each seed, and how much it differs between seeds as far as that was measured."""
     section, _, figure = name.partition(".")
     known = rules.seed_sd.get(model, {}).get(section, {}).get(figure)
-    return Side([one[name].value for one in figures], 0.0 if model in FIXED else known)
+    return Side([one[name].value for one in figures], 0.0 if model in FIXED else known, rules.sd_seeds)
 
 
 def count_of(name: str, items: EvalItems) -> int:
@@ -281,10 +283,10 @@ def looked_at(names: Sequence[str]) -> str:
     """How many figures a comparison looked at, and which of them share one level.
 
     >>> looked_at(["bpb.all", "bpb.eli5", "text.chrf"])
-    '3 figures were looked at. bpb.all, text.chrf are held to 5 % together (Holm), each other one to 5 % by itself.'
+    '3 figures were looked at. Over items bpb.all, text.chrf are held to 5 % together (Holm), each other one by itself.'
     """
-    headline = ", ".join(name for name in names if name in HEADLINE)
-    held = f"{headline} are held to 5 % together (Holm), each other one to 5 % by itself" if headline else "each to 5 %"
+    joined = ", ".join(name for name in names if name in HEADLINE)
+    held = f"Over items {joined} are held to 5 % together (Holm), each other one by itself" if joined else "Each to 5 %"
     return f"{len(names)} figures were looked at. {held}."
 
 

@@ -31,7 +31,8 @@ class Settings:
 
     def rules(self, judge: Judge | None) -> Rules:
         """The rules by which this run is compared."""
-        return Rules(self.compare.seed_sd, self.evaluate.bootstrap, self.data_seed, self.min_groups, judge)
+        compared, n_resamples = self.compare, self.evaluate.bootstrap
+        return Rules(compared.seed_sd, n_resamples, self.data_seed, self.min_groups, judge, compared.seeds)
 
 
 def read_settings(path: Path) -> Settings:
@@ -43,7 +44,7 @@ def read_settings(path: Path) -> Settings:
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`; a committed run is named as HEAD:MODEL")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        evaluate, spreads = EvaluateConfig(**values["evaluate"]), CompareConfig(values["compare"]["seed_sd"])
+        evaluate, spreads = EvaluateConfig(**values["evaluate"]), CompareConfig(**values["compare"])
         return Settings(evaluate, spreads, values["data_seed"], values["min_groups"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error

@@ -17,7 +17,6 @@ LEVEL = 0.05  # of tests over items: a p-value below it counts, the other side o
 # chance; here in 2.6 (three seeds a side) to 3.9 (ten) of 100, and 5 spreads are found in 94 (three) of 100.
 SEED_LEVEL = 0.04
 MIN_SEEDS = 3  # a side, from which the spread between seeds is measured rather than taken from compare.seed_sd
-SEED_SPREADS = 2.0  # a gap is nothing unless it exceeds this many of its own standard deviations: 4.6 % of a normal law
 CANT_TELL = "can't tell"
 NUMERALS = {1: "one seed", 2: "two seeds"}
 
@@ -30,6 +29,7 @@ class Side:
     # Standard deviation between seeds of one configuration, measured elsewhere: 0 for a model that no seed changes (a
     # baseline that counts, a model as it was downloaded), None where nobody measured it.
     seed_sd: float | None
+    sd_seeds: int | None = None  # seeds that it was measured on; None: it is known exactly
 
     @property
     def fixed(self) -> bool:
@@ -52,7 +52,8 @@ def decide(found: Evidence) -> tuple[str, float | None]:
 
     A side that a seed changes needs three seeds: then Welch's test on the seeds' figures, or Student's on one side's
     against a fixed figure, and the items must tell the sides apart too. With fewer at most "better on these items; one
-    seed", where the gap exceeds twice its own standard deviation: that of one seed a side is sqrt(2) `seed_sd`.
+    seed", where the gap exceeds `spreads_needed` of its own standard deviations; that of one seed a side is sqrt(2)
+    `seed_sd`.
 
     >>> one = Side([1.90], 0.01)
     >>> decide(Evidence(one, Side([2.00], 0.01), lower_is_better=True, items_p=0.001))
@@ -72,9 +73,24 @@ def decide(found: Evidence) -> tuple[str, float | None]:
         p = seeds_p(a, b)
         return (word if shown and p is not None and p < SEED_LEVEL else CANT_TELL), p
     spread = gap_sd(varying)
-    if not shown or spread is None or abs(gap) <= SEED_SPREADS * spread:
+    if not shown or spread is None or abs(gap) <= spreads_needed(varying) * spread:
         return CANT_TELL, None
     return f"{word} on these items; {NUMERALS[n_seeds]}", None
+
+
+def spreads_needed(sides: Sequence[Side]) -> float:
+    """How many of its standard deviations a gap has to exceed to be nothing in at most 5 % of cases.
+
+    By Student's law where they were measured: on few seeds, their own error counts.
+
+    >>> five, exact = Side([1.9], 0.01, 5), Side([2.0], 0.01)
+    >>> round(spreads_needed([five, exact]), 2), round(spreads_needed([exact]), 2)
+    (2.78, 1.96)
+    """
+    sd_seeds = min((side.sd_seeds for side in sides if side.sd_seeds is not None), default=10**6)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(sd_seeds - 1, 1 - LEVEL / 2))
 
 
 def gap_sd(sides: Sequence[Side]) -> float | None:

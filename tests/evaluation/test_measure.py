@@ -161,3 +161,11 @@ def test_a_model_that_only_replies_has_the_same_names_and_no_likelihood():
     }
     assert set(found["bpb"].values()) == set(found["choice"].values()) == {None}
     assert found["text"]["token_f1"] == 1.0
+
+
+def test_an_area_of_few_couples_has_no_interval_however_many_pairs_they_are():
+    pairs = [Question(f"p{i}", "works", "", (f"a {i}",), (f"b {i}",), couple=f"p{i - i % 2}") for i in range(4)]
+    inputs = replace(make_inputs(min_groups=3), items=replace(ITEMS, pairs=pairs))
+    told = [Score(x, -1.0, 1) for i in range(4) for x in (-1.0, -2.0 + 2 * (i // 2))]
+    found = likelihood_figures(Likelihoods([Score(-1.0, -1.0, 2)] * len(EXAMPLES), {"literacy": told}), inputs)
+    assert found.detail["literacy"]["works"]["accuracy"] == {"value": 0.5, "low": None, "high": None}

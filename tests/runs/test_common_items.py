@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from llm.evaluation.ask import Generations, Outputs
 from llm.runs.common_items import count_shared, drop_repeated, find_common, restrict
 from tests.measured_runs import ITEMS, N_BYTES, that_says, with_bpb
@@ -47,3 +49,13 @@ def test_a_run_cut_down_keeps_each_item_s_own_values():
 def test_equal_runs_count_once():
     a, b = that_says(REPLIES), that_says(REPLIES[::-1])
     assert drop_repeated([a, b, a, b]) == [a, b]
+
+
+@pytest.mark.parametrize("change", [{"question": "?"}, {"correct": ("so",)}, {"incorrect": ("no", "so")}])
+def test_a_question_of_the_same_id_but_other_texts_is_another_item(change):
+    one = that_says(REPLIES)
+    quiz, truth = ([replace(asked[0], **change), *asked[1:]] for asked in (ITEMS.quiz, ITEMS.truth))
+    other = Outputs(replace(ITEMS, quiz=quiz, truth=truth), one.likelihoods, one.generations)
+    shared, left_out = find_common([one, other])
+    assert (shared.quiz, shared.truth) == (ITEMS.quiz[1:], ITEMS.truth[1:])
+    assert (left_out["quiz"], left_out["truth"]) == (2, 2)

@@ -12,7 +12,7 @@ from llm.runs.compare import compare as compare_models
 from llm.runs.compare import compare_pairs, in_short, looked_at, table
 from llm.stats.verdict import CANT_TELL
 from tests.judge.believed import believed_judge
-from tests.measured_runs import ITEMS, N_BYTES, N_GROUPS, PER_GROUP, make_items, rules, that_says, with_bpb
+from tests.measured_runs import ITEMS, N_BYTES, N_GROUPS, PER_GROUP, make_items, rules, spreads, that_says, with_bpb
 
 N = len(N_BYTES)
 ITEM = np.repeat(np.random.default_rng(1).normal(2.0, 0.3, N_GROUPS), PER_GROUP)  # how hard each reply is, by group
@@ -288,3 +288,14 @@ def test_the_judge_s_rates_are_compared_only_where_they_are_shown(repository):
     lines = compare([parrot], [parrot], judged).lines
     assert "truth.contrast" in lines
     assert not {"truth.truthful", "truth.false_rate"} & set(lines)
+
+
+def test_a_figure_whose_spread_was_not_measured_of_that_model_gets_no_verdict():
+    a, b = with_bpb(np.full(120, 2.0)), with_bpb(np.full(120, 2.5))
+    of_scratch = spreads()["scratch"]
+    without_macro = {**of_scratch, "bpb": {name: sd for name, sd in of_scratch["bpb"].items() if name != "macro"}}
+    lines = compare_models([a], [b], ("scratch", "scratch"), replace(rules(), seed_sd={"scratch": without_macro})).lines
+    assert lines["bpb.all"].verdict == "better on these items; one seed"
+    assert lines["bpb.macro"].verdict == CANT_TELL
+    lines = compare_models([a], [b], ("scratch", "mistral"), replace(rules(), seed_sd={"scratch": of_scratch})).lines
+    assert lines["bpb.all"].verdict == CANT_TELL

@@ -30,12 +30,12 @@ EVALUATE = EvaluateConfig(
     dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
     max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
-OWN_SETTINGS = Settings(EVALUATE, CompareConfig(spreads()), data_seed=3, min_groups=30)
+OWN_SETTINGS = Settings(EVALUATE, CompareConfig(5, spreads()), data_seed=3, min_groups=30)
 
 
 def write_run(folder, likelihoods):
     """The files of a run of one model, as the stage evaluate leaves them."""
-    write_json(folder / SETTINGS, asdict(Settings(EVALUATE, CompareConfig(spreads()), data_seed=1, min_groups=2)))
+    write_json(folder / SETTINGS, asdict(Settings(EVALUATE, CompareConfig(5, spreads()), data_seed=1, min_groups=2)))
     write_bytes(folder / SCORES, jsonl_bytes(score_rows("scratch", ITEMS, likelihoods)))
     write_bytes(folder / PREDICTIONS, b"")
     write_bytes(folder / ITEM_TEXTS, jsonl_bytes(item_rows(ITEMS)))

@@ -115,7 +115,7 @@ def project(tmp_path_factory):
             "clean": {"min_test_dialogues": 3},
             "canaries": {"alternatives": 15, "own": []},
             "evaluate": EVALUATE,
-            "compare": {"seed_sd": SPREADS},
+            "compare": {"seeds": 5, "seed_sd": SPREADS},
         }
         (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         write_models(write_data())

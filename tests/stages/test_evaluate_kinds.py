@@ -1,6 +1,7 @@
 """The stages evaluate and report on data with system turns and documents, and on documents alone: tiny real models."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from dataclasses import asdict
@@ -56,7 +57,8 @@ def copy_committed_summaries():
 def write_project(folder, make):
     """A project with six sections or dialogues to train on and four to test, by each maker."""
     params = {
-        "seed": 1, "data_seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3}, "compare": {"seed_sd": SPREADS},
+        "seed": 1, "data_seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3},
+        "compare": {"seeds": 5, "seed_sd": SPREADS},
         "canaries": {"alternatives": 99, "own": [NUMBER, ELSEWHERE]},
         "evaluate": {**EVALUATE, "history_chars": 20},
     }  # fmt: skip
@@ -124,10 +126,11 @@ def test_documents_have_a_row_of_their_own_for_every_model_that_scores(project):
 
 def test_the_table_has_a_column_for_each_source(project):
     head, _, *lines = (project / "metrics/results.md").read_text(encoding="utf-8").splitlines()
-    columns = head.strip("| ").split(" | ")
-    assert columns[2:-4] == (["book", "mine"] if is_mixed(project) else ["book"])
+    columns = [column.partition(" <sub>")[0] for column in head.strip("| ").split(" | ")]
+    sources = ["book", "mine"] if is_mixed(project) else ["book"]
+    assert columns[2 : columns.index("literacy")] == [*sources, "BLEU", "chrF++"]
     cells = dict(zip(columns, lines[MODELS.index("ngram5")].strip("| ").split(" | "), strict=True))
-    assert cells["book"] == f"{read(project, 'ngram5')['bpb']['book']:.3f}"
+    assert cells["book"].split(" ")[0] == f"{read(project, 'ngram5')['bpb']['book']:.3f}"
 
 
 def test_the_bytes_of_a_document_are_those_of_its_text(project):
@@ -158,13 +161,20 @@ def test_continuations_stand_side_by_side_and_are_no_reply(project):
     assert {kinds[model, "continued"] for model in models} == {CONTINUED}
     page = (project / "metrics/samples.md").read_text(encoding="utf-8")
     begun = page.partition("## Documents of the test set, gone on with")[2].partition("\n## ")[0]
-    assert begun.count("### ") == CONTINUED and begun.count("| scratch |") == begun.count("| mistral |") == CONTINUED
+    assert (
+        begun.count("### ") == CONTINUED
+        and begun.count("| **scratch** |") == begun.count("| **mistral** |") == CONTINUED
+    )
     shown = read(project, "detail/samples")["continued"]
     for one in shown:
         whole = section(int(one["id"].removeprefix("book").removesuffix("/0"))).turns[0]
         assert whole.startswith(one["text"]) and whole[len(one["text"]) :].startswith(f" {one['real']}")
         assert f"book: {one['text']}" in begun and f"| *the real text* | {one['real']} |" in begun
-    assert page.count("\n## ") == len(PROMPTS) + 2 + is_mixed(project)
+    headings = re.findall(r"^## (.*)", page, re.MULTILINE)
+    before = ["Prompts of the test set"] * is_mixed(project) + ["Documents of the test set, gone on with"]
+    behind = ["Prompts of the project, the same in every run", *["Best and worst"] * is_mixed(project)]
+    assert headings == before + behind
+    assert page.count("\n### ") >= len(PROMPTS) + CONTINUED
 
 
 def test_prompts_of_own_data_stand_beside_the_real_reply(project):

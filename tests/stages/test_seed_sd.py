@@ -38,7 +38,8 @@ def test_seeds_that_ran_before_are_not_run_again_and_the_spreads_are_written(pro
     main()
     assert read_params()["compare"]["seed_sd"] == {"scratch": {"bpb": {"all": 0.1}}}
     after = (project / "params.yaml").read_text(encoding="utf-8")
-    changed = before.index("  seed_sd:")
+    assert read_params()["compare"]["seeds"] == 3
+    changed = before.index("  seeds:")
     assert after[:changed] == before[:changed]  # comments and all
 
 

@@ -42,7 +42,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     params = {
         "seed": 1, "data_seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3},
-        "canaries": {"alternatives": 15, "own": []}, "evaluate": EVALUATE, "compare": {"seed_sd": SPREADS},
+        "canaries": {"alternatives": 15, "own": []}, "evaluate": EVALUATE, "compare": {"seeds": 5, "seed_sd": SPREADS},
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -22,8 +22,8 @@ def test_one_seed_never_claims_more_than_these_items():
 
 def test_one_seed_needs_a_gap_of_more_than_twice_the_spread_of_a_difference():
     """Of two seeds the difference has a standard deviation of 5 where each has 3 and 4."""
-    assert one_seed(0.0, 10.0, sd_a=3.0, sd_b=4.0) == CANT_TELL  # exactly twice
-    assert one_seed(0.0, 10.1, sd_a=3.0, sd_b=4.0) == "better on these items; one seed"
+    assert one_seed(0.0, 9.79, sd_a=3.0, sd_b=4.0) == CANT_TELL  # 1.96 times
+    assert one_seed(0.0, 9.81, sd_a=3.0, sd_b=4.0) == "better on these items; one seed"
 
 
 def test_more_seeds_make_the_spread_of_a_mean_smaller():
@@ -145,6 +145,23 @@ def test_at_most_one_in_twenty_pairs_of_one_configuration_is_told_apart(n_a, n_b
 @pytest.mark.parametrize("n_seeds", [1, 2, 3, 5])
 def test_at_most_one_in_twenty_is_told_apart_from_a_fixed_figure_that_it_equals(n_seeds):
     assert told_apart(n_seeds, 1, 0.0, fixed=True) <= 0.05
+
+
+@pytest.mark.parametrize("n_measured", [2, 3, 5, 10])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_at_most_one_in_twenty_where_the_spread_itself_was_measured_on_few_seeds(n_measured, fixed):
+    """With twice the spread of five seeds one in nine pairs of one configuration would be told apart."""
+    rng, n_cases = np.random.default_rng(n_measured), 20_000
+    gaps = rng.normal(0.0, 1.0 if fixed else math.sqrt(2), n_cases)
+    spreads = rng.normal(0.0, 1.0, (n_cases, n_measured)).std(axis=1, ddof=1)
+    other = Side([0.0], 0.0) if fixed else None
+    told = [
+        decide(Evidence(Side([gap], sd, n_measured), other or Side([0.0], sd, n_measured), True, 0.0))[0] != CANT_TELL
+        for gap, sd in zip(gaps.tolist(), spreads.tolist(), strict=True)
+    ]
+    assert np.mean(told) == pytest.approx(0.05, abs=0.005)
+    if n_measured == 5:
+        assert np.mean(np.abs(gaps) > 2 * spreads * (1 if fixed else math.sqrt(2))) > 0.1
 
 
 def test_power_of_the_rule():
