@@ -19,7 +19,7 @@ import numpy as np
 
 from llm.evaluation.eval_models import FIXED
 from llm.files import file_sha256, walk_files, write_bytes
-from llm.judge.instrument import load_judge
+from llm.judge.instrument import Judge, load_judge
 from llm.runs.compare import estimates
 from llm.runs.run_files import JUDGE, export_revision, read_run
 from stages.logs import run_stage
@@ -69,12 +69,18 @@ def run_seed(seed: int) -> str:
     return name
 
 
+def find_judge() -> Judge | None:
+    """The working tree's judge where its rates are shown, None where it has none or none to be believed."""
+    judge = load_judge(Path(JUDGE)) if Path(JUDGE).is_dir() else None
+    return None if judge is None or judge.doubt else judge
+
+
 def read_figures(revision: str) -> Figures:
     """Every figure that compare pairs, of every model that a seed changes."""
     with tempfile.TemporaryDirectory() as folder:
         export_revision(revision, Path(folder), Path())
         run = read_run(Path(folder))
-    rules = run.settings.rules(load_judge(Path(JUDGE)))
+    rules = run.settings.rules(find_judge())
     return {
         model: {name: one.value for name, one in estimates(outputs, rules).items()}
         for model, outputs in run.models.items()

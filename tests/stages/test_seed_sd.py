@@ -3,12 +3,15 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llm.judge.instrument import save_judge
 from stages.params import read_params
-from stages.seed_sd import KEPT, main, read_kept, recipe_key, spreads
+from stages.seed_sd import KEPT, find_judge, main, read_kept, recipe_key, spreads
+from tests.judge.believed import believed_judge
 
 FIGURES = [{"scratch": {"bpb.all": 1.0 + 0.1 * seed, "text.chrf": 7.0}} for seed in (1, 2, 3)]
 
@@ -62,3 +65,11 @@ def test_a_seed_that_fails_ends_in_a_line_and_keeps_the_others(project, monkeypa
     with pytest.raises(ValueError, match=r"seed 4 failed: .*the finished seeds are kept"):
         main()  # no git repository here: DVC refuses
     assert len(KEPT.read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_a_clone_without_a_judge_has_spreads_too_and_a_judge_not_believed_has_none(project, repository):
+    assert find_judge() is None
+    shutil.copytree(repository / "data/judge", "models/judge")
+    assert find_judge() is None  # it failed on the replies of models
+    save_judge(Path("models/judge"), believed_judge())
+    assert find_judge() is not None
