@@ -24,6 +24,7 @@ from llm.evaluation.ngram import train_ngram
 from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model, load_gpt
 from llm.runs.output_rows import read_output_rows
+from llm.runs.packed import ITEM_TEXTS
 from llm.tokens.packing import open_corpus
 from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
 from stages.evaluate import draw_items, main, read_held_out_truthfulqa
@@ -137,14 +138,16 @@ def test_models_are_compared_question_by_question(project, monkeypatch, capsys):
 def test_other_questions_than_those_asked_are_refused(project, tmp_path, monkeypatch, capsys):
     for part in ("data", "models/judge", "metrics"):
         shutil.copytree(project / part, tmp_path / part)
-    text = (tmp_path / CSV).read_text(encoding="utf-8")
-    (tmp_path / CSV).write_text(text.replace("Gold pulls", "Gold draws"), encoding="utf-8")
+    items = tmp_path / ITEM_TEXTS
+    text = items.read_text(encoding="utf-8")
+    items.write_text(text.replace("Gold pulls", "Gold draws"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert main_of_llm(["rescore"]) == 1
-    assert "is another text in the data than the one that was evaluated" in capsys.readouterr().err
-    (tmp_path / CSV).unlink()
+    assert "is another text in the items than the one that was evaluated" in capsys.readouterr().err
+    without = [line for line in text.splitlines(keepends=True) if '"truthfulqa/' not in line]
+    items.write_text("".join(without), encoding="utf-8")
     assert main_of_llm(["rescore"]) == 1
-    assert "the data have no question truthfulqa/" in capsys.readouterr().err
+    assert "the items have no question truthfulqa/" in capsys.readouterr().err
 
 
 def test_the_plot_s_table_has_a_line_for_each_model_that_chose(project):
