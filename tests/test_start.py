@@ -21,7 +21,7 @@ HEAVY = {  # .2 to 6 s each, on a fast machine
 }
 LIGHT = (
     *("llm.__main__", "stages.clean", "stages.download", "stages.download_base", "stages.look"),
-    *("stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
+    *("stages.judge_replies", "stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
     *("stages.tokenize_corpus", "stages.train_judge"),
 )
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
