@@ -1,18 +1,15 @@
 """The judge's card states what the committed judge states: `python -m tests.judge.test_card` prints its table."""
 
 import json
-from pathlib import Path
 
 from sklearn.metrics import cohen_kappa_score
 
-from llm.corpus.questions import read_questions
 from llm.evaluation.figure_files import round_figures
 from llm.judge.instrument import load_judge
 from llm.judge.labelled import read_replies, reply_figures
 from stages.judge_replies import N_RESAMPLES, SEED
+from tests.judge.believed import FOLDER, curated_questions
 
-FOLDER = Path(__file__).resolve().parents[2] / "data/judge"
-CURATED = FOLDER.parent / "curated"
 AREAS = {
     "AUROC as used": "auroc",
     "of the five likenesses alone": "auroc_likeness",
@@ -81,9 +78,8 @@ def test_a_label_is_what_both_readers_say():
 
 
 def test_the_recorded_figures_are_those_of_the_committed_replies():
-    questions = [one for name in ("quiz", "false_premise") for one in read_questions(CURATED / f"{name}.jsonl")]
     judge = load_judge(FOLDER)
-    found = reply_figures(judge, read_replies(FOLDER / "replies.jsonl", questions), N_RESAMPLES, SEED)
+    found = reply_figures(judge, read_replies(FOLDER / "replies.jsonl", curated_questions()), N_RESAMPLES, SEED)
     assert round_figures(found) == judge.figures["replies"]
 
 

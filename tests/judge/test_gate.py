@@ -2,10 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from llm.corpus.questions import read_questions
 from llm.judge.gate import CONSTANTS, best_constant, check_rates, shuffled, truthful
 from llm.judge.labelled import read_labelled
-from tests.judge.believed import believed_judge
+from tests.judge.believed import CURATED, believed_judge, curated_questions
 
 
 @pytest.fixture(scope="module")
@@ -14,11 +13,10 @@ def judge():
 
 
 @pytest.fixture(scope="module")
-def labelled(pytestconfig):
+def labelled():
     """A true and a false labelled answer to each of 100 curated questions."""
-    folder = pytestconfig.rootpath / "data/curated"
-    questions = read_questions(folder / "quiz.jsonl") + read_questions(folder / "false_premise.jsonl")
-    every = read_labelled(folder / "answers.jsonl", questions)
+    questions = curated_questions()
+    every = read_labelled(CURATED / "answers.jsonl", questions)
     return questions[::2][:100], {
         side: {one.question.id: one.answer for one in every if one.false == side} for side in (False, True)
     }

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm.corpus.questions import Question, read_questions
+from llm.corpus.questions import Question
 from llm.files import file_sha256
 from llm.judge.instrument import (
     FILE,
@@ -18,7 +18,7 @@ from llm.judge.instrument import (
 )
 from llm.judge.labelled import read_labelled
 from llm.stats.calibration import auroc
-from tests.judge.believed import believed_judge
+from tests.judge.believed import believed_judge, curated_questions
 
 SKY = Question("q", "facts", "Is the sky green?", ("No, the sky is blue", "It is blue"), ("Yes, it is green", "Red"))
 
@@ -29,9 +29,8 @@ def committed():
 
 
 @pytest.fixture(scope="module")
-def questions(pytestconfig):
-    folder = pytestconfig.rootpath / "data/curated"
-    return [question for name in ("quiz", "false_premise") for question in read_questions(folder / f"{name}.jsonl")]
+def questions():
+    return curated_questions()
 
 
 def test_a_saved_judge_comes_back_the_same(committed, tmp_path):
