@@ -14,8 +14,9 @@ from llm.corpus.questions import read_questions
 from llm.evaluation.figure_files import round_figures
 from llm.judge.instrument import load_judge, save_judge
 from llm.judge.labelled import read_replies, reply_figures, with_replies
-from stages.train_judge import COMMITTED, QUESTIONS
 
+COMMITTED = Path("data/judge")
+QUESTIONS = (Path("data/curated/quiz.jsonl"), Path("data/curated/false_premise.jsonl"))
 N_RESAMPLES, SEED = 2000, 1
 
 
