@@ -66,7 +66,7 @@ LITERACY_ANSWERS, QUIZ_ANSWERS = 1000, 1200  # statements of the pairs and answe
 TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 817, 7  # the last a question's
 REPLY_WEIGHT = 3  # a test reply is as long as so many answers
 BYTES_A_TOKEN = 6  # of the cap, for each token that is generated: half of the replies end before it
-REPLIES_A_DIALOGUE, SHOWN = 4, 20  # where the parameters name no limit; prompts of samples.md
+REPLIES_A_DIALOGUE, SHOWN = 4, 10  # where the parameters name no limit; prompts of samples.md
 
 
 def corpus_tokens(params: Params) -> float:

@@ -130,17 +130,13 @@ def ask_generations(
     model: Replier, items: EvalItems, config: EvaluateConfig, seed: int, advance: Advance
 ) -> Generations:
     """The model's replies to the test prompts, the questions and the prompts of samples.md, and how it goes on."""
-    # One call: many prompts at once is what makes generation fast.
-    greedy = model.generate(greedy_prompts(items), config.greedy(seed))
-    advance(len(greedy))
-    first = [example.prompt for example in items.prompts[: config.sampled]]
-    drawn = model.generate([*first, *(Prompt((text,)) for text in items.shown)], config.sampling(seed))
-    advance(len(drawn))
-    sampled, shown_sampled = drawn[: len(first)], drawn[len(first) :]
-    rest = iter(greedy)
-    prompts, truth, shown = ([*islice(rest, len(part))] for part in (items.prompts, items.truth, items.shown))
-    replies = {"greedy": prompts, "sampled": sampled, "truth": truth, "shown": shown, "continued": [*rest]}
-    replies["shown_sampled"] = shown_sampled
+    greedy, first = greedy_prompts(items), [example.prompt for example in items.prompts[: config.sampled]]
+    drawn = [*first, *(Prompt((text,)) for text in items.shown)]
+    rest = iter(model.generate([*greedy, *drawn], config.sampling(seed), len(greedy)))
+    advance(len(greedy) + len(drawn))
+    lengths = {"greedy": len(items.prompts), "truth": len(items.truth), "shown": len(items.shown)}
+    lengths |= {"continued": len(items.continued), "sampled": len(first), "shown_sampled": len(items.shown)}
+    replies = {kind: [*islice(rest, n)] for kind, n in lengths.items()}
     return Generations(
         **{kind: [reply.text for reply in part] for kind, part in replies.items()},
         ended={kind: [reply.ended for reply in part] for kind, part in replies.items()},

@@ -114,7 +114,7 @@ class Frequent:
 
     reply: str
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, n_greedy: int = 0) -> list[Reply]:
         """The reply, once for each prompt, as long as a model's may be."""
         return [cut_reply(self.reply, True, decoding.max_reply_bytes)] * len(prompts)
 
@@ -161,7 +161,7 @@ class Retrieval:
     index: Index  # of the turns that were replied to
     replies: list[str]
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, n_greedy: int = 0) -> list[Reply]:
         """A reply to each prompt, by the words of its last turn, as long as a model's may be."""
         nearest = [self.index.nearest(prompt.history[-1]) for prompt in prompts]
         found = ["" if number is None else self.replies[number] for number in nearest]

@@ -42,7 +42,7 @@ class CachedRows:
     """Texts whose keys and values stand in a cache, one a row."""
 
     model: Any
-    cache: Any  # a DynamicCache
+    cache: Any  # of new_cache
     mask: Tensor  # (B, S) 1 at tokens, 0 at padding
     last: Tensor  # (B,) position of the last token
 
@@ -100,14 +100,15 @@ class HubModel:
         targets = [[*reply, self._end(example.prompt)] for example, reply in zip(examples, replies, strict=True)]
         return score_targets(prompts, targets, forward, head, window, self._pass_tokens())
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
-        """What follows each prompt: a reply, or how a document goes on."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, n_greedy: int = 0) -> list[Reply]:
+        """What follows each prompt: a reply, or how a document goes on; of the first `n_greedy` the likeliest."""
         window, tokenizer = self.model.config.max_position_embeddings, self.asked_by or self.tokenizer
         room = prompt_room(window)
         end, close = end_id(tokenizer), document_ids(tokenizer)[1]
+        draws = item_draws([prompt.texts for prompt in prompts], decoding, n_greedy)
         drafts = [
             Draft(fit_prompt(prompt, room, lambda one: encode_asked(tokenizer, one))[-room:], row, stop)
-            for prompt, row in zip(prompts, item_draws([prompt.texts for prompt in prompts], decoding), strict=True)
+            for prompt, row in zip(prompts, draws, strict=True)
             for stop in [(end,) if prompt.history else (end, close)]
         ]
         texts = TokenTexts(token_bytes(tokenizer, self.model.config.vocab_size), self._decode)
@@ -116,12 +117,12 @@ class HubModel:
 
     def _read(self, contexts: list[list[int]], _: int) -> tuple[CachedRows, Tensor]:
         """The contexts, padded on the left to one length, in a cache; and the logits behind them."""
-        from transformers import DynamicCache
+        from llm.inference.hub_cache import new_cache  # here, for it loads transformers
 
         device, T = self.model.device, max(map(len, contexts))
         ids = torch.tensor([[0] * (T - len(context)) + context for context in contexts], device=device)
         columns = torch.arange(T, device=device) - torch.tensor([[T - len(c)] for c in contexts], device=device)
-        rows = CachedRows(self.model, DynamicCache(config=self.model.config), (columns >= 0).long(), columns[:, -1])
+        rows = CachedRows(self.model, new_cache(self.model.config), (columns >= 0).long(), columns[:, -1])
         return rows, rows.read(ids, columns.clamp(min=0))
 
     def _pass_tokens(self) -> int:

@@ -7,25 +7,15 @@ from typing import Any
 # Fixed, so that two runs can be read beside each other. Not test data: everyday ones may stand in the training data.
 PROMPTS = (
     "Hi, how are you?",
-    "What did you do at the weekend?",
-    "Do you have any pets?",
-    "What kind of music do you like?",
     "I had a really bad day.",
     "Where would you travel if you could go anywhere?",
     "What is a neural network?",
-    "Why do computers need data to learn?",
     "How does a chatbot decide which word comes next?",
     "Can an AI have feelings?",
-    "Why does a language model sometimes make things up?",
     "Why is the sky blue?",
     "How do vaccines work?",
-    "What is the difference between a virus and a bacterium?",
-    "What does the learning rate do during training?",
     "What is overfitting, and how do I notice it?",
-    "Why do we split data into training and test sets?",
-    "What does the attention mechanism in a transformer compute?",
     "Since AI understands every language perfectly, do we still need translators?",
-    "Which year did the first robot become president?",
 )
 OPENING_CHARS = 200  # of a section of a document, which the models go on with
 CONTINUED = 3  # sections of each source of documents

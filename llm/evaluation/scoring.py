@@ -43,8 +43,11 @@ class Scorer(Protocol):
 class Replier(Protocol):
     """A model that can reply."""
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
-        """What follows each prompt: a reply, or how it goes on."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, n_greedy: int = 0) -> list[Reply]:
+        """What follows each prompt: a reply, or how it goes on; of the first `n_greedy` the likeliest token each time.
+
+        All in one call: many prompts at once is what makes generation fast.
+        """
         ...
 
 

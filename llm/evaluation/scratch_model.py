@@ -39,12 +39,12 @@ class ScratchModel:
         targets = [[*reply, self.tokenizer.end_id] for reply in replies]
         return score_targets(prompts, targets, forward, self.gpt.head, window, self.batch_tokens)
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Reply]:
-        """What follows each prompt; it ends at any role token."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, n_greedy: int = 0) -> list[Reply]:
+        """What follows each prompt, of the first `n_greedy` the likeliest; it ends at any role token."""
         tokenizer = self.tokenizer
         room = prompt_room(self.gpt.config.context_length)
         ids = [fit_prompt(prompt, room, encoder(tokenizer)) for prompt in prompts]
-        draws = item_draws([prompt.texts for prompt in prompts], decoding)
+        draws = item_draws([prompt.texts for prompt in prompts], decoding, n_greedy)
         texts = TokenTexts(tokenizer.token_bytes(), tokenizer.decode)
         drafts = generate(self.gpt, ids, draws, decoding, tokenizer.role_ids, texts, self.batch_tokens)
         return [texts.reply(draft, decoding.max_reply_bytes) for draft in drafts]

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -31,14 +32,15 @@ class Decoding:
         check_range("repetition_penalty", self.repetition_penalty, 0.01, 100.0)
 
 
-def item_draws(histories: Sequence[Sequence[str]], decoding: Decoding) -> Tensor:
+def item_draws(histories: Sequence[Sequence[str]], decoding: Decoding, n_greedy: int = 0) -> Tensor:
     """Numbers in [0, 1) that sampling uses up, (items, tokens): a function of the seed and the item's text.
 
     So an item's sample depends on nothing else in the list, and all models draw alike. There is one for each token that
     a reply can have, whose text has a byte at least, and for one more, which tells that it goes on behind the cap.
+    Those of the first `n_greedy` items are 0, which draws the likeliest token.
     """
-    draws = torch.empty(len(histories), decoding.max_reply_bytes + 1)
-    for i, history in enumerate(histories):
+    draws = torch.zeros(len(histories), decoding.max_reply_bytes + 1)
+    for i, history in islice(enumerate(histories), n_greedy, None):
         text = "\0".join([str(decoding.seed), *history])
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
         draws[i] = torch.rand(decoding.max_reply_bytes + 1, generator=torch.Generator().manual_seed(seed))
@@ -57,14 +59,16 @@ def next_ids(logits: Tensor, seen: Tensor | None, stop: Tensor, draws: Tensor, d
     """The next token of each row, (B,).
 
     logits (B, V); `seen` (B, V) tells which tokens are penalised, None: no penalty; tokens in `stop` never are, or
-    replies would not end; `draws` (B,) in [0, 1) decide the sampling.
+    replies would not end; `draws` (B,) in [0, 1) decide the sampling: 0 draws the likeliest token.
     """
     logits = logits.float()
     if seen is not None:
         logits = _penalise(logits, seen.index_fill(1, stop, False), decoding.repetition_penalty)
-    if decoding.temperature == 0:
-        return logits.argmax(1)
-    return _sample(logits / decoding.temperature, draws, decoding)
+    chosen = logits.argmax(1)
+    drawn = draws > 0
+    if decoding.temperature > 0 and drawn.any():
+        chosen[drawn] = _sample(logits[drawn] / decoding.temperature, draws[drawn], decoding)
+    return chosen
 
 
 def _penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

@@ -71,7 +71,7 @@ def test_the_progress_bar_reaches_its_end():
     ask_likelihoods(make_model(), ITEMS, done.append)
     ask_generations(make_model(), ITEMS, CONFIG, 1, done.append)
     assert (
-        sum(done) == count_requests(model, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 2 * 20
+        sum(done) == count_requests(model, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 2 * 10
     )  # replies, answers, texts
 
 

@@ -123,6 +123,14 @@ def test_samples_do_not_depend_on_the_batch(parts, penalty):
     )
 
 
+@pytest.mark.parametrize("batch_tokens", [1, 256, 100_000])
+def test_greedy_and_drawn_replies_side_by_side_are_those_of_two_calls(parts, batch_tokens):
+    drawn, model = decoding(temperature=2.0, max_reply_bytes=60), make_model(parts, batch_tokens)
+    apart = model.generate(PROMPTS, replace(drawn, temperature=0.0)) + model.generate(PROMPTS, drawn)
+    assert model.generate(PROMPTS * 2, drawn, len(PROMPTS)) == apart
+    assert apart[: len(PROMPTS)] != apart[len(PROMPTS) :]
+
+
 def test_a_checkpoints_own_decoding_defaults_stay_out(parts):
     model, _ = parts
     plain = make_model(parts).generate(PROMPTS, decoding())

@@ -117,7 +117,7 @@ def test_code_that_computes_something_else_asks_anew_and_a_comment_does_not(monk
     monkeypatch.setattr(kept_outputs, "ASKING", names)
     changed.write_text(text + "# a comment\n", encoding="utf-8")
     assert common() == before
-    changed.write_text(text.replace("return logits.argmax(1)", "return logits.argmin(1)"), encoding="utf-8")
+    changed.write_text(text.replace("logits.argmax(1)", "logits.argmin(1)"), encoding="utf-8")
     assert common() != before
 
 

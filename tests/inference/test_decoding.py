@@ -83,3 +83,14 @@ def test_draws_of_an_item_do_not_depend_on_the_others():
 def test_an_impossible_setting_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} is {value}"):
         decoding(**{name: value})
+
+
+def test_the_first_items_are_greedy_where_that_is_asked_for():
+    histories = [("How are you?",), ("Why?",), ("Who?",)]
+    draws = item_draws(histories, decoding(), n_greedy=2)
+    assert torch.equal(draws[2], item_draws(histories, decoding())[2])
+    logits = torch.randn(3, V, generator=torch.Generator().manual_seed(5))
+    for draw in draws.T:
+        ids = next_ids(logits, None, NO_STOP, draw, decoding(temperature=3.0))
+        assert torch.equal(ids[:2], logits[:2].argmax(1))
+        assert ids[2] == next_ids(logits[2:], None, NO_STOP, draw[2:], decoding(temperature=3.0))
