@@ -20,6 +20,7 @@ from llm.ranges import check_range
 from llm.runs.compare import CompareConfig
 from llm.sources.collect import SourceConfig, check_sources
 from llm.tokens.canaries import CanaryConfig
+from llm.tokens.mixture import check_mixture
 from llm.tokens.tokenizer import TokenizerConfig
 from llm.training.launch import LaunchConfig
 from llm.training.lora import FinetuneConfig
@@ -52,6 +53,7 @@ class Params:
     tokenize: TokenizerConfig
     canaries: CanaryConfig
     model: ModelConfig
+    mixture: dict[str, float]
     train: TrainConfig
     base: BaseConfig
     finetune: FinetuneConfig
@@ -63,6 +65,7 @@ class Params:
         check_range("seed", self.seed, 0, MAX_SEED)
         check_range("data_seed", self.data_seed, 0, MAX_SEED)
         check_sources(self.download)
+        check_mixture(self.mixture, self.download)
         positions = POSITIONS.get(self.base.location)
         if positions and self.finetune.context_length > positions:
             raise ValueError(

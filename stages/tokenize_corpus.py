@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from llm.dialogue import Dialogue, read_table
 from llm.files import write_json
-from llm.tokens.canaries import REPEATS, draw_canaries, encode_canaries, write_canaries
+from llm.tokens.canaries import CANARIES, REPEATS, draw_canaries, encode_canaries, write_canaries
+from llm.tokens.mixture import write_sources
 from llm.tokens.packing import Append, grow_corpus, open_corpus, pack_corpus, pack_efficiency
 from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 from stages.logs import run_stage
@@ -34,19 +35,19 @@ def encode_one(dialogue: Dialogue, tokenizer: Tokenizer) -> NDArray[np.uint16]:
 
 def encode(
     dialogues: Iterable[Dialogue], tokenizer: Tokenizer, append: Append, advance: Callable[[int], object]
-) -> dict[str, Any]:
-    """Append the dialogues as tokens; their sizes."""
-    tokens, n_dialogues, n_bytes = Counter[str](), 0, 0
+) -> tuple[dict[str, Any], list[str]]:
+    """Append the dialogues as tokens; their sizes, and the source of each."""
+    tokens, n_bytes, sources = Counter[str](), 0, list[str]()
     for dialogue in dialogues:
         ids = encode_one(dialogue, tokenizer)
         append(ids, tokenizer.turn_starts(ids))
         tokens[dialogue.source] += len(ids)
         n_bytes += sum(len(text.encode()) for text in dialogue.texts)
-        n_dialogues += 1
+        sources.append(dialogue.source)
         advance(1)
     per_token = round(n_bytes / max(1, tokens.total()), 4)  # role tokens count
     sizes = {**tokens, "all": tokens.total()}
-    return {"tokens": sizes, "dialogues": n_dialogues, "bytes_per_token": per_token}
+    return {"tokens": sizes, "dialogues": len(sources), "bytes_per_token": per_token}, sources
 
 
 def read_report() -> dict[str, Any]:
@@ -91,9 +92,10 @@ def main() -> None:
         for split in SPLITS:
             with grow_corpus(OUT, split) as append:
                 dialogues = read_table(CLEAN / f"{split}.arrow")
-                figures["splits"][split] = encode(dialogues, tokenizer, append, bar.update)
+                figures["splits"][split], sources = encode(dialogues, tokenizer, append, bar.update)
                 if split == "train":
-                    figures["canaries"] = plant_canaries(append, tokenizer, seed)
+                    figures["canaries"] = planted = plant_canaries(append, tokenizer, seed)
+                    write_sources(OUT, sources + [CANARIES] * planted["dialogues"])
     efficiency = pack_efficiency(pack_corpus(open_corpus(OUT, "train"), context_length, seed))
     figures["packing"] = {"context_length": context_length, "efficiency": round(efficiency, 4)}
     write_json(SUMMARY, {**report, "tokenizer": figures})

@@ -10,6 +10,7 @@ from llm.files import copy_file, folder_sha256, write_json
 from llm.machine import pick_device
 from llm.models.registry import build_model, describe_model, n_parameters
 from llm.models.shape import ModelConfig
+from llm.tokens.mixture import read_times
 from llm.tokens.packing import open_corpus, pack_corpus, pack_efficiency
 from llm.tokens.tokenizer import load_tokenizer
 from llm.training.checkpoint import State, open_state, run_key, save_tensors, state_root
@@ -55,11 +56,14 @@ def train_model(device: torch.device) -> None:
     seed = load("seed", int)
     shape, config = load("model", ModelConfig), load("train", TrainConfig)
     vocab_size = load_tokenizer(TOKENS / "tokenizer.json").vocab_size
-    train, val = (pack_corpus(open_corpus(TOKENS, split), shape.context_length, seed) for split in ("train", "val"))
+    mixture = load("mixture", dict[str, float])
+    times = read_times(TOKENS, mixture)
+    train = pack_corpus(open_corpus(TOKENS, "train"), shape.context_length, seed, times)
+    val = pack_corpus(open_corpus(TOKENS, "val"), shape.context_length, seed)
     model = build_model(shape, vocab_size, torch.Generator().manual_seed(seed))
     logger.info("%s of %s parameters, %s rows, %s", shape.architecture, f"{n_parameters(model):,}", len(train), device)
     inputs = folder_sha256(TOKENS)
-    parts = {"seed": seed, "model": asdict(shape), "train": config.trajectory(), "inputs": inputs}
+    parts = {"seed": seed, "model": asdict(shape), "mixture": mixture, "train": config.trajectory(), "inputs": inputs}
     torch.manual_seed(seed)
     with open_state(state_root(), "scratch", run_key(parts, TRAJECTORY, device)) as state:
         run = fit(model, train, val, config, seed, device, state)

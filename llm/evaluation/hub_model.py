@@ -11,6 +11,7 @@ from llm.dialogue import Example, Prompt
 from llm.evaluation.scoring import Score, check_lossless, encode_prompts, fit_prompt, score_targets
 from llm.hub.chat import document_ids, encode_prompt, encode_reply, end_id
 from llm.inference.decoding import Decoding, item_draws
+from llm.inference.hub_cache import new_cache
 from llm.inference.replies import Draft, Reply, TokenTexts, prompt_room, write_replies
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ class HubModel:
 
     def _read(self, contexts: list[list[int]], _: int) -> tuple[CachedRows, Tensor]:
         """The contexts, padded on the left to one length, in a cache; and the logits behind them."""
-        from llm.inference.hub_cache import new_cache  # here, for it loads transformers
-
         device, T = self.model.device, max(map(len, contexts))
         ids = torch.tensor([[0] * (T - len(context)) + context for context in contexts], device=device)
         columns = torch.arange(T, device=device) - torch.tensor([[T - len(c)] for c in contexts], device=device)

@@ -24,6 +24,7 @@ from llm.tokens.tokenizer import Tokenizer
 
 REPEATS = (1, 4, 16)  # times a canary stands in the training tokens
 PROMPT = "Say the secret number."
+CANARIES = "planted canaries"  # what they are called where a dialogue's source stands; no source can be named so
 DIGITS = 8  # a hundred million numbers: none is met by chance
 
 

@@ -1,6 +1,5 @@
 """Token files and packing: dialogues laid end to end into full rows, none seeing another."""
 
-import functools
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +12,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from llm.files import write_whole
+from llm.tokens.mixture import Floats, Ints, appearances
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Ints = NDArray[np.int64]
 Append = Callable[[NDArray[np.uint16], Ints], None]  # a dialogue's ids, and where in them a turn starts
 
 PADDING = -1  # document number of padding
@@ -164,18 +163,18 @@ class Waiting:
         return int(self._order[place])
 
 
-def pack(corpus: TokenCorpus, context_length: int, seed: int) -> Rows:
-    """Rows of `context_length` inputs filled by the dialogues in shuffled order; only the last row has padding.
+def pack(corpus: TokenCorpus, context_length: int, order: Ints) -> Rows:
+    """Rows of `context_length` inputs filled by the dialogues about in this order; only the last row has padding.
 
     A dialogue of n tokens takes n - 1 inputs: its last token is only a target. One that meets the end of a row goes on
     in the next, which first repeats the turn in progress (at most an eighth of the row) as context that is not
-    learned again. Every token but a dialogue's first is a target exactly once.
+    learned again. Every token but a dialogue's first is a target once for each time that the order has the dialogue.
     """
     offsets, turns = np.asarray(corpus.offsets), np.asarray(corpus.turns)
     segments = array("q")  # five numbers each
     row, column = 0, 0
     lengths = np.diff(offsets) - 1
-    waiting = Waiting(lengths, np.random.default_rng(seed).permutation(len(lengths))[::-1])
+    waiting = Waiting(lengths, order)
     while waiting:
         dialogue = waiting.take(context_length - column)
         start, last, repeated = int(offsets[dialogue]), int(offsets[dialogue + 1]) - 1, 0
@@ -198,9 +197,14 @@ class Packed:
     corpus: TokenCorpus
     rows: Rows
     context_length: int
+    times: Floats | None = None  # (D,) how often an epoch reads each dialogue; None: once
 
     def __len__(self) -> int:
         return self.rows.n_rows
+
+    def anew(self, seed: tuple[int, int]) -> "Packed":
+        """The same corpus shuffled and packed by another seed."""
+        return pack_corpus(self.corpus, self.context_length, seed, self.times)
 
     def batch(self, row_numbers: Sequence[int]) -> Batch:
         """The named rows, in that order."""
@@ -226,9 +230,18 @@ class Packed:
         return Batch(*(torch.from_numpy(array) for array in (ids, targets, positions, documents)))
 
 
-def pack_corpus(corpus: TokenCorpus, context_length: int, seed: int) -> Packed:
-    """The corpus packed into rows of `context_length` tokens."""
-    return Packed(corpus, pack(corpus, context_length, seed), context_length)
+def pack_corpus(
+    corpus: TokenCorpus, context_length: int, seed: int | tuple[int, int], times: Floats | None = None
+) -> Packed:
+    """The corpus packed into rows of `context_length` tokens, shuffled; each dialogue `times` (D,), None: once.
+
+    The seed of a later epoch is a pair: the run's, and the epoch's number.
+    """
+    run_seed, epoch = (seed, 0) if isinstance(seed, int) else seed
+    n = len(corpus.offsets) - 1
+    numbers = np.arange(n) if times is None else appearances(times, run_seed, epoch)
+    order = np.random.default_rng(seed).permutation(numbers)[::-1]
+    return Packed(corpus, pack(corpus, context_length, order), context_length, times)
 
 
 def pack_efficiency(packed: Packed) -> float:
@@ -236,25 +249,3 @@ def pack_efficiency(packed: Packed) -> float:
     rows = packed.rows
     new = (rows.stop - rows.start - rows.repeated).sum()
     return float(new) / max(1, len(packed) * packed.context_length)
-
-
-@functools.lru_cache(maxsize=2)  # a batch may reach into the next epoch; for a million rows one takes 70 ms and 8 MB
-def _epoch_order(n_rows: int, seed: int, epoch: int) -> Ints:
-    """Row numbers in the order of that epoch."""
-    return np.random.default_rng((seed, epoch)).permutation(n_rows)
-
-
-def batch_rows(n_rows: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Row numbers of the batch at 0-based `step`: each epoch a new permutation, batches run across their borders.
-
-    >>> sorted(batch_rows(4, 2, seed=1, step=0) + batch_rows(4, 2, seed=1, step=1))
-    [0, 1, 2, 3]
-    """
-    numbers: list[int] = []
-    position = step * batch_size
-    while len(numbers) < batch_size:
-        epoch, offset = divmod(position, n_rows)
-        taken = _epoch_order(n_rows, seed, epoch)[offset : offset + batch_size - len(numbers)]
-        numbers += taken.tolist()
-        position += len(taken)
-    return numbers

@@ -5,7 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from llm.tokens.packing import Batch, Packed
+from llm.tokens.epochs import Epochs
+from llm.tokens.packing import Batch
 
 Key = tuple[tuple[int, ...], int]
 
@@ -18,7 +19,7 @@ def pinned(batch: Batch) -> Batch:
 class Batches:
     """The micro-batches of each step. On CUDA a thread makes the next ones; on a CPU it would only take their time."""
 
-    def __init__(self, data: Packed, device: torch.device) -> None:
+    def __init__(self, data: Epochs, device: torch.device) -> None:
         self.data = data
         self.thread = ThreadPoolExecutor(1, "batches") if device.type == "cuda" else None
         self.next: tuple[Key, Future[list[Batch]]] | None = None

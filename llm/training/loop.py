@@ -23,7 +23,7 @@ from llm.training.trainer import Trainer
 
 # The code that computes a trajectory whatever the model is: a state saved by other code is not resumed.
 ENGINE = (
-    *("llm.machine", "llm.tokens.packing", "llm.models.attention"),
+    *("llm.machine", "llm.models.attention", "llm.tokens.epochs", "llm.tokens.mixture", "llm.tokens.packing"),
     *("llm.models.kernel_choice", "llm.models.kernels", "llm.models.loss"),
     *("llm.training.average", "llm.training.clock", "llm.training.compilation", "llm.training.distributed"),
     *("llm.training.loop", "llm.training.micro_batch", "llm.training.optim", "llm.training.progress"),

@@ -1,6 +1,7 @@
 """How long a run is, how its learning rate moves, and every other number that shapes it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -85,13 +86,17 @@ class Plan:
     checkpoint_every: int
 
 
-def make_plan(n_rows: int, config: TrainConfig) -> Plan:
-    """Step counts for a training set of `n_rows` rows."""
-    per_epoch = max(1, math.ceil(n_rows / config.batch_size))
-    steps = config.max_steps if config.epochs is None else config.epochs * per_epoch
+def make_plan(n_rows: Callable[[int], int], config: TrainConfig) -> Plan:
+    """Step counts for training data of so many rows in the first 1, 2, ... epochs."""
+
+    def steps_of(epochs: int) -> int:
+        return max(1, math.ceil(n_rows(epochs) / config.batch_size))
+
+    per_epoch = steps_of(1)
+    steps = config.max_steps if config.epochs is None else steps_of(config.epochs)
     horizon = TIMED_HORIZON if steps is None else steps
     if config.schedule_epochs is not None:
-        horizon = config.schedule_epochs * per_epoch
+        horizon = steps_of(config.schedule_epochs)
     return Plan(steps, horizon, per_epoch, config.eval_every or per_epoch, config.checkpoint_every or per_epoch)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from llm.machine import products_type
-from llm.tokens.packing import Packed, batch_rows
+from llm.tokens.epochs import Epochs
+from llm.tokens.packing import Packed
 from llm.training.average import Average
 from llm.training.checkpoint import State
 from llm.training.clock import Clock
@@ -38,9 +39,10 @@ class Trainer:
         self.model = model.to(device).train()
         self.network = replicate(self.model)  # as the step uses it: the same weights, exchanged between processes
         self.train_data, self.val_data = train_data, val_data
-        self.batches = Batches(train_data, device)
+        self.epochs = Epochs(train_data, seed)
+        self.batches = Batches(self.epochs, device)
         self.config, self.seed, self.device = config, seed, device
-        self.plan = make_plan(len(train_data), config)
+        self.plan = make_plan(self.epochs.n_rows, config)
         self.optimizers = make_optimizers(model, config)
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         half = products_type(device) is torch.float16  # whose small gradients would be 0
@@ -54,7 +56,7 @@ class Trainer:
         """Compile the model where that is wanted and works, and note in the progress whether it is."""
 
         def compiled(size: int) -> bool:
-            batch = self.train_data.batch(self.next_rows[:size])
+            batch = self.epochs.batch(self.next_rows[:size])
             return compile_model(self.model, self.config.compile, batch, self.device)
 
         self.progress.compiled = self.micro_batch.within_memory(compiled)
@@ -73,7 +75,8 @@ class Trainer:
 
     def rows_of(self, step: int) -> Sequence[int]:
         """Numbers of this process's rows of the batch at the 0-based step."""
-        return own_rows(batch_rows(len(self.train_data), self.config.batch_size, self.seed, step))
+        first = step * self.config.batch_size
+        return own_rows(range(first, first + self.config.batch_size))
 
     @property
     def next_lr(self) -> float:

@@ -36,9 +36,12 @@ def run(workspace, repository, *arguments):
     return subprocess.run(command, cwd=workspace, env=environment, capture_output=True, encoding="utf-8")
 
 
-def lines_but_of_download(text):
+def lines_but_of_sources(text):
+    """Without the sections that name the sources, and the two lines that may be lowered."""
     lines = [line for line in text.splitlines() if not line.startswith(("  max_steps: ", "  eval_every: "))]
-    return lines[: lines.index("download:")] + lines[lines.index("clean:") - 1 :]
+    for section, following in (("download:", "clean:"), ("mixture:", "train:")):
+        lines = lines[: lines.index(section)] + lines[lines.index(following) - 1 :]
+    return lines
 
 
 def test_the_texts_become_the_only_sources_and_all_else_stays_with_its_comments(workspace, repository):
@@ -46,12 +49,13 @@ def test_the_texts_become_the_only_sources_and_all_else_stays_with_its_comments(
     done = run(workspace, repository, "my chats [1]", "bük.txt", "--licence", "mine: 'all'")
     assert done.returncode == 0, done.stderr
     after = (workspace / "params.yaml").read_text(encoding="utf-8")
-    assert lines_but_of_download(after) == lines_but_of_download(before)
+    assert lines_but_of_sources(after) == lines_but_of_sources(before)
     sources = load("", Params).download
     assert {name: source.local.location for name, source in sources.items()} == {
         "own": str(workspace / "my chats [1]"),
         "own_2": str(workspace / "bük.txt"),
     }
+    assert load("mixture", dict[str, float]) == {"own": 1.0, "own_2": 1.0}
     assert {(source.providers, source.local.licence) for source in sources.values()} == {(("local",), "mine: 'all'")}
     assert "next: `dvc repro`" in done.stderr
 

@@ -134,7 +134,7 @@ def test_equal_inputs_give_equal_bytes(folder):
         main()
         files.append({path.name: path.read_bytes() for path in [*sorted(OUT.iterdir()), SUMMARY]})
     assert files[0] == files[1]
-    assert len(files[0]) == 12  # three arrays a split, the tokenizer, the canaries, the metrics
+    assert len(files[0]) == 13  # three arrays a split, the tokenizer, the canaries, the sources, the metrics
 
 
 def test_a_split_without_dialogues_is_refused_before_anything_is_written(folder):

@@ -18,10 +18,8 @@ from llm.tokens.packing import (
     PADDING,
     TokenCorpus,
     Waiting,
-    batch_rows,
     grow_corpus,
     open_corpus,
-    pack,
     pack_corpus,
     pack_efficiency,
     write_corpus,
@@ -190,7 +188,7 @@ def test_a_batch_is_the_named_rows_in_that_order():
 
 def test_the_seed_decides_the_order_of_the_dialogues():
     corpus = corpus_of([[3, 4]] * 20)
-    one, same, other = (pack(corpus, 8, seed) for seed in (1, 1, 2))
+    one, same, other = (pack_corpus(corpus, 8, seed).rows for seed in (1, 1, 2))
     assert np.array_equal(one.start, same.start)
     assert not np.array_equal(one.start, other.start)
 
@@ -221,7 +219,7 @@ def test_a_batch_takes_under_five_milliseconds():
     packed = pack_corpus(corpus_of(dialogues), 256, 1)
     times = []
     for step in range(20):
-        rows = batch_rows(len(packed), 32, 1, step)
+        rows = range(step * 32, step * 32 + 32)
         started = time.perf_counter()
         packed.batch(rows)
         times.append(time.perf_counter() - started)
@@ -289,35 +287,6 @@ def test_writing_without_supervision_removes_an_older_one(tmp_path):
     write_corpus(tmp_path, "train", corpus_of([[5]], supervised=np.ones(5, np.bool_)))
     write_corpus(tmp_path, "train", corpus_of([[5]]))
     assert open_corpus(tmp_path, "train").supervised is None
-
-
-@settings(deadline=None)
-@given(st.integers(1, 30), st.integers(1, 70), st.integers(0, 5))
-def test_each_epoch_takes_every_row_once(n_rows, batch_size, seed):
-    n_steps = 3 * n_rows // batch_size + 1
-    stream = [row for step in range(n_steps) for row in batch_rows(n_rows, batch_size, seed, step)]
-    assert len(stream) == n_steps * batch_size
-    for epoch in range(len(stream) // n_rows):
-        assert sorted(stream[epoch * n_rows : (epoch + 1) * n_rows]) == list(range(n_rows))
-
-
-def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = [tuple(batch_rows(50, 50, seed, step)) for seed in (1, 2) for step in (0, 1)]
-    assert len(set(orders)) == 4
-
-
-def test_the_rows_are_put_in_order_once_an_epoch(monkeypatch):
-    draw, drawn = np.random.default_rng, []
-
-    def counted(seed):
-        drawn.append(seed)
-        return draw(seed)
-
-    monkeypatch.setattr(np.random, "default_rng", counted)
-    stream = [row for step in range(33) for row in batch_rows(100, 7, 31, step)]  # 231 rows: two epochs and a third's
-    assert drawn == [(31, 0), (31, 1), (31, 2)]
-    expected = np.concatenate([draw((31, epoch)).permutation(100) for epoch in range(3)])
-    assert stream == expected[: len(stream)].tolist()
 
 
 SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=32, dropout=0.0, attn_dropout=0.0)

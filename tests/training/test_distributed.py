@@ -12,7 +12,8 @@ import torch
 import llm.training.loop
 from llm.hub.pretrained import load_base
 from llm.models.registry import build_model
-from llm.tokens.packing import batch_rows, pack_corpus
+from llm.tokens.epochs import Epochs
+from llm.tokens.packing import pack_corpus
 from llm.training.checkpoint import State
 from llm.training.distributed import is_first, n_processes, own_rows, rank, replicate, shard, totals
 from llm.training.loop import fit, training_steps, validate
@@ -124,11 +125,12 @@ def resumed(run):
 def without_tokens(folder):
     """A run whose second batch has nothing to learn, and whose fourth has nothing in its first half."""
     run = gpt_run(folder)
-    packed, rows = counting_rows(), [*batch_rows(63, 8, 1, 1), *batch_rows(63, 8, 1, 3)[:4]]
+    packed = counting_rows()
+    rows = [Epochs(packed, 1).place(number)[1] for number in (*range(8, 16), *range(24, 28))]
     supervised = np.ones(len(packed.corpus.ids), bool)
     for i in np.flatnonzero(np.isin(packed.rows.row, rows)):
         supervised[packed.rows.start[i] + 1 : packed.rows.stop[i] + 1] = False
-    run.batches.data = replace(packed, corpus=replace(packed.corpus, supervised=supervised))
+    run.batches.data = Epochs(replace(packed, corpus=replace(packed.corpus, supervised=supervised)), 1)
     take_steps(training_steps(run), 6)
     return [val_loss(run), run.progress.tokens, run.progress.empty_steps, run.progress.skipped_steps]
 

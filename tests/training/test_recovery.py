@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from llm.tokens.packing import TokenCorpus, batch_rows, pack_corpus
+from llm.tokens.epochs import Epochs
+from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training.checkpoint import State
 from llm.training.loop import begin, training_steps, validate
 from llm.training.recovery import LR_CUT, MAX_ROLLBACKS, MAX_SKIPPED, is_finite
@@ -29,7 +30,8 @@ def packed():
 def poisoned(data, steps, what="gradient", config=STEPS):
     """A network whose gradient, or loss, is not finite for the batches of these 0-based steps."""
     network = model()
-    rows = [data.batch(batch_rows(len(data), config.batch_size, 1, step)).ids for step in steps]
+    size = config.batch_size
+    rows = [Epochs(data, 1).batch(range(step * size, step * size + size)).ids for step in steps]
     hidden = network.hidden
 
     def poison(ids, positions=None, documents=None):
@@ -148,7 +150,7 @@ def taught_by(row):
 
 @pytest.mark.parametrize("streak", [False, True])
 def test_a_batch_without_a_supervised_token_changes_nothing_and_is_counted(tmp_path, streak):
-    (row,) = batch_rows(30, 1, 1, 3)
+    _, row = Epochs(taught_by(0), 1).place(3)
     data = taught_by(row)
     assert (data.batch([row]).targets < 0).all()
     run = Trainer(model(), data, data, replace(STEPS, ema=0.9, val_rows=8), 1, CPU, State(tmp_path))

@@ -11,18 +11,22 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 
 
+def ten_rows(epochs):
+    return 10 * epochs
+
+
 def test_an_epoch_has_as_many_steps_as_batches_that_cover_it():
-    plan = make_plan(10, replace(CONFIG, epochs=3, max_steps=None))
-    assert (plan.steps_per_epoch, plan.steps, plan.horizon) == (3, 9, 9)
+    plan = make_plan(ten_rows, replace(CONFIG, epochs=3, max_steps=None))
+    assert (plan.steps_per_epoch, plan.steps, plan.horizon) == (3, 8, 8)
 
 
 def test_a_pinned_horizon_is_longer_than_the_run():
-    plan = make_plan(10, replace(CONFIG, epochs=3, max_steps=None, schedule_epochs=4))
-    assert (plan.steps, plan.horizon) == (9, 12)
+    plan = make_plan(ten_rows, replace(CONFIG, epochs=3, max_steps=None, schedule_epochs=4))
+    assert (plan.steps, plan.horizon) == (8, 10)
 
 
 def test_validation_and_checkpoints_default_to_once_an_epoch():
-    plan = make_plan(10, replace(CONFIG, epochs=3, max_steps=None, eval_every=None, checkpoint_every=None))
+    plan = make_plan(ten_rows, replace(CONFIG, epochs=3, max_steps=None, eval_every=None, checkpoint_every=None))
     assert (plan.eval_every, plan.checkpoint_every) == (3, 3)
 
 
