@@ -94,7 +94,8 @@ def with_sources(params: str, section: str, max_steps: int | None = None) -> str
     def change(values: Any) -> None:
         sources = values["download"] = read_commented(section)["download"]
         if "mixture" in values:
-            values["mixture"] = dict.fromkeys(sources, 1.0)
+            once = "".join(f"  {name}: 1.0\n" for name in sources)
+            values["mixture"] = read_commented(f"mixture:\n{once}\n")["mixture"]
         train = values.get("train") or {}
         if max_steps is not None and (train.get("max_steps") or 0) > max_steps:
             train["max_steps"], train["eval_every"] = max_steps, max(1, max_steps // 8)
