@@ -117,7 +117,7 @@ def _baselines(folders: ModelFolders) -> list[EvalModel]:
 
 def describe_scratch(gpt: GPT | Llama) -> str:
     """Architecture and size in words."""
-    kind = {"gpt2": "GPT-2", "llama": "Llama"}[gpt.config.architecture]
+    kind = {"gpt2": "GPT-2", "llama": "Llama", "qwen3": "Qwen3"}[gpt.config.architecture]
     size = f"{n_parameters(gpt) / 1e6:.1f}M parameters"
     return f"{kind} architecture ({gpt.config.n_layer} layers, {gpt.config.n_embd} wide, {size})"
 

@@ -28,6 +28,8 @@ LAYER_NORM_EPS = 1e-5  # torch's default, used by llm/models/gpt.py
 GPT2_LINEARS = {"attn.qkv": "attn.c_attn", "attn.proj": "attn.c_proj", "mlp.fc": "mlp.c_fc", "mlp.proj": "mlp.c_proj"}
 LLAMA_PARTS = {
     "norm_1": "input_layernorm",
+    "attn.norm_q": "self_attn.q_norm",
+    "attn.norm_k": "self_attn.k_norm",
     "attn.proj": "self_attn.o_proj",
     "norm_2": "post_attention_layernorm",
     "mlp.gate": "mlp.gate_proj",
@@ -54,7 +56,10 @@ def gpt2_tensors(gpt: GPT) -> dict[str, Tensor]:
 
 
 def llama_tensors(llama: Llama) -> dict[str, Tensor]:
-    """Weights under the names of LlamaForCausalLM; both turn the two halves of a head, so rows keep their order."""
+    """Weights under the names of LlamaForCausalLM, or Qwen3ForCausalLM.
+
+    All turn the two halves of a head, so rows keep their order.
+    """
     tensors = {
         "model.embed_tokens.weight": llama.tokens.weight,
         "model.norm.weight": llama.norm_f.weight,
@@ -93,15 +98,19 @@ def _gpt2(gpt: GPT, ids: dict[str, Any]) -> "PreTrainedModel":
 
 
 def _llama(llama: Llama, ids: dict[str, Any]) -> "PreTrainedModel":
-    """An empty LlamaForCausalLM of the same shape."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    """An empty LlamaForCausalLM, or Qwen3ForCausalLM, of the same shape."""
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-    config = LlamaConfig(
+    kinds = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM)}
+    config_class, network_class = kinds[llama.config.architecture]
+    config = config_class(
         vocab_size=llama.vocab_size,
         hidden_size=llama.config.n_embd,
         intermediate_size=mlp_width(llama.config.n_embd),
         num_hidden_layers=llama.config.n_layer,
         num_attention_heads=llama.config.n_head,
+        num_key_value_heads=llama.config.n_head,
+        head_dim=llama.config.n_embd // llama.config.n_head,
         hidden_act="silu",
         max_position_embeddings=llama.config.context_length,
         rms_norm_eps=NORM_EPS,
@@ -110,7 +119,7 @@ def _llama(llama: Llama, ids: dict[str, Any]) -> "PreTrainedModel":
         tie_word_embeddings=True,
         **ids,
     )
-    return LlamaForCausalLM(config)
+    return network_class(config)
 
 
 def to_hugging_face(model: GPT | Llama, eos: list[int]) -> "PreTrainedModel":

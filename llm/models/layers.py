@@ -72,9 +72,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(n_embd))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) from (B, T, C)."""
+        """(..., C) from (..., C)."""
         if not own_kernels(x).norm:
-            return F.rms_norm(x, (x.size(-1),), self.weight, NORM_EPS)
+            # A GPU's products may give bf16, of which the squares are summed in the type of the weights.
+            return F.rms_norm(x.to(self.weight.dtype), (x.size(-1),), self.weight, NORM_EPS).to(x.dtype)
         return ScaledNorm.apply(x, self.weight, NORM_EPS)  # type: ignore[no-untyped-call]
 
 

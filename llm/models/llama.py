@@ -1,6 +1,7 @@
 """The same network with the parts that later models settled on: RMSNorm, rotary positions, SwiGLU, no biases.
 
-It is the architecture of Llama (Touvron et al. 2023) and of Mistral (Jiang et al. 2023) without grouped queries.
+It is the architecture of Llama (Touvron et al. 2023) and of Mistral (Jiang et al. 2023) without grouped queries; as
+`qwen3` that of Qwen3 (Yang et al. 2025), whose queries and keys are normed in each head (Henry et al. 2020).
 """
 
 from collections.abc import Sequence
@@ -25,10 +26,16 @@ class Attention(nn.Module):
         self.qkv = Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.qkv.weight.n_stacked = 3  # type: ignore[attr-defined]  # three matrices to Muon
         self.proj = Linear(config.n_embd, config.n_embd, bias=False)
+        self.normed = config.architecture == "qwen3"
+        if self.normed:
+            head_dim = config.n_embd // config.n_head
+            self.norm_q, self.norm_k = RMSNorm(head_dim), RMSNorm(head_dim)
 
     def forward(self, x: Tensor, rotation: Rotation, mask: Mask | None, cache: Cache | None) -> Tensor:
         """Mixed values (B, T, C)."""
         q, k, v = (split_heads(t, self.config.n_head) for t in self.qkv(x).chunk(3, dim=2))  # (B, n_head, T, head_dim)
+        if self.normed:
+            q, k = self.norm_q(q), self.norm_k(k)
         q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
             k, v = cache.extend(k, v)

@@ -15,9 +15,9 @@ from llm.models.shape import ModelConfig
 
 def build_model(config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> GPT | Llama:
     """A fresh model of the configured architecture, its weights drawn from `generator`."""
-    if config.architecture == "llama":
-        return Llama(config, vocab_size, generator)
-    return GPT(config, vocab_size, generator)
+    if config.architecture == "gpt2":
+        return GPT(config, vocab_size, generator)
+    return Llama(config, vocab_size, generator)
 
 
 def n_parameters(model: nn.Module) -> int:

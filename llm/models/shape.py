@@ -10,7 +10,7 @@ from llm.ranges import check_range
 class ModelConfig:
     """The section `model` of params.yaml; the vocabulary's size comes from the tokenizer."""
 
-    architecture: Literal["gpt2", "llama"]
+    architecture: Literal["gpt2", "llama", "qwen3"]
     n_layer: int
     n_head: int
     n_embd: int

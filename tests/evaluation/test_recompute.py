@@ -52,7 +52,7 @@ def clean(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=["gpt2", "llama", "qwen3"])
 def scratch(request, tmp_path_factory):
     """Folder of a model as the stage train_scratch leaves it, with a window of 32 tokens."""
     folder = tmp_path_factory.mktemp(request.param)

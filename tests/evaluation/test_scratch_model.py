@@ -63,7 +63,7 @@ def score_slowly(model, example):
     return Score(sum(logprobs[:-1]), logprobs[-1], len(logprobs) - 1)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_scores_are_those_of_one_token_at_a_time(architecture):
     model = make_model(architecture)
     for example, score in zip(SHORT, model.loglik(SHORT), strict=True):
@@ -73,7 +73,7 @@ def test_scores_are_those_of_one_token_at_a_time(architecture):
         assert (score.n_tokens, score.n_windows, score.n_cut) == (expected.n_tokens, 1, 0)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_batches_padding_and_company_do_not_change_scores(architecture):
     together = make_model(architecture, batch_tokens=100_000).loglik(SHORT + LONG)
     alone = [make_model(architecture, batch_tokens=1).loglik([example])[0] for example in SHORT + LONG]
@@ -111,7 +111,7 @@ def test_a_model_in_training_mode_is_scored_without_dropout():
     assert model.loglik(SHORT) == model.loglik(SHORT)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_replies_are_those_of_each_history_alone(architecture):
     model = make_model(architecture)
     histories = [("Why?",), ("What is a word?", "It is", "What?"), (TEXTS[0] * 3,), (*TEXTS, "So?"), ("Why?",)]
@@ -121,7 +121,7 @@ def test_replies_are_those_of_each_history_alone(architecture):
     assert replies[0] == replies[4]
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_a_reply_reaches_the_cap_however_short_the_window_is(architecture):
     how = replace(GREEDY, max_reply_bytes=300)
     model = make_model(architecture)

@@ -39,7 +39,7 @@ def perturb(model, std, only=""):
                 weight += std * torch.randn(weight.shape, generator=generator)
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=["gpt2", "llama", "qwen3"])
 def scratch(request, tmp_path_factory):
     """Folder of a model as the stage train_scratch leaves it."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -65,7 +65,10 @@ def exported(scratch, tmp_path_factory):
 
 def test_the_class_is_that_of_the_architecture(scratch, exported):
     name = json.loads((scratch / "config.json").read_text(encoding="utf-8"))["architecture"]
-    assert type(exported[0]).__name__ == {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}[name]
+    assert (
+        type(exported[0]).__name__
+        == {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}[name]
+    )
 
 
 def test_logits_are_equal_on_every_machine(machine, scratch, exported):

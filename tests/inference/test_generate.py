@@ -13,7 +13,7 @@ GREEDY = Decoding(max_reply_bytes=12, temperature=0.0, top_k=0, top_p=1.0, repet
 SAMPLED = Decoding(max_reply_bytes=12, temperature=1.0, top_k=30, top_p=0.95, repetition_penalty=1.3, seed=1)
 
 
-@pytest.fixture(params=["gpt2", "llama"])
+@pytest.fixture(params=["gpt2", "llama", "qwen3"])
 def model(request):
     config = ModelConfig(request.param, 2, 2, 16, LENGTH, dropout=0.0, attn_dropout=0.0)
     model = build_model(config, V, torch.Generator().manual_seed(1)).eval()

@@ -48,7 +48,7 @@ def draw_windows(n, seed, n_contexts=1000):
     return [Window(contexts[i % n_contexts], draw(1, 8)) for i in range(n)]
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 @pytest.mark.parametrize("n_contexts", [1000, 3])  # each context once; contexts shared by many replies
 @pytest.mark.parametrize("batch_tokens", [1, 64, 10_000])
 def test_batches_give_what_one_token_at_a_time_gives(architecture, n_contexts, batch_tokens):
@@ -57,7 +57,7 @@ def test_batches_give_what_one_token_at_a_time_gives(architecture, n_contexts, b
         assert found.tolist() == pytest.approx(score_slowly(model, window), abs=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 @pytest.mark.parametrize("n_contexts", [1000, 3])
 def test_likelihoods_are_those_of_transformers_on_every_machine(machine, architecture, n_contexts):
     model, windows = make_model(architecture).to(machine.dtype), draw_windows(12, 2, n_contexts)

@@ -25,7 +25,7 @@ UNSCALED = torch.amp.GradScaler("cpu", enabled=False)
 GPU = Machine("AuthenticAMD", "AVX512", device="cuda")
 SAMPLED = Decoding(max_reply_bytes=5, temperature=1.0, top_k=5, top_p=0.9, repetition_penalty=1.2, seed=1)
 
-architectures = pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+architectures = pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 
 
 def make_model(architecture, attn_dropout=0.0):

@@ -136,7 +136,7 @@ def test_flex_attention_gives_the_values_and_gradients_of_the_additive_mask(flex
 
 
 @unfused
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
 def test_a_model_on_flex_attention_learns_the_same(monkeypatch, flex_on_a_cpu, name):
     """Documents are told apart inside the kernel, for all layers by one mask."""
     shape = ModelConfig(name, 2, 2, 16, 24, dropout=0.0, attn_dropout=0.0)

@@ -13,7 +13,7 @@ from tests.machines.doubles import using
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 16, "dropout": 0.0, "attn_dropout": 0.0}
 
 
-@pytest.mark.parametrize(("name", "kind"), [("gpt2", GPT), ("llama", Llama)])
+@pytest.mark.parametrize(("name", "kind"), [("gpt2", GPT), ("llama", Llama), ("qwen3", Llama)])
 def test_a_saved_model_gives_the_same_logits(tmp_path, name, kind):
     model = build_model(ModelConfig(architecture=name, **SHAPE), 30, torch.Generator().manual_seed(1)).eval()
     save_tensors(tmp_path / "best.safetensors", dict(model.named_parameters()))
@@ -36,7 +36,7 @@ def states_and_gradients(model, ids):
     return states.float(), [p.grad for p in model.parameters()]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
 def test_every_machine_computes_the_states_and_gradients_of_our_own_kernels(machine, name):
     model = build_model(ModelConfig(architecture=name, **SHAPE), 30, torch.Generator().manual_seed(1)).double()
     ids = torch.randint(0, 30, (3, 16), generator=torch.Generator().manual_seed(2))
@@ -51,7 +51,7 @@ def test_every_machine_computes_the_states_and_gradients_of_our_own_kernels(mach
             torch.testing.assert_close(states_and_gradients(model, ids)[0], expected[0].float(), rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
 def test_another_device_computes_everything_itself(name):
     shape = ModelConfig(architecture=name, **{**SHAPE, "dropout": 0.1, "attn_dropout": 0.1})
     with torch.device("meta"):  # no numbers, but every operation has to find its tensors there

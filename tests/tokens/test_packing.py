@@ -293,7 +293,7 @@ SHAPE = ModelConfig("gpt2", n_layer=2, n_head=2, n_embd=16, context_length=32, d
 V = 40
 
 
-@pytest.fixture(params=["gpt2", "llama"])
+@pytest.fixture(params=["gpt2", "llama", "qwen3"])
 def model(request):
     """A network whose attention is far from uniform, so that a token wrongly seen is noticed."""
     network = build_model(replace(SHAPE, architecture=request.param), V, torch.Generator().manual_seed(1)).eval()

@@ -57,7 +57,7 @@ def forgotten(kernels, monkeypatch):
 
 
 @needs_compiler
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_ten_compiled_steps_give_the_losses_of_the_plain_ones(packed, tmp_path, architecture):
     shape = replace(STILL, architecture=architecture)
     config = replace(COMPILED, eval_every=1)

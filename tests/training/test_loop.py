@@ -22,7 +22,7 @@ def packed():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_training_lowers_the_loss(packed, tmp_path, optimizer, architecture):
     _, run = train(
         packed, tmp_path, replace(CONFIG, optimizer=optimizer, max_steps=60), replace(SHAPE, architecture=architecture)
