@@ -162,7 +162,7 @@ def test_download_holds_a_source_or_more(params, value):
 
 def test_the_layout_before_ends_in_one_line_that_says_how_it_is_written_now(params, repository):
     text = params.read_text(encoding="utf-8")
-    start, end = text.index("    cornell:\n"), text.index("  eli5:\n")
+    start, end = text.index("    cornell:\n"), text.index("  eli5: ")
     old = "    cornell_location: a.zip\n    cornell_sha256: null\n"
     params.write_text(text[:start] + old + text[end:], encoding="utf-8")
     checked = run_check(repository)
