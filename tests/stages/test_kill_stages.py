@@ -17,6 +17,7 @@ import yaml
 
 from llm.__main__ import main as main_of_llm
 from llm.dialogue import write_table
+from llm.tokens.mixture import write_sources
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
 from llm.training import loop
@@ -149,6 +150,7 @@ def corpus(tmp_path_factory, pytestconfig):
         offsets = np.cumsum([0, *map(len, encoded)])
         ids = np.concatenate(encoded).astype(np.uint16)
         write_corpus(folder / "data/tokens", split, TokenCorpus(ids, offsets, offsets[:-1], None))
+    write_sources(folder / "data/tokens", [("dialogue", "eli5")[i % 2] for i in range(20 * len(DIALOGUES))])
     return folder
 
 
@@ -158,6 +160,19 @@ def set_training(folder, **values):
 
 def figures(folder):
     return json.loads((folder / "models/scratch/summary.json").read_text(encoding="utf-8"))
+
+
+def test_an_epoch_reads_each_source_as_often_as_the_mixture_says(start, corpus, tmp_path):
+    read = {}
+    for dialogue, eli5 in ((1.0, 1.0), (1.0, 3.0), (0.0, 1.0)):
+        folder = shutil.copytree(corpus, tmp_path / f"{dialogue}-{eli5}")
+        set_params(folder, lambda params, m={"dialogue": dialogue, "eli5": eli5}: params.update(mixture=m))
+        set_training(folder, epochs=1, max_steps=None)
+        assert start(run, folder, "train_scratch").exitcode == 0
+        read[dialogue, eli5] = figures(folder)["tokens"]
+    assert 0 < read[0.0, 1.0] < read[1.0, 1.0]
+    extra = 2 * read[0.0, 1.0]  # a last batch may reach into the next epoch
+    assert abs(read[1.0, 3.0] - read[1.0, 1.0] - extra) <= 2 * 8 * 64
 
 
 def test_gradients_that_are_not_finite_are_counted_in_the_metrics(start, corpus, tmp_path):
