@@ -27,7 +27,7 @@ OUTPUTS = Outputs(
     SCORES,
     SCORES[1:],
 )
-BESIDE_THE_OUTPUTS = {f"llm/{name}.py" for name in ("__init__", "files", "ranges", "stats/bootstrap")}
+BESIDE_THE_OUTPUTS = {f"llm/{name}.py" for name in ("__init__", "files", "ranges", "stats/bootstrap", "tokens/mixture")}
 
 
 def common(items=ITEMS, planted=PLANTED, config=CONFIG, seeds=(1, 2)):

@@ -60,7 +60,7 @@ class Pipeline:
         self.dvc("init", "--no-scm", "-q")
 
     def sources(self, sources):
-        self.params["download"] = sources
+        self.params["download"], self.params["mixture"] = sources, {}
         self.write()
 
     def write(self):

@@ -43,7 +43,7 @@ def test_on_cuda_the_batches_are_pinned_and_made_one_step_ahead(tmp_path, pins):
     plain, run_plain = train(packed, tmp_path / "plain", config)
     assert pins == []
     run = Trainer(model(), packed, packed, config, 1, CPU, State(tmp_path / "ahead"))
-    run.batches = Batches(Watched(packed), CUDA)
+    run.batches = Batches(Watched(run.epochs), CUDA)
     for _ in training_steps(run):
         pass
     made_by = run.batches.data.made_by

@@ -53,25 +53,25 @@ def test_a_run_extended_from_30_to_40_epochs_equals_a_straight_one(packed, tmp_p
         assert content(tmp_path / "straight" / name) == content(tmp_path / "extended" / name)
 
 
-@pytest.mark.parametrize(("stop", "taken"), [(160, None), (100, 80), (79, 79)])
+@pytest.mark.parametrize(("stop", "taken"), [(128, None), (80, 64), (63, 63)])
 def test_a_run_shortened_from_40_to_20_epochs_equals_a_straight_one(packed, tmp_path, caplog, stop, taken):
     config = replace(CONFIG, batch_size=20, micro_batch=20, max_steps=None, epochs=40, schedule_epochs=40)
-    config = replace(config, eval_every=40, checkpoint_every=10, keep=2, state_every_s=1e4)
+    config = replace(config, eval_every=32, checkpoint_every=10, keep=2, state_every_s=1e4)
     straight, run = train(packed, tmp_path / "straight", replace(config, epochs=20))
     longer = Trainer(model(), packed, packed, config, 1, CPU, State(tmp_path / "cut"))
     take_steps(training_steps(longer), stop)
     save_state(longer)
-    assert (longer.plan.steps, longer.progress.step) == (160, stop)
+    assert (longer.plan.steps, longer.progress.step) == (128, stop)
     with caplog.at_level(logging.INFO):
         shorter, run_shorter = train(packed, tmp_path / "cut", replace(config, epochs=20))
     assert all(torch.equal(straight[name], value) for name, value in shorter.items())
     assert run_shorter.summary() == run.summary() and run_shorter.history == run.history
     assert content(tmp_path / "straight/best.safetensors") == content(tmp_path / "cut/best.safetensors")
     checkpoints = [content(tmp_path / name / "checkpoints") for name in ("straight", "cut")]
-    assert checkpoints[1] == ({} if stop == 100 else checkpoints[0])  # the longer run kept only those of 90 and 100
+    assert checkpoints[1] == ({} if stop == 80 else checkpoints[0])  # the longer run kept only those of 70 and 80
     assert ("going on from step" in caplog.text) == (taken is not None)
     assert taken is None or f"going on from step {taken}" in caplog.text
-    assert (f"up to step {stop}, are deleted: this one ends at 80" in caplog.text) == (stop > 80)
+    assert (f"up to step {stop}, are deleted: this one ends at 64" in caplog.text) == (stop > 64)
 
 
 @pytest.mark.parametrize("stops", [(1, 2), (2, 5, 7), (9, 17, 18), (3, 4, 11, 16)], ids=str)
