@@ -8,7 +8,7 @@ from dvc.utils.hydra import apply_overrides
 from stages.params import load, read_params
 from stages.preset import apply_preset, flatten, overlay, render
 
-PRESETS = ("laptop", "coursework", "smoke")
+PRESETS = ("laptop", "lesson", "coursework", "smoke")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_committed_params_are_the_laptop_preset(repository):
     )
 
 
-@pytest.mark.parametrize("name", ["coursework", "smoke"])
+@pytest.mark.parametrize("name", PRESETS[1:])
 def test_laptop_restores_the_file_byte_for_byte_after(name, params):
     before = params.read_bytes()
     assert apply_preset(name)
@@ -112,7 +112,7 @@ def test_coursework_holds_the_brief_s_numbers(params):
 
 
 def test_an_unknown_preset_names_the_known_ones(params):
-    with pytest.raises(ValueError, match=r"did you mean laptop\? \(presets: coursework, laptop, smoke\)"):
+    with pytest.raises(ValueError, match=r"did you mean laptop\? \(presets: coursework, laptop, lesson, smoke\)"):
         render("labtop")
 
 
@@ -141,4 +141,4 @@ def test_the_command_without_a_name_says_how_it_is_used(params, repository):
         text=True,
     )
     assert ended.returncode == 1
-    assert "presets: coursework, laptop, smoke" in ended.stderr
+    assert "presets: coursework, laptop, lesson, smoke" in ended.stderr
