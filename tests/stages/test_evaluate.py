@@ -97,7 +97,7 @@ def write_models(tokenizer):
     origin = fetch_base(BaseConfig("tiny", "main"), base)
     write_json(base / "tandem.json", asdict(origin))
     torch.manual_seed(1)
-    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "none", False, train=None)
+    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "none", False, train=None)
     save_adapter(adapter, add_lora(load_base(base)[0], config))
     write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny Mistral, fine-tuned"})
     write_bytes(JUDGE / FILE, (REPOSITORY / "data/judge" / FILE).read_bytes())
