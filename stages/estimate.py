@@ -62,7 +62,8 @@ PROVIDERS = {  # exchanges that each has, and tokens of an exchange
 OVER_THE_NETWORK = {"cornell", "eli5", "stackexchange", "hub"}
 BASES = {"smollm2-135m": 134.5e6, "tiny": 0.1e6, "mistralai/Mistral-7B-v0.3": 7.25e9}  # weights
 BASE_INFO = Path("models/base/tandem.json")
-LITERACY_ANSWERS, QUIZ_ANSWERS = 1000, 1200  # statements of the pairs and answers to false premises; of the quiz
+LITERACY_COUPLES, LITERACY_ANSWERS = 172, 1000  # of pairs; their statements and the answers to false premises
+QUIZ_ANSWERS = 1200
 TRUTHFULQA_QUESTIONS, TRUTHFULQA_ANSWERS = 817, 7  # the last a question's
 REPLY_WEIGHT = 3  # a test reply is as long as so many answers
 BYTES_A_TOKEN = 6  # of the cap, for each token that is generated: half of the replies end before it
@@ -125,8 +126,9 @@ def evaluate_seconds(params: Params, slower: float) -> float:
     a_dialogue = evaluate["max_replies"] or REPLIES_A_DIALOGUE
     held_out = corpus_tokens(params) * params["clean"]["test_share"] / 25
     asked = 0 if params["clean"]["truth_data"] is None else evaluate["truthfulqa_questions"]
+    literacy = min(1.0, (evaluate["literacy_questions"] or LITERACY_COUPLES) / LITERACY_COUPLES)
     answers = (
-        LITERACY_ANSWERS
+        LITERACY_ANSWERS * literacy
         + QUIZ_ANSWERS * evaluate["quiz"]
         + TRUTHFULQA_ANSWERS * (TRUTHFULQA_QUESTIONS if asked is None else asked)
     )

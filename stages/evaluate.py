@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.corpus.questions import Question, draw_questions, judgeable, read_pairs, read_questions
+from llm.corpus.questions import Question, draw_couples, draw_questions, judgeable, read_pairs, read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs, ask_model, count_requests, keep_finite
@@ -78,8 +78,8 @@ def draw_items(config: EvaluateConfig, seed: int) -> EvalItems:
         truth=draw_questions(judgeable([*quiz, *premises]), config.truth_questions, seed),
         truthfulqa=read_held_out_truthfulqa(config.truthfulqa_questions, seed),
         continued=draw_continued(examples, CONTINUED, seed),
-        pairs=read_pairs(CURATED / "pairs.jsonl"),
-        premises=premises,
+        pairs=draw_couples(read_pairs(CURATED / "pairs.jsonl"), config.literacy_questions, seed),
+        premises=draw_couples(premises, config.literacy_questions, seed),
         english=read_paragraphs(CURATED / "english.txt"),
     )
 

@@ -96,6 +96,12 @@ def draw_questions(questions: Sequence[Question], n: int | None, seed: int) -> l
     return sorted(questions, key=lambda question: position(question.id, seed))[:n]
 
 
+def draw_couples(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:
+    """The questions of `n` couples by hash, in order; one without a partner counts as a couple. All for None."""
+    drawn = sorted({question.group for question in questions}, key=lambda group: position(group, seed))[:n]
+    return [question for question in questions if question.group in drawn]
+
+
 def judgeable(questions: Sequence[Question]) -> list[Question]:
     """Those with two or more incorrect answers: enough to hold an answer in words against."""
     return [question for question in questions if len(question.incorrect) >= 2]

@@ -30,12 +30,13 @@ class EvaluateConfig:
     max_reply_bytes: int  # of a generated text; the same for all models, or the longer texts would win
     truth_questions: int
     truthfulqa_questions: int | None  # of TruthfulQA where the data hold it; None: all
+    literacy_questions: int | None  # couples of literacy pairs, and as many false premises; None: all
     quiz: bool  # whether the quiz is answered by choosing too
     batch_tokens: int  # of a forward pass; of keys and values when replies are generated
     bootstrap: int  # resamples of a confidence interval
 
     def __post_init__(self) -> None:
-        for name in ("dialogues", "max_replies"):
+        for name in ("dialogues", "max_replies", "literacy_questions"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 1, 10**9)
         check_range("history_chars", self.history_chars, 1, 10**9)

@@ -15,6 +15,7 @@ from llm.runs.output_rows import read_items, read_output_rows, restore_outputs
 from llm.runs.packed import ITEM_TEXTS, PACKED, PREDICTIONS, SCORES, SETTINGS, unpack_run
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
+ASKED_ALL = {"literacy_questions": None}  # what a run did that was made before this could be chosen
 METRICS, TRAIN, JUDGE = "metrics", "data/clean/train.arrow", "models/judge"
 FIGURES = f"{METRICS}/detail/figures"  # a file for each model, of which the stage report writes copies for git
 RESULTS = f"{METRICS}/results.md"
@@ -44,7 +45,8 @@ def read_settings(path: Path) -> Settings:
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`; a committed run is named as HEAD:MODEL")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        evaluate, spreads = EvaluateConfig(**values["evaluate"]), CompareConfig(**values["compare"])
+        evaluate = EvaluateConfig(**ASKED_ALL | values["evaluate"])
+        spreads = CompareConfig(**values["compare"])
         return Settings(evaluate, spreads, values["data_seed"], values["min_groups"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from llm.corpus.questions import Question, draw_questions, judgeable, read_pairs, read_questions
+from llm.corpus.questions import Question, draw_couples, draw_questions, judgeable, read_pairs, read_questions
 
 
 def make_question(name, n_incorrect=2):
@@ -74,3 +74,17 @@ def test_a_broken_pair_is_named_and_one_without_the_other_too(tmp_path):
         read_pairs(write(tmp_path / "pairs.jsonl", PAIR))
     with pytest.raises(ValueError, match=r"pairs\.jsonl: p0 has no pair to be crossed with"):
         read_pairs(write(tmp_path / "pairs.jsonl", {**PAIR, "id": "p0"}))
+
+
+def test_couples_are_drawn_whole_and_keep_their_order():
+    pairs = [Question(f"p{i}", "area", "", ("a",), ("b",), couple=f"p{i - i % 2}") for i in range(20)]
+    drawn = draw_couples(pairs, 4, seed=1)
+    assert len(drawn) == 8 and drawn == [pair for pair in pairs if pair in drawn]
+    assert all(a.couple == b.couple == a.id for a, b in zip(drawn[::2], drawn[1::2], strict=True))
+    assert draw_couples(pairs, 4, seed=2) != drawn
+    assert draw_couples(pairs, None, seed=1) == pairs
+
+
+def test_a_question_without_a_partner_is_drawn_by_itself():
+    premises = [Question(f"q{i}", "area", "why?", ("a",), ("b",)) for i in range(9)]
+    assert len(draw_couples(premises, 2, seed=1)) == 2

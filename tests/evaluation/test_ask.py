@@ -29,7 +29,8 @@ WORDS = TEXT.split()
 TOKENIZER = train_tokenizer([TEXT] * 4, TokenizerConfig(vocab_size=280, min_frequency=2))
 CONFIG = EvaluateConfig(
     dialogues=None, max_replies=None, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
-    max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
+    max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, literacy_questions=None,
+    quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
 QUIZ = [Question(f"q{i}", f"area{i % 2}", f"why {WORDS[i]}?", (WORDS[i],), ("text of", "learn")) for i in range(4)]
 

@@ -29,6 +29,7 @@ CONFIG = EvaluateConfig(
     max_reply_bytes=4,
     truth_questions=2,
     truthfulqa_questions=None,
+    literacy_questions=None,
     quiz=False,
     batch_tokens=64,
     bootstrap=100,

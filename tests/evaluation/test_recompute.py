@@ -29,7 +29,8 @@ from tests.recompute import figures, load, measure, place, read_replies, scores_
 
 CONFIG = EvaluateConfig(
     dialogues=4, max_replies=2, history_chars=60, generations=1, sampled=0, temperature=0.8, top_p=0.95,
-    max_reply_bytes=4, truth_questions=1, truthfulqa_questions=None, quiz=True, batch_tokens=300, bootstrap=100,
+    max_reply_bytes=4, truth_questions=1, truthfulqa_questions=None, literacy_questions=None,
+    quiz=True, batch_tokens=300, bootstrap=100,
 )  # fmt: skip
 PARAMS = {"data_seed": 5, "evaluate": {"dialogues": 4, "max_replies": 2, "history_chars": 60}}
 TEXT = "the sky is blue because light scatters — é and 3.5 apples? fall; why not 'up'"

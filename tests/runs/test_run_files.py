@@ -28,7 +28,8 @@ from tests.measured_runs import ITEMS, N_BYTES, spreads, that_says, with_bpb
 
 EVALUATE = EvaluateConfig(
     dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
-    max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, quiz=True, batch_tokens=128, bootstrap=100,
+    max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, literacy_questions=None,
+    quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
 OWN_SETTINGS = Settings(EVALUATE, CompareConfig(5, spreads()), data_seed=3, min_groups=30)
 
@@ -169,6 +170,13 @@ def test_settings_come_back_from_their_file(tmp_path):
 def test_a_run_is_compared_by_its_own_numbers():
     rules = OWN_SETTINGS.rules(None)
     assert (rules.n_resamples, rules.seed, rules.min_groups, rules.seed_sd) == (100, 3, 30, spreads())
+
+
+def test_a_run_from_before_literacy_questions_could_be_chosen_was_asked_all(tmp_path):
+    values = asdict(OWN_SETTINGS)
+    del values["evaluate"]["literacy_questions"]
+    (tmp_path / "settings.json").write_text(json.dumps(values), encoding="utf-8")
+    assert read_settings(tmp_path / "settings.json") == OWN_SETTINGS
 
 
 def test_settings_of_another_version_or_none_say_what_to_do(tmp_path):

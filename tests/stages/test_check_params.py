@@ -47,7 +47,7 @@ def run_check(repository):
     )
 
 
-@pytest.mark.parametrize("name", ["laptop", "coursework", "smoke"])
+@pytest.mark.parametrize("name", ["laptop", "lesson", "coursework", "coursework-best", "smoke"])
 def test_every_preset_is_valid(name, params, repository):
     params.write_text(render(name, repository / PRESETS), encoding="utf-8")
     load("", Params, params)
@@ -104,6 +104,7 @@ def test_a_refusal_is_one_line_and_writes_no_marker(params, repository, tmp_path
         ("", "lr: 1e-4", "lr (now 0.0001, a number) is not a parameter, known: seed, data_seed, device"),
         ("", "trian: {}", "trian (now a section) is not a parameter, did you mean train?"),
         ("evaluate", "max_reply_bytes: 0", "evaluate.max_reply_bytes is 0, allowed: 1 to"),
+        ("evaluate", "literacy_questions: 0", "evaluate.literacy_questions is 0, allowed: 1 to "),
         ("evaluate", "truthfulqa_questions: -1", "evaluate.truthfulqa_questions is -1, allowed: 0 to "),
         ("evaluate", "truthfulqa_questions: 60", "evaluate.truthfulqa_questions is 60, clean.truth_data is null: name"),
         ("clean", "truth_data_sha256: abc", "clean.truth_data_sha256 is given, truth_data is null: name"),

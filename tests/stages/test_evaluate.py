@@ -42,8 +42,8 @@ from tests.planted import plant
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
     "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
-    "top_p": 0.95, "max_reply_bytes": 4, "truth_questions": 3, "truthfulqa_questions": None, "quiz": True,
-    "batch_tokens": 256, "bootstrap": 100,
+    "top_p": 0.95, "max_reply_bytes": 4, "truth_questions": 3, "truthfulqa_questions": None,
+    "literacy_questions": None, "quiz": True, "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
 SPREADS = spreads(0.01)
 WEIGHTS = Path("models/scratch/best.safetensors")
@@ -324,6 +324,14 @@ def test_without_the_quiz_its_questions_are_not_answered_by_choosing_but_still_i
     assert with_quiz.choices.keys() - without.choices.keys() == {"choice"}
     assert (without.truth, without.pairs) == (with_quiz.truth, with_quiz.pairs)
     assert {question.id for question in without.truth} & {question.id for question in with_quiz.quiz}
+
+
+def test_of_the_literacy_questions_as_many_couples_are_asked_as_the_parameter_says(project, monkeypatch):
+    monkeypatch.chdir(project)
+    every, one = (draw_items(EvaluateConfig(**EVALUATE | {"literacy_questions": n}), 1) for n in (None, 1))
+    assert len(one.premises) == 1
+    assert [pair.couple for pair in one.pairs] == [one.pairs[0].couple] * 2 and len(every.pairs) == 4
+    assert one.truth == every.truth
 
 
 def test_literacy_has_its_areas_with_their_numbers_and_a_unigram_ties_on_reordered_words(project):

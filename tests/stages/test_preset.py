@@ -8,7 +8,7 @@ from dvc.utils.hydra import apply_overrides
 from stages.params import load, read_params
 from stages.preset import apply_preset, flatten, overlay, render
 
-PRESETS = ("laptop", "coursework", "smoke")
+PRESETS = ("laptop", "lesson", "coursework", "coursework-best", "smoke")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_committed_params_are_the_laptop_preset(repository):
     )
 
 
-@pytest.mark.parametrize("name", ["coursework", "smoke"])
+@pytest.mark.parametrize("name", PRESETS[1:])
 def test_laptop_restores_the_file_byte_for_byte_after(name, params):
     before = params.read_bytes()
     assert apply_preset(name)
@@ -111,8 +111,21 @@ def test_coursework_holds_the_brief_s_numbers(params):
     ]
 
 
+def test_coursework_best_differs_from_coursework_in_the_recipe_alone(params):
+    apply_preset("coursework")
+    brief = flatten(read_params(params))
+    apply_preset("coursework-best")
+    best = flatten(read_params(params))
+    changed = {name for name in brief if best[name] != brief[name]}
+    assert {name.partition(".")[0] for name in changed} == {"model", "train"}
+    size = {"model.n_layer", "model.n_head", "model.n_embd", "model.context_length", "train.batch_size"}
+    assert changed.isdisjoint(size)
+
+
 def test_an_unknown_preset_names_the_known_ones(params):
-    with pytest.raises(ValueError, match=r"did you mean laptop\? \(presets: coursework, laptop, smoke\)"):
+    with pytest.raises(
+        ValueError, match=r"did you mean laptop\? \(presets: coursework, coursework-best, laptop, lesson, smoke\)"
+    ):
         render("labtop")
 
 
@@ -141,4 +154,4 @@ def test_the_command_without_a_name_says_how_it_is_used(params, repository):
         text=True,
     )
     assert ended.returncode == 1
-    assert "presets: coursework, laptop, smoke" in ended.stderr
+    assert "presets: coursework, coursework-best, laptop, lesson, smoke" in ended.stderr
