@@ -88,7 +88,7 @@ class Params:
         self.launch.check_batch("finetune.train.batch_size", self.finetune.train.batch_size)
         if self.launch.sharded and self.finetune.quantize != "none":
             raise ValueError("finetune.quantize nf4 cannot be spread over processes: set launch.shard to false")
-        if self.launch.sharded and self.finetune.train.optimizer == "muon":
+        if self.launch.sharded and self.finetune.train.optimizer != "adamw":
             raise ValueError("muon works on whole matrices: set finetune.train.optimizer or launch.shard to another")
 
 

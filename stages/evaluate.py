@@ -37,6 +37,7 @@ from llm.evaluation.measure import (
     measure,
     measure_unkept,
 )
+from llm.evaluation.plain_english import read_paragraphs
 from llm.evaluation.samples import CONTINUED, own_sources
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.text_metrics import spans_of
@@ -79,6 +80,7 @@ def draw_items(config: EvaluateConfig, seed: int) -> EvalItems:
         continued=draw_continued(examples, CONTINUED, seed),
         pairs=draw_couples(read_pairs(CURATED / "pairs.jsonl"), config.literacy_questions, seed),
         premises=draw_couples(premises, config.literacy_questions, seed),
+        english=read_paragraphs(CURATED / "english.txt"),
     )
 
 

@@ -48,12 +48,14 @@ def write_disabled() -> None:
     write_bytes(CURVE, b"step,val_loss\n")
 
 
-def run_name(seed: int, config: FinetuneConfig, device: torch.device) -> str:
+def run_name(seed: int, data_seed: int, config: FinetuneConfig, device: torch.device) -> str:
     """Key of the trajectory: what is computed, from which data and weights, by which code on which device."""
     shape = {**asdict(config), "train": config.train.trajectory()}
     inputs = {path.name: file_sha256(path) for path in (CLEAN / "train.arrow", CLEAN / "val.arrow")}
     inputs |= {"base": read_info(BASE)["files"]}  # hashed once, when they were fetched
-    return run_key({"seed": seed, "finetune": shape, "inputs": inputs}, TRAJECTORY, device, PACKAGES)
+    return run_key(
+        {"seed": seed, "data_seed": data_seed, "finetune": shape, "inputs": inputs}, TRAJECTORY, device, PACKAGES
+    )
 
 
 def summarise(base: dict[str, Any], model: PackedModel, train: Selection, packed: Packed) -> dict[str, object]:
@@ -94,26 +96,25 @@ def main() -> None:
 
 def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> None:
     """Take part in the fine-tune as one of its processes; the first one writes the outputs."""
-    seed, base = load("seed", int), read_info(BASE)
+    seed, data_seed, base = load("seed", int), load("data_seed", int), read_info(BASE)
     tokenizer = load_tokenizer(BASE)
     val_tokens = config.train.val_rows and config.train.val_rows * config.context_length
     train = select(read_table(CLEAN / "train.arrow"), tokenizer, config.train_tokens, seed)
-    val = select(read_table(CLEAN / "val.arrow"), tokenizer, val_tokens, seed)
+    val = select(read_table(CLEAN / "val.arrow"), tokenizer, val_tokens, data_seed)
     if train.with_system:
         place = (
             "in the chat template" if takes_system(tokenizer) else "before their first turn, the template takes none"
         )
         logger.info("%s dialogues have a system turn: it stands %s", f"{train.with_system:,}", place)
     packed = pack_corpus(train.corpus, config.context_length, seed)
+    val_packed = pack_corpus(val.corpus, config.context_length, data_seed)  # the same rows for every `seed`
     peft_model = load_model(config, device, sharded, seed)  # only now: a device would wait for the texts
     model = PackedModel(peft_model)
     if sharded:
         shard(model, device)
     logger.info("%s, %s tokens in %s rows, %s", base["name"], f"{len(train.corpus.ids):,}", len(packed), device)
-    with open_state(state_root(), "mistral", run_name(seed, config, device)) as state:
-        run = fit(
-            model, packed, pack_corpus(val.corpus, config.context_length, seed), config.train, seed, device, state
-        )
+    with open_state(state_root(), "mistral", run_name(seed, data_seed, config, device)) as state:
+        run = fit(model, packed, val_packed, config.train, seed, device, state)
         load_trained(model, state.folder / "best.safetensors")
     save_adapter(OUT, peft_model)
     if not is_first():

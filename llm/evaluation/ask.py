@@ -67,9 +67,10 @@ class Outputs:
     items: EvalItems  # that it was asked
     likelihoods: Likelihoods | None  # None of a model that only replies
     generations: Generations | None  # None of a model that cannot reply
-    # Both stand in no file, so what follows from them cannot be computed again without the model.
+    # These stand in no file, so what follows from them cannot be computed again without the model.
     canaries: list[Score] | None = None  # of canary_examples and own_examples; None of a model that never saw them
     own_answers: list[Score] | None = None  # of own_answers(truth, generations.truth)
+    english: list[Score] | None = None  # of EvalItems.english; None of a model that is not asked for it
 
 
 def items_for(model: EvalModel, items: EvalItems) -> EvalItems:
@@ -150,10 +151,11 @@ def ask_model(
     times, asked = [time.monotonic()], items_for(model, items)
     loaded = model.load()
     times.append(time.monotonic())
-    likelihoods = generations = canaries = own_answers = None
+    likelihoods = generations = canaries = own_answers = english = None
     if isinstance(loaded, Scorer):
         likelihoods = ask_likelihoods(loaded, asked, advance)
         canaries = ask_memory(loaded, planted) if "canaries" in model.tasks else None
+        english = loaded.loglik(items.english) if "english" in model.tasks and items.english else None
     times.append(time.monotonic())
     if isinstance(loaded, Replier) and not (likelihoods and _not_finite(likelihoods)):  # nothing to choose tokens by
         generations = ask_generations(loaded, asked, config, seed, advance)
@@ -164,7 +166,7 @@ def ask_model(
     _free_memory()
     spent = (after - before for before, after in pairwise(times))
     logger.info("%s: loaded in %.1f s, scored in %.1f s, replied in %.1f s", model.name, *spent)
-    return Outputs(asked, likelihoods, generations, canaries, own_answers)
+    return Outputs(asked, likelihoods, generations, canaries, own_answers, english)
 
 
 def _not_finite(found: Likelihoods) -> dict[str, str]:
@@ -184,13 +186,14 @@ def keep_finite(outputs: Outputs) -> tuple[Outputs, dict[str, str]]:
     A section goes as a whole: over fewer items its figures would not be comparable with another model's.
     """
     lost: dict[str, str] = {}
-    items, likelihoods, canaries, own = outputs.items, outputs.likelihoods, outputs.canaries, outputs.own_answers
+    items, likelihoods = outputs.items, outputs.likelihoods
+    canaries, own, english = outputs.canaries, outputs.own_answers, outputs.english
     if likelihoods and (broken := _not_finite(likelihoods)):
         lost = {"bpb, ppl" if name == "replies" else name: f"{n} scores are not finite" for name, n in broken.items()}
         if outputs.generations is None:
             lost["text, truth"] = "its scores are not finite, so it wrote nothing"
-        kept = {section: scores for section, scores in likelihoods.answers.items() if section not in broken}
-        likelihoods = Likelihoods([] if "replies" in broken else likelihoods.replies, kept)
+        whole = {section: scores for section, scores in likelihoods.answers.items() if section not in broken}
+        likelihoods = Likelihoods([] if "replies" in broken else likelihoods.replies, whole)
         nothing: dict[str, Any] = {ITEMS_OF[name]: [] for name in broken}
         items = replace(items, **nothing)
         likelihoods = likelihoods if likelihoods.replies or likelihoods.answers else None
@@ -198,7 +201,10 @@ def keep_finite(outputs: Outputs) -> tuple[Outputs, dict[str, str]]:
         lost["memory"], canaries = "scores of canaries are not finite", None
     if own and any(map(_is_broken, own)):
         lost["uncertainty"], own = "scores of its own answers are not finite", None
-    return replace(outputs, items=items, likelihoods=likelihoods, canaries=canaries, own_answers=own), lost
+    if english and any(map(_is_broken, english)):
+        lost["english"], english = "scores of plain English are not finite", None
+    kept = replace(outputs, items=items, likelihoods=likelihoods, canaries=canaries, own_answers=own, english=english)
+    return kept, lost
 
 
 def _free_memory() -> None:

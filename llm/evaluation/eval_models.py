@@ -32,8 +32,8 @@ RETRIEVAL = "the reply to the nearest training prompt by BM25, so copied by cons
 FREQUENT = "the most frequent training reply, whatever the prompt"
 NO_TEMPLATE = "; asked as [INST] ... [/INST], for it ships no template"
 # What makes sense to ask a model; the rest of its figures is null. Only the tokens that scratch learns hold canaries.
-PRETRAINED = ("replies", "choices", "generations", "continuations")
-TRAINED = ("replies", "choices", "generations", "continuations", "canaries")
+PRETRAINED = ("replies", "choices", "generations", "continuations", "english")
+TRAINED = ("replies", "choices", "generations", "continuations", "canaries", "english")
 COUNTED = ("replies", "choices", "canaries")
 
 

@@ -72,6 +72,7 @@ class EvalItems:
     continued: list[Example] = field(default_factory=list)  # sections of documents, gone on with for samples.md
     pairs: list[Question] = field(default_factory=list)  # literacy: which of two statements is likelier
     premises: list[Question] = field(default_factory=list)  # which answers are likelier to a question that is wrong
+    english: list[Example] = field(default_factory=list)  # paragraphs of plain English, sections of documents
 
     @property
     def choices(self) -> dict[str, list[Question]]:

@@ -111,6 +111,7 @@ def outputs_text(outputs: Outputs) -> str:
             "generations": outputs.generations and asdict(outputs.generations),
             "canaries": _packed(outputs.canaries),
             "own_answers": _packed(outputs.own_answers),
+            "english": _packed(outputs.english),
         }
     )
 
@@ -126,6 +127,7 @@ def read_outputs(text: str, items: EvalItems) -> Outputs:
         None if generations is None else Generations(**generations),
         _unpacked(found["canaries"]),
         _unpacked(found["own_answers"]),
+        _unpacked(found["english"]),
     )
 
 

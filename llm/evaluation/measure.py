@@ -13,6 +13,7 @@ from llm.evaluation.choice import CHOICE_SECTIONS, choice_estimates, grade
 from llm.evaluation.exposure import MEMORY_MEASURES, Planted, memory_figures
 from llm.evaluation.items import EvalItems, EvaluateConfig, count_items
 from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_figures
+from llm.evaluation.plain_english import ENGLISH_MEASURES, english_figures
 from llm.evaluation.text_metrics import CORPUS_MEASURES, copied, corpus_score, distinct, length_ratio, others_of
 from llm.evaluation.uncertainty import UNCERTAINTY_MEASURES, uncertainty_figures
 from llm.judge.gate import RateCheck, check_rates, shuffled
@@ -91,7 +92,7 @@ def measure(outputs: Outputs, inputs: MetricInputs) -> Figures:
 
 
 def measure_unkept(outputs: Outputs, planted: Planted, inputs: MetricInputs) -> Figures:
-    """The sections `memory` and `uncertainty`: they follow from scores that no file keeps."""
+    """The sections `memory`, `uncertainty` and `english`: they follow from scores that no file keeps."""
     memory, memory_detail = memory_figures(planted, outputs.canaries, inputs.n_resamples, inputs.seed)
     unsure, unsure_detail = dict[str, float | None].fromkeys(UNCERTAINTY_MEASURES), dict[str, Any]()
     if outputs.generations and outputs.own_answers is not None:
@@ -99,12 +100,17 @@ def measure_unkept(outputs: Outputs, planted: Planted, inputs: MetricInputs) -> 
         unsure, unsure_detail = uncertainty_figures(
             questions, answers, outputs.own_answers, inputs.n_resamples, inputs.seed
         )
-    return Figures({"memory": memory, "uncertainty": unsure}, {"memory": memory_detail, "uncertainty": unsure_detail})
+    english, english_detail = english_figures(inputs.items.english, outputs.english, inputs.n_resamples, inputs.seed)
+    return Figures(
+        {"memory": memory, "uncertainty": unsure, "english": english},
+        {"memory": memory_detail, "uncertainty": unsure_detail, "english": english_detail},
+    )
 
 
 def absent_figures(items: EvalItems, reason: str) -> Figures:
     """Figures of a model that is not there: the schema without a number, and why."""
-    unkept = {"memory": dict.fromkeys(MEMORY_MEASURES), "uncertainty": dict.fromkeys(UNCERTAINTY_MEASURES)}
+    measures = {"memory": MEMORY_MEASURES, "uncertainty": UNCERTAINTY_MEASURES, "english": ENGLISH_MEASURES}
+    unkept = {section: dict.fromkeys(names) for section, names in measures.items()}
     return Figures({**empty_metrics(items), **unkept, "enabled": False}, {"enabled": False, "reason": reason})
 
 

@@ -16,6 +16,10 @@ TOGETHER = ("all", "macro")  # figures of all sources, beside those of each
 MAX_COLUMNS = 8  # with the model's name; more are not read at a glance
 FEW_GROUPS = 30  # an interval of fewer is too narrow: of 16 it covers the truth in 9 of 10 cases rather than 19 of 20
 START, END = "<!-- results -->\n", "<!-- /results -->"  # marks in README.md, between which the table stands
+ENGLISH = ("base", "mistral", "scratch")  # before the fine-tune, after it, and what never read much of it
+FORGOTTEN = (
+    "Bits per byte of plain English that nothing here was trained on, so that what is above `base` was forgotten"
+)
 ENDS = ("value", "low", "high")  # of a figure
 BITS = "bits needed for each byte of the real replies, fewer are better; beside it those of each source"
 TEXTS = (
@@ -118,9 +122,24 @@ def result_table(details: Details, compared: Mapping[str, Any]) -> str:
         if found := (compared[pair] or {"lines": {}})["lines"].get("bpb.all"):
             shown = f"{show_number(found['difference'], 3)}{show_bounds(found['low'], found['high'])}"
             lines.append(f"- `{pair}`: {shown}, n = {found['n']:,}: {found['verdict']}")
+    lines += english_line(details)
     for name in MODELS:
         lines += ["", f"`{name}`: {details[name].get('name') or details[name]['reason']}."]
     return "\n".join(lines) + "\n"
+
+
+def english_line(details: Details) -> list[str]:
+    """What the fine-tune costs of plain English, below an empty line; nothing where no model was asked."""
+    n = find_first(details, "english", "bpb", "n")
+    if n is None:
+        return []
+    found = {name: [find_figure(details[name], "english", "bpb", end) for end in ENDS] for name in ENGLISH}
+    shown = ", ".join(
+        f"`{name}` {show_number(value, 3)}{show_bounds(low, high)}"
+        for name, (value, low, high) in found.items()
+        if value is not None
+    )
+    return ["", f"{FORGOTTEN}, n = {n} paragraphs: {shown}."]
 
 
 def explain_columns(columns: Sequence[Column], details: Details) -> list[str]:

@@ -57,7 +57,7 @@ class EvalModel:
 
     name: str
     real_name: str
-    tasks: tuple[str, ...]  # replies and choices it scores, generations and continuations, canaries it may remember
+    tasks: tuple[str, ...]  # replies, choices and English it scores, generations and continuations, canaries
     load: Callable[[], Scorer | Replier]
     made_from: tuple[Path, ...]  # files and folders whose content makes the model, besides the training seed
 

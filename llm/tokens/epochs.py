@@ -3,8 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import groupby
+from threading import Lock
 
 import numpy as np
+import torch
 
 from llm.tokens.mixture import Ints
 from llm.tokens.packing import Batch, Packed
@@ -20,15 +22,17 @@ class Epochs:
         self.first, self._seed = first, seed
         self._starts = [0, len(first)]  # rows before each epoch
         self._kept: dict[int, tuple[Packed, Ints]] = {}
+        self._packing = Lock()  # the next batch may be made on a thread of its own
 
     def _epoch(self, epoch: int) -> tuple[Packed, Ints]:
         """The rows of an epoch as they were filled, and the order in which they are read."""
-        if epoch not in self._kept:
-            for old in list(self._kept)[: 1 - KEPT]:
-                del self._kept[old]
-            packed = self.first.anew((self._seed, epoch)) if epoch else self.first
-            self._kept[epoch] = packed, np.random.default_rng((self._seed, epoch)).permutation(len(packed))
-        return self._kept[epoch]
+        with self._packing:
+            if epoch not in self._kept:
+                for old in list(self._kept)[: 1 - KEPT]:
+                    del self._kept[old]
+                packed = self.first.anew((self._seed, epoch)) if epoch else self.first
+                self._kept[epoch] = packed, np.random.default_rng((self._seed, epoch)).permutation(len(packed))
+            return self._kept[epoch]
 
     def n_rows(self, epochs: int) -> int:
         """Rows of the first so many epochs: one has a few more than another."""
@@ -45,8 +49,6 @@ class Epochs:
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         """The rows that are read after so many others each."""
-        import torch  # takes 1 s, and the stage that only packs needs none
-
         runs = groupby(map(self.place, numbers), lambda place: place[0])
         batches = [self._epoch(epoch)[0].batch([row for _, row in run]) for epoch, run in runs]
         tensors = zip(*((b.ids, b.targets, b.positions, b.documents) for b in batches), strict=True)

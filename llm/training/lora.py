@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # all seven of a block
+VARIANTS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class FinetuneConfig:
     lora_r: int  # rank
     lora_alpha: int  # scale, alpha / r
     lora_dropout: float
+    lora_variant: Literal["lora", "rslora", "dora"]
     quantize: Literal["none", "nf4"]
     gradient_checkpointing: bool  # activations are computed again in the backward pass: less memory, a third slower
     train: TrainConfig
@@ -171,6 +173,8 @@ def add_lora(model: "PreTrainedModel", config: FinetuneConfig) -> "PeftModel":
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
+        use_rslora=config.lora_variant == "rslora",
+        use_dora=config.lora_variant == "dora",
         target_modules=list(LINEARS),
     )
     with quiet_peft():
@@ -232,10 +236,11 @@ def describe(base: dict[str, Any], config: FinetuneConfig) -> dict[str, Any]:
     n = base["parameters"]
     size = f"{n / 1e6:,.0f}M parameters" if n >= 1e6 else f"{n:,} parameters"
     role = ", a stand-in for Mistral 7B" if base["stand_in"] else ""
+    how = VARIANTS[config.lora_variant]
     return {
         "enabled": True,
-        "name": f"{base['name']} + LoRA",
-        "description": f"{base['name']} ({size}{role}), fine-tuned with LoRA of rank {config.lora_r} on the replies",
+        "name": f"{base['name']} + {how}",
+        "description": f"{base['name']} ({size}{role}), fine-tuned with {how} of rank {config.lora_r} on the replies",
         "licence": base["licence"],
         "base": base,
         "config": dataclasses.asdict(config),

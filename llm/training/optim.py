@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from llm.training.distributed import placed_like
 # Quintic Newton-Schulz coefficients of Jordan et al. 2024, "Muon": steepest at 0 among those that converge to about 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
+TINY = 1e-8  # keeps a matrix of zeros from being divided by 0
 
 
 def cosine_factor(step: int, warmup: int, total: int, final: float) -> float:
@@ -58,6 +60,14 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
+class Part(NamedTuple):
+    """One matrix of a parameter, its momentum's step and what NorMuon remembers of its rows."""
+
+    weight: Tensor  # (rows, columns)
+    step: Tensor  # (rows, columns)
+    row_squares: Tensor  # (rows, 1)
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised, for the matrices inside the blocks (Jordan et al. 2024).
 
@@ -69,28 +79,54 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
+    def directions(self, parts: Sequence[Part]) -> Tensor:
+        """Updates (n, rows, columns) of matrices of one shape."""
+        return orthogonalize(torch.stack([part.step for part in parts]))
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have a gradient."""
         for group in self.param_groups:
-            by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+            by_shape: dict[torch.Size, list[Part]] = {}
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
+                    state["row_squares"] = parameter.new_zeros(len(parameter), 1)
                 momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 nesterov = parameter.grad.lerp(momentum, group["momentum"])
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                n = getattr(parameter, "n_stacked", 1)
-                for part, update in zip(parameter.chunk(n), nesterov.chunk(n), strict=True):
-                    by_shape.setdefault((part.size(0), part.size(1)), []).append((part, update))
-            for (rows, columns), pairs in by_shape.items():
-                updates = orthogonalize(torch.stack([update for _, update in pairs]))
-                rate = group["lr"] * 0.2 * math.sqrt(max(rows, columns))
-                for (part, _), update in zip(pairs, updates, strict=True):
-                    part.add_(update, alpha=-rate)
+                cut = (t.chunk(getattr(parameter, "n_stacked", 1)) for t in (parameter, nesterov, state["row_squares"]))
+                for part in map(Part, *cut):
+                    by_shape.setdefault(part.weight.shape, []).append(part)
+            for shape, parts in by_shape.items():
+                rate = group["lr"] * 0.2 * math.sqrt(max(shape))
+                for part, direction in zip(parts, self.directions(parts), strict=True):
+                    part.weight.add_(direction, alpha=-rate)
+
+
+class NorMuon(Muon):
+    """Muon whose updates have rows of about one size (Li et al. 2025): no unit learns faster than its neighbours.
+
+    A row is divided by the root of its mean square, of which `row_memory` is the memory; then each matrix is made as
+    large as it was.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float, row_memory: float
+    ) -> None:
+        super().__init__(parameters, lr, momentum, weight_decay)
+        self.row_memory = row_memory
+
+    def directions(self, parts: Sequence[Part]) -> Tensor:
+        """Updates (n, rows, columns) of matrices of one shape; notes the size of their rows."""
+        updates = super().directions(parts).float()
+        for part, squares in zip(parts, updates.square().mean(2, keepdim=True), strict=True):
+            part.row_squares.lerp_(squares, 1 - self.row_memory)
+        equal = updates / (torch.stack([part.row_squares for part in parts]).sqrt() + TINY)
+        return equal * (updates.norm(dim=(1, 2), keepdim=True) / (equal.norm(dim=(1, 2), keepdim=True) + TINY))
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
@@ -111,13 +147,18 @@ def adamw(model: nn.Module, lr: float, betas: tuple[float, float], weight_decay:
 
 
 def muon(
-    model: nn.Module, lr: float, momentum: float, betas: tuple[float, float], weight_decay: float
+    model: nn.Module, lr: float, momentum: float, betas: tuple[float, float], weight_decay: float, *, equal_rows: bool
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW at the same rate for embeddings and vectors."""
+    """Muon for the matrices inside the blocks, NorMuon if their rows shall be equal; AdamW for embeddings and vectors.
+
+    All at the same rate.
+    """
     matrices, tables, vectors = split_parameters(model)
     groups = [{"params": tables, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return [
-        Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay),
+        NorMuon(matrices, lr, momentum, weight_decay, betas[1])
+        if equal_rows
+        else Muon(matrices, lr, momentum, weight_decay),
         torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True),
     ]
 

@@ -15,7 +15,7 @@ TIMED_HORIZON = 10_000  # places on the schedule of a run that counts time, not 
 class TrainConfig:
     """How a model is trained; the keys of `train` and of `finetune.train`."""
 
-    optimizer: Literal["adamw", "muon"]
+    optimizer: Literal["adamw", "muon", "normuon"]
     lr: float  # peak
     beta1: float  # momentum of Muon too
     beta2: float

@@ -31,7 +31,8 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     betas = (config.beta1, config.beta2)
     if config.optimizer == "adamw":
         return adamw(model, config.lr, betas, config.weight_decay)
-    return muon(model, config.lr, config.beta1, betas, config.weight_decay)
+    equal_rows = config.optimizer == "normuon"
+    return muon(model, config.lr, config.beta1, betas, config.weight_decay, equal_rows=equal_rows)
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

@@ -38,7 +38,7 @@ class Trainer:
         self.clock = Clock(config.budget_s)
         self.model = model.to(device).train()
         self.network = replicate(self.model)  # as the step uses it: the same weights, exchanged between processes
-        self.train_data, self.val_data = train_data, val_data
+        self.val_data = val_data
         self.epochs = Epochs(train_data, seed)
         self.batches = Batches(self.epochs, device)
         self.config, self.seed, self.device = config, seed, device

@@ -15,7 +15,7 @@ from llm.evaluation.ask import (
     count_requests,
     keep_finite,
 )
-from llm.evaluation.eval_models import TRAINED
+from llm.evaluation.eval_models import COUNTED, TRAINED
 from llm.evaluation.exposure import Planted
 from llm.evaluation.items import EvalItems, EvaluateConfig
 from llm.evaluation.scoring import EvalModel, Score
@@ -119,6 +119,19 @@ def test_what_is_not_finite_goes_as_a_whole_and_by_name_and_the_rest_stays(broke
     )
     assert kept == Outputs(replace(ITEMS, quiz=[]), Likelihoods([FINE] * 8, {}), SAID)
     assert list(lost) == ["choice", "uncertainty"]
+    kept, lost = keep_finite(Outputs(ITEMS, None, SAID, english=[FINE, broken]))
+    assert kept == Outputs(ITEMS, None, SAID)
+    assert lost == {"english": "scores of plain English are not finite"}
+
+
+def test_who_is_to_be_asked_for_plain_english_is():
+    paragraphs = [Example(f"english/{i}", "english", f"e{i}", (), text) for i, text in enumerate(WORDS[:3])]
+    items, gpt = replace(ITEMS, english=paragraphs), make_model()
+    asked = EvalModel("scratch", "tiny", (*COUNTED, "english"), lambda: gpt, ())
+    outputs = ask_model(asked, items, Planted([], []), CONFIG, 1, lambda n: None)
+    assert outputs.english == [pytest.approx(score) for score in gpt.loglik(paragraphs)]
+    counted = replace(asked, tasks=COUNTED)
+    assert ask_model(counted, items, Planted([], []), CONFIG, 1, lambda n: None).english is None
 
 
 def test_outputs_that_are_all_finite_stay_as_they_are():

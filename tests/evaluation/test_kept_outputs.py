@@ -26,6 +26,7 @@ OUTPUTS = Outputs(
     Generations(["a\nb", ""], ["c"], ["é"], ["d"], ["and"]),
     SCORES,
     SCORES[1:],
+    SCORES[:1],
 )
 BESIDE_THE_OUTPUTS = {f"llm/{name}.py" for name in ("__init__", "files", "ranges", "stats/bootstrap", "tokens/mixture")}
 
@@ -48,7 +49,7 @@ def kept(folder, asking=None):
 def test_what_is_kept_comes_back_to_the_last_digit(model, tmp_path):
     kept(tmp_path).save(model, OUTPUTS)
     assert kept(tmp_path).load(model, ITEMS) == OUTPUTS
-    silent = replace(OUTPUTS, likelihoods=None, canaries=None, own_answers=None)
+    silent = replace(OUTPUTS, likelihoods=None, canaries=None, own_answers=None, english=None)
     kept(tmp_path).save(model, silent)
     assert kept(tmp_path).load(model, ITEMS) == silent
 

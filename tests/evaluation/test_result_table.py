@@ -31,6 +31,17 @@ def test_a_model_below_the_5_gram_is_marked(details):
     assert any(line.startswith("▼: more bits per byte than `ngram5`") for line in lines)
 
 
+def test_plain_english_stands_below_the_table_where_it_was_asked(details):
+    assert "plain English" not in result_table(details, COMPARED)
+    for name, value in (("mistral", 1.125), ("base", 1.0)):
+        details[name]["english"] = {"bpb": {"value": value, "low": 0.5, "high": 1.5, "n": 12}}
+    details["scratch"]["english"] = {}
+    assert (
+        "was forgotten, n = 12 paragraphs: `base` 1.000 (0.500 to 1.500), `mistral` 1.125 (0.500 to 1.500).\n"
+        in result_table(details, COMPARED)
+    )
+
+
 TEXT = {
     "bleu": {"value": 0.145, "low": 0.1, "high": 0.2, "unrelated": 0.12},
     "chrf": {"value": 7.25, "low": 6.0, "high": 8.5, "unrelated": 7.05},

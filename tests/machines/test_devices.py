@@ -34,7 +34,7 @@ def make_model(architecture, attn_dropout=0.0):
 
 
 @architectures
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "normuon"])
 def test_a_run_needs_no_double_precision_on_the_device(tmp_path, architecture, optimizer):
     packed, config = counting_rows(), CONFIG.__class__(**{**vars(CONFIG), "optimizer": optimizer, "ema": 0.9})
     with pretended(GPU), NoFloat64():

@@ -87,7 +87,11 @@ def test_a_refusal_is_one_line_and_writes_no_marker(params, repository, tmp_path
         ("train", "budget_s: 60", "train.epochs is None, max_steps is 800, budget_s is 60.0: exactly one"),
         ("train", "ema: 1.0", "train.ema is 1.0, allowed: 0.0 to 0.999999"),
         ("train", "micro_batch: 97", " is not a multiple of micro_batch 97"),
-        ("train", "optimizer: adam", "train.optimizer is 'adam', a text, allowed: adamw, muon; did you mean adamw?"),
+        (
+            "train",
+            "optimizer: adam",
+            "train.optimizer is 'adam', a text, allowed: adamw, muon, normuon; did you mean adamw?",
+        ),
         ("model", "n_head: 97", " is not a multiple of n_head 97"),
         ("tokenize", "vocab_size: 65536", "tokenize.vocab_size is 65536, allowed: 261 to 65535"),
         ("canaries", "own: 5550199", "canaries.own is of another type (not shown), allowed: a list, each entry a text"),

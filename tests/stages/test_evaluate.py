@@ -84,6 +84,7 @@ def write_data():
         path = Path(f"data/curated/{name}.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    Path("data/curated/english.txt").write_text("it is so\n\nit was 1\n", encoding="utf-8")
     return tokenizer
 
 
@@ -96,7 +97,7 @@ def write_models(tokenizer):
     origin = fetch_base(BaseConfig("tiny", "main"), base)
     write_json(base / "tandem.json", asdict(origin))
     torch.manual_seed(1)
-    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "none", False, train=None)
+    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "none", False, train=None)
     save_adapter(adapter, add_lora(load_base(base)[0], config))
     write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny Mistral, fine-tuned"})
     write_bytes(JUDGE / FILE, (REPOSITORY / "data/judge" / FILE).read_bytes())
@@ -146,8 +147,8 @@ def test_every_model_has_the_same_schema(project):
 @pytest.mark.parametrize(
     ("name", "measured"),
     [
-        ("scratch", {"bpb", "ppl", "choice", "literacy", "memory", "premises", "text", "truth"}),
-        ("base", {"bpb", "ppl", "choice", "literacy", "premises", "text", "truth", "uncertainty"}),
+        ("scratch", {"bpb", "ppl", "choice", "literacy", "memory", "premises", "text", "truth", "english"}),
+        ("base", {"bpb", "ppl", "choice", "literacy", "premises", "text", "truth", "uncertainty", "english"}),
         ("ngram5", {"bpb", "ppl", "choice", "literacy", "memory", "premises"}),
         ("unigram", {"bpb", "ppl", "choice", "literacy", "memory", "premises"}),
         ("compressor", {"bpb"}),
@@ -178,7 +179,8 @@ def test_a_model_of_nan_has_no_figures_and_says_why_and_the_others_stand(project
     assert keys(found) == keys(read(project, "scratch")) and found["n"] == read(project, "scratch")["n"]
     assert {value for section, row in found.items() if section != "n" for value in row.values()} == {None}
     assert detail["not_finite"]["bpb, ppl"] == "9 of 9 scores are not finite"
-    assert set(detail["not_finite"]) == {"bpb, ppl", "choice", "literacy", "premises", "text, truth", "memory"}
+    lost = {"bpb, ppl", "choice", "english", "literacy", "premises", "text, truth", "memory"}
+    assert set(detail["not_finite"]) == lost
     assert "; no bpb, ppl: 9 of 9 scores are not finite" in detail["name"]
     for name in MODEL_NAMES[1:]:
         assert read(diverged, name) == read(project, name)

@@ -85,6 +85,7 @@ def write_project(folder, make):
         rows = [{**asdict(question), "explanation": "."} for question in questions]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     shutil.copy(REPOSITORY / "data/curated/pairs.jsonl", "data/curated/pairs.jsonl")
+    shutil.copy(REPOSITORY / "data/curated/english.txt", "data/curated/english.txt")
     write_models(tokenizer)
     evaluate.main()
     copy_committed_summaries()

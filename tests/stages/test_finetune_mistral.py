@@ -93,6 +93,17 @@ def read_curve(folder):
         return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
 
 
+def test_another_training_seed_validates_on_the_same_rows(workspace):
+    set_training(workspace, max_steps=1, epochs=None, val_rows=2)  # of more, drawn by data_seed
+    starts = []
+    for seed in (1, 2):
+        path = workspace / "params.yaml"
+        path.write_text(path.read_text(encoding="utf-8").replace("\nseed: 1", f"\nseed: {seed}"), encoding="utf-8")
+        finetune_mistral.main()
+        starts.append(read_curve(workspace)[0]["val_loss"])  # of the base model, whatever the adapters
+    assert starts[0] == starts[1]
+
+
 def test_the_stage_says_what_was_trained_on_what(workspace):
     finetune_mistral.main()
     metrics = json.loads((workspace / "models/mistral/summary.json").read_text(encoding="utf-8"))

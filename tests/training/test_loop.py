@@ -21,7 +21,7 @@ def packed():
     return counting_rows()
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "normuon"])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_training_lowers_the_loss(packed, tmp_path, optimizer, architecture):
     _, run = train(

@@ -9,7 +9,7 @@ import torch
 
 from llm.dialogue import Dialogue
 from llm.files import write_json
-from llm.hub.pretrained import load_base, load_finetuned
+from llm.hub.pretrained import load_base, load_finetuned, quiet_peft
 from llm.hub.upstream import describe_tiny
 from llm.tokens.packing import TokenCorpus, pack_corpus
 from llm.training.checkpoint import State
@@ -37,6 +37,7 @@ FINETUNE = FinetuneConfig(
     lora_r=4,
     lora_alpha=8,
     lora_dropout=0.0,
+    lora_variant="lora",
     quantize="none",
     gradient_checkpointing=False,
     train=TRAIN,
@@ -78,13 +79,13 @@ def network(base, config=FINETUNE):
     return add_lora(load_base(base)[0], config)
 
 
-def perturb(peft_model):
+def perturb(peft_model, size=0.3):
     """Change the adapters, zero at the start, so that they matter."""
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in peft_model.parameters():
             if parameter.requires_grad:
-                parameter.normal_(0, 0.3, generator=generator)
+                parameter.normal_(0, size, generator=generator)
 
 
 def tokens_by_source(selection, tokenizer):
@@ -254,6 +255,38 @@ def test_the_merged_model_gives_the_logits_of_the_adapted_one(trained, base):
     assert not any("lora" in name for name, _ in merged.named_parameters())
 
 
+@pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
+def test_a_variant_gives_its_own_logits_and_peft_loads_and_merges_it(base, tmp_path, variant):
+    from peft import PeftModel
+
+    ours = network(base, replace(FINETUNE, lora_variant=variant))
+    perturb(ours, 0.05)
+    save_adapter(tmp_path, ours)
+    write_json(tmp_path / "tandem.json", {"enabled": True})
+    with quiet_peft():
+        loaded = PeftModel.from_pretrained(load_base(base)[0], tmp_path)
+    ids = torch.arange(2, 40)[None]
+    with torch.no_grad():
+        logits = ours.eval()(ids).logits
+        assert torch.equal(loaded.eval()(ids).logits, logits)
+        assert torch.allclose(load_finetuned(base, tmp_path)[0](ids).logits, logits, atol=1e-5)
+        assert not torch.allclose(load_base(base)[0](ids).logits, logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
+def test_a_variant_is_computed_as_its_paper_says(base, variant):
+    peft_model = network(base, replace(FINETUNE, lora_variant=variant))
+    perturb(peft_model)
+    linear = PackedModel(peft_model).blocks[0].mlp.down_proj
+    x = torch.randn(3, linear.in_features, generator=torch.Generator().manual_seed(4))
+    update = linear.lora_B["default"].weight @ linear.lora_A["default"].weight
+    weight = linear.base_layer.weight + update * 8 / (2 if variant == "rslora" else 4)  # alpha 8, rank 4
+    if variant == "dora":
+        weight = weight * (linear.lora_magnitude_vector["default"].weight / weight.norm(dim=1))[:, None]
+    with torch.no_grad():
+        assert torch.allclose(linear.eval()(x), x @ weight.T, atol=1e-5)
+
+
 def test_a_saved_adapter_names_its_modules_in_order(trained):
     config = json.loads((trained[3] / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["target_modules"] == sorted(LINEARS)
@@ -273,3 +306,5 @@ def test_a_stand_in_is_called_one():
     told = describe(base, FINETUNE)["description"]
     assert told.startswith("SmolLM2-135M-Instruct (135M parameters, a stand-in for Mistral 7B), fine-tuned with LoRA")
     assert "stand-in" not in describe({**base, "stand_in": False}, FINETUNE)["description"]
+    dora = describe(base, replace(FINETUNE, lora_variant="dora"))
+    assert dora["name"].endswith("+ DoRA") and "fine-tuned with DoRA of rank 4" in dora["description"]

@@ -22,7 +22,9 @@ def packed():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"optimizer": "adamw"}, {"optimizer": "muon"}, {"ema": 0.9}, {"micro_batch": None}], ids=str
+    "changes",
+    [{"optimizer": "adamw"}, {"optimizer": "muon"}, {"optimizer": "normuon"}, {"ema": 0.9}, {"micro_batch": None}],
+    ids=str,
 )
 def test_a_run_stopped_at_any_step_and_resumed_is_bit_identical(packed, tmp_path, changes):
     config = replace(CONFIG, max_steps=8, eval_every=3, **changes)
