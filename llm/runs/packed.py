@@ -27,7 +27,12 @@ def unpack_run(packed: Path, folder: Path) -> None:
     """Write the files COMPARED below the folder; ValueError for a file that does not hold them."""
     try:
         with tarfile.open(packed, "r:xz") as tar:
-            for path in COMPARED:
-                tar.extract(path, folder, filter="data")
+            found = {path: tar.extractfile(path) for path in COMPARED}
+            contents = {path: file.read() for path, file in found.items() if file}
     except (KeyError, lzma.LZMAError, tarfile.TarError, EOFError) as error:
         raise ValueError(f"{PACKED} is damaged or of another version: {error}") from error
+    if missing := set(COMPARED) - set(contents):
+        raise ValueError(f"{PACKED} is of another version: {', '.join(sorted(missing))} is no file in it")
+    for path, content in contents.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)

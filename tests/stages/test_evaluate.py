@@ -389,7 +389,9 @@ def test_every_figure_follows_from_the_rows(project, monkeypatch, capsys):
     assert main_of_llm(["rescore", "--out", "again"]) == 0
     page = capsys.readouterr().out
     assert page.count("every figure equal") == len(MODEL_NAMES)
-    assert page.splitlines()[-1].startswith("memory and uncertainty: not computed again but kept as they were")
+    assert page.splitlines()[-1].startswith(
+        "english and memory and uncertainty: not computed again but kept as they were"
+    )
     for name in MODEL_NAMES:
         assert json.loads((project / f"again/{name}.json").read_text(encoding="utf-8")) == read(project, name)
 
