@@ -4,14 +4,13 @@ The text is of everyday things, neither dialogue nor explanation, and was writte
 scored by itself, as the section of a document.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llm.dialogue import Example
+from llm.evaluation.perplexity import bits_per_byte, resample_examples
 from llm.evaluation.scoring import Score
-from llm.stats.bootstrap import draw_groups, ratio
 
 ENGLISH_MEASURES = ("bpb",)
 
@@ -29,8 +28,6 @@ def english_figures(
     """`bpb`: bits the model needs for each byte of the paragraphs, None where it was not asked; and its detail."""
     if not paragraphs or scores is None:
         return dict.fromkeys(ENGLISH_MEASURES), {}
-    resampling = draw_groups([e.group for e in paragraphs], [e.source for e in paragraphs], n_resamples, seed)
-    bits = [-score.logprob / math.log(2) for score in scores]
-    found = ratio(bits, [len(example.reply.encode()) for example in paragraphs], resampling)
+    found = bits_per_byte(paragraphs, scores, resample_examples(paragraphs, n_resamples, seed))["all"]
     detail = {"value": found.value, "low": found.low, "high": found.high, "n": len(paragraphs)}
     return {"bpb": found.value}, {"bpb": detail}
