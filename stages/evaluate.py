@@ -131,7 +131,7 @@ def drop_not_finite(outputs: dict[str, Outputs]) -> tuple[dict[str, Outputs], di
 
 def describe_circumstances(model: EvalModel, lost: dict[str, str], config: EvaluateConfig, seed: int) -> Figures:
     """The part of a model's detail that its figures depend on besides its outputs, and which it lacks and why."""
-    decoding = {"greedy": asdict(config.greedy(seed)), "sampled": asdict(config.sampling(seed))}
+    decoding = {"greedy": asdict(config.greedy(seed)), "sampled": asdict(config.drawn(model.name, seed))}
     versions = {name: version(name).partition("+")[0] for name in METRIC_LIBRARIES}
     name = model.real_name + "".join(f"; no {figure}: {reason}" for figure, reason in lost.items())
     return Figures({}, {"name": name, "decoding": decoding, "versions": versions, "not_finite": lost})

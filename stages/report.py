@@ -40,8 +40,7 @@ def read_detail(name: str) -> dict[str, Any]:
 def samples_page(details: dict[str, dict[str, Any]]) -> str:
     """Prompts with what the models reply to them side by side, as Markdown."""
     rows = read_output_rows(PREDICTIONS)
-    speakers = {name: read_speaker(details[name]["name"], name, kinds) for name, kinds in rows.items()}
-    decoding = next(details[name]["decoding"]["sampled"] for name in speakers)
+    speakers = {name: read_speaker(details[name], name, kinds) for name, kinds in rows.items()}
     texts = read_detail("samples")
     shown = [name for name in (*SHOWN_MODELS, *SHOWN_BASELINES) if name in speakers]
     page = Page(
@@ -49,7 +48,7 @@ def samples_page(details: dict[str, dict[str, Any]]) -> str:
         models=[speakers[name] for name in SHOWN_MODELS if name in speakers],
         baselines=[speakers[name] for name in SHOWN_BASELINES if name in speakers],
         untrained=speakers["untrained"],
-        decoding=decoding,
+        max_reply_bytes=details["untrained"]["decoding"]["sampled"]["max_reply_bytes"],
         tested=read_samples(texts["prompts"], rows, "greedy"),
         overlaps={name: read_overlap(details[name]["text"]) for name in shown if details[name]["text"]},
         own=read_samples(texts["own"], rows, "greedy"),
@@ -58,10 +57,10 @@ def samples_page(details: dict[str, dict[str, Any]]) -> str:
     return samples_markdown(page)
 
 
-def read_speaker(real_name: str, name: str, kinds: Mapping[str, Sequence[OutputRow]]) -> Speaker:
+def read_speaker(detail: Mapping[str, Any], name: str, kinds: Mapping[str, Sequence[OutputRow]]) -> Speaker:
     """A model with its replies to the prompts of the page."""
     greedy, sampled = ([as_reply(row) for row in kinds.get(kind, [])] for kind in ("shown", "shown_sampled"))
-    return Speaker(name, real_name, greedy, sampled)
+    return Speaker(name, detail["name"], greedy, sampled, detail["decoding"]["sampled"])
 
 
 def as_reply(row: OutputRow) -> Reply:

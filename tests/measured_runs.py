@@ -5,12 +5,13 @@ import numpy as np
 from llm.corpus.questions import Question
 from llm.dialogue import Example
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
-from llm.evaluation.items import EvalItems
+from llm.evaluation.items import EvalItems, Sampling, SamplingConfig
 from llm.evaluation.scoring import Score
 from llm.runs.compare import Rules
 
 TEXT = "what is a token a piece of text and why does a model learn from examples"
 N_GROUPS, PER_GROUP, N_QUESTIONS = 40, 3, 40
+ALIKE = SamplingConfig(*[Sampling(temperature=0.8, top_p=0.95)] * 3)
 
 
 FIGURES = {

@@ -18,6 +18,7 @@ from llm.evaluation.exposure import Planted, ask_memory
 from llm.evaluation.items import EvalItems, EvaluateConfig, continued_prompt
 from llm.evaluation.scoring import EvalModel, Replier, Score, Scorer
 from llm.evaluation.uncertainty import ask_uncertainty
+from llm.inference.decoding import Decoding
 
 # Fields of EvalItems by what is scored of them.
 ITEMS_OF = {
@@ -128,12 +129,12 @@ def _score_in_chunks(model: Scorer, examples: Sequence[Example], advance: Advanc
 
 
 def ask_generations(
-    model: Replier, items: EvalItems, config: EvaluateConfig, seed: int, advance: Advance
+    model: Replier, items: EvalItems, n_sampled: int, decoding: Decoding, advance: Advance
 ) -> Generations:
     """The model's replies to the test prompts, the questions and the prompts of samples.md, and how it goes on."""
-    greedy, first = greedy_prompts(items), [example.prompt for example in items.prompts[: config.sampled]]
+    greedy, first = greedy_prompts(items), [example.prompt for example in items.prompts[:n_sampled]]
     drawn = [*first, *(Prompt((text,)) for text in items.shown)]
-    rest = iter(model.generate([*greedy, *drawn], config.sampling(seed), len(greedy)))
+    rest = iter(model.generate([*greedy, *drawn], decoding, len(greedy)))
     advance(len(greedy) + len(drawn))
     lengths = {"greedy": len(items.prompts), "truth": len(items.truth), "shown": len(items.shown)}
     lengths |= {"continued": len(items.continued), "sampled": len(first), "shown_sampled": len(items.shown)}
@@ -158,7 +159,7 @@ def ask_model(
         english = loaded.loglik(items.english) if "english" in model.tasks and items.english else None
     times.append(time.monotonic())
     if isinstance(loaded, Replier) and not (likelihoods and _not_finite(likelihoods)):  # nothing to choose tokens by
-        generations = ask_generations(loaded, asked, config, seed, advance)
+        generations = ask_generations(loaded, asked, config.sampled, config.drawn(model.name, seed), advance)
     if isinstance(loaded, Scorer) and generations:
         own_answers = ask_uncertainty(loaded, asked.truth, generations.truth)
     times.append(time.monotonic())

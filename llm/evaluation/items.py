@@ -17,6 +17,31 @@ GONE = "…"  # of a turn that was cut away
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn by their probability."""
+
+    temperature: float  # the logits are divided by it
+    top_p: float  # only the most likely tokens that together reach this probability
+
+    def __post_init__(self) -> None:
+        check_range("temperature", self.temperature, 0.01, 100.0)
+        check_range("top_p", self.top_p, 1e-6, 1.0)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How each model's replies are drawn: where one reads well another may loop or ramble."""
+
+    scratch: Sampling
+    mistral: Sampling
+    base: Sampling
+
+    def of(self, model: str) -> Sampling:
+        """That of a model; `untrained` and what draws nothing have that of scratch."""
+        return {"mistral": self.mistral, "base": self.base}.get(model, self.scratch)
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """How much is asked of each model."""
 
@@ -25,8 +50,7 @@ class EvaluateConfig:
     history_chars: int  # of the history a model sees; decided here so that all see the same text
     generations: int  # test prompts replied to by the most likely tokens
     sampled: int  # of these, how many also by sampling: with those of samples.md, for the diversity of replies
-    temperature: float  # of that sampling
-    top_p: float
+    sampling: SamplingConfig
     max_reply_bytes: int  # of a generated text; the same for all models, or the longer texts would win
     truth_questions: int
     truthfulqa_questions: int | None  # of TruthfulQA where the data hold it; None: all
@@ -45,8 +69,6 @@ class EvaluateConfig:
         check_range("sampled", self.sampled, 0, 10**9)
         if self.truthfulqa_questions is not None:
             check_range("truthfulqa_questions", self.truthfulqa_questions, 0, 10**9)
-        check_range("temperature", self.temperature, 0.01, 100.0)
-        check_range("top_p", self.top_p, 1e-6, 1.0)
         check_range("max_reply_bytes", self.max_reply_bytes, 1, 1_000_000)
         check_range("bootstrap", self.bootstrap, 100, 10**6)
 
@@ -54,9 +76,10 @@ class EvaluateConfig:
         """The most likely token each time."""
         return Decoding(self.max_reply_bytes, 0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=seed)
 
-    def sampling(self, seed: int) -> Decoding:
-        """Tokens drawn by their probability."""
-        return replace(self.greedy(seed), temperature=self.temperature, top_p=self.top_p)
+    def drawn(self, model: str, seed: int) -> Decoding:
+        """Tokens drawn by their probability, as that model's are."""
+        how = self.sampling.of(model)
+        return replace(self.greedy(seed), temperature=how.temperature, top_p=how.top_p)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ def describe_asking(
     parts = {
         "items": asdict(items),
         "planted": asdict(planted),
-        "decoding": [asdict(how) for how in (config.greedy(seeds[0]), config.sampling(seeds[0]))],
+        "decoding": asdict(config.greedy(seeds[0])),
+        "sampling": asdict(config.sampling),
         "sampled": config.sampled,
         "batch_tokens": config.batch_tokens,
         "seeds": list(seeds),

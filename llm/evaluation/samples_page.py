@@ -22,6 +22,7 @@ class Speaker:
     real_name: str
     greedy: Sequence[Reply]  # to the prompts of the page
     sampled: Sequence[Reply]  # to the same
+    decoding: Mapping[str, float]  # temperature and top_p of these
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Page:
     models: Sequence[Speaker]
     baselines: Sequence[Speaker]  # that only look a reply up
     untrained: Speaker
-    decoding: Mapping[str, float]  # temperature, top_p and max_reply_bytes
+    max_reply_bytes: int
     tested: Sequence[Sample]  # prompts of the test set
     overlaps: Mapping[str, Overlap]  # of the replies to these, by name
     own: Sequence[Sample] = ()
@@ -127,20 +128,20 @@ def samples_markdown(page: Page) -> str:
 
 
 def _introduction(page: Page) -> list[str]:
-    how = page.decoding
     lines = [
         f"{len(page.prompts)} prompts, the same in every run. Each model answers twice: with the likeliest words,",
-        f"and with words drawn by their probability (temperature {how['temperature']}, top-p {how['top_p']}).",
-        f"Nothing is picked by hand. An ellipsis stands where a reply was cut, at {how['max_reply_bytes']} bytes;",
+        "and with words drawn by their probability, in the way that was chosen for it on other prompts (below).",
+        f"Nothing is picked by hand. An ellipsis stands where a reply was cut, at {page.max_reply_bytes} bytes;",
         "of a loop there are two rounds, and how many it went.",
         "At the end: [each model's best and worst reply](#best-and-worst) to prompts of the test set.",
         "",
-        "| model | what it is | ends by itself |",
-        "|---|---|---|",
+        "| model | what it is | words drawn at | likeliest words end by themselves | drawn ones |",
+        "|---|---|---|---|---|",
     ]
     for one in page.models:
-        ended, n = sum(reply.ended for reply in one.greedy), len(one.greedy)
-        lines.append(f"| **{one.name}** | {show_text(one.real_name)} | {ended} of {n} |")
+        how = f"temperature {one.decoding['temperature']}, top-p {one.decoding['top_p']}"
+        ended = (f"{sum(reply.ended for reply in replies)} of {len(replies)}" for replies in (one.greedy, one.sampled))
+        lines.append(f"| **{one.name}** | {show_text(one.real_name)} | {how} | {' | '.join(ended)} |")
     lines += ["", "No model, but what a model has to beat, below each table:", ""] if page.baselines else []
     lines += [f"- *{one.name}*: {show_text(one.real_name)}" for one in page.baselines]
     return [*lines, "", *_introduce_untrained(page.untrained)]

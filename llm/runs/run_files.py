@@ -8,7 +8,7 @@ from typing import Any
 
 from llm.dialogue import read_table
 from llm.evaluation.ask import Outputs
-from llm.evaluation.items import EvaluateConfig
+from llm.evaluation.items import EvaluateConfig, Sampling, SamplingConfig
 from llm.judge.instrument import Judge
 from llm.runs.compare import CompareConfig, Rules
 from llm.runs.output_rows import read_items, read_output_rows, restore_outputs
@@ -16,6 +16,8 @@ from llm.runs.packed import ITEM_TEXTS, PACKED, PREDICTIONS, SCORES, SETTINGS, u
 
 WORKSPACE = "workspace"  # DVC's own name for the working tree
 ASKED_ALL = {"literacy_questions": None}  # what a run did that was made before this could be chosen
+DRAWN_ALIKE = ("temperature", "top_p")  # of all models, in a run from before each had its own
+MODELS_THAT_DRAW = ("scratch", "mistral", "base")
 METRICS, TRAIN, JUDGE = "metrics", "data/clean/train.arrow", "models/judge"
 FIGURES = f"{METRICS}/detail/figures"  # a file for each model, of which the stage report writes copies for git
 RESULTS = f"{METRICS}/results.md"
@@ -45,11 +47,21 @@ def read_settings(path: Path) -> Settings:
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`; a committed run is named as HEAD:MODEL")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        evaluate = EvaluateConfig(**ASKED_ALL | values["evaluate"])
+        evaluate = read_evaluate(values["evaluate"])
         spreads = CompareConfig(**values["compare"])
         return Settings(evaluate, spreads, values["data_seed"], values["min_groups"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version: run `dvc repro evaluate` ({error})") from error
+
+
+def read_evaluate(values: Mapping[str, Any]) -> EvaluateConfig:
+    """The section `evaluate` of a run's settings; that of an older run as it was asked then."""
+    known: dict[str, Any] = {**ASKED_ALL, **values}
+    if "sampling" not in known:
+        alike = {name: known.pop(name) for name in DRAWN_ALIKE}
+        known["sampling"] = dict.fromkeys(MODELS_THAT_DRAW, alike)
+    sampling = {model: Sampling(**how) for model, how in known["sampling"].items()}
+    return EvaluateConfig(**known | {"sampling": SamplingConfig(**sampling)})
 
 
 def differing_decoding(settings: Mapping[str, Settings]) -> list[str]:

@@ -23,12 +23,14 @@ from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
+from tests.measured_runs import ALIKE
 
 TEXT = "what is a token a piece of text and why does a model learn from examples"
 WORDS = TEXT.split()
 TOKENIZER = train_tokenizer([TEXT] * 4, TokenizerConfig(vocab_size=280, min_frequency=2))
+
 CONFIG = EvaluateConfig(
-    dialogues=None, max_replies=None, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
+    dialogues=None, max_replies=None, history_chars=200, generations=4, sampled=2, sampling=ALIKE,
     max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, literacy_questions=None,
     quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
@@ -70,7 +72,7 @@ def test_the_progress_bar_reaches_its_end():
     model = EvalModel("scratch", "tiny", TRAINED, make_model, ())
     done = []
     ask_likelihoods(make_model(), ITEMS, done.append)
-    ask_generations(make_model(), ITEMS, CONFIG, 1, done.append)
+    ask_generations(make_model(), ITEMS, CONFIG.sampled, CONFIG.drawn("scratch", 1), done.append)
     assert (
         sum(done) == count_requests(model, ITEMS, CONFIG) == 8 + 4 * 3 + 4 + 2 + 2 + 2 * 10
     )  # replies, answers, texts
@@ -78,12 +80,13 @@ def test_the_progress_bar_reaches_its_end():
 
 def test_each_text_answers_its_own_prompt():
     model = make_model()
-    texts = ask_generations(model, replace(ITEMS, shown=("why a model?",)), CONFIG, 1, lambda n: None)
+    drawn = CONFIG.drawn("scratch", 1)
+    texts = ask_generations(model, replace(ITEMS, shown=("why a model?",)), 2, drawn, lambda n: None)
     assert [len(texts.greedy), len(texts.sampled), len(texts.truth), len(texts.shown)] == [4, 2, 2, 1]
     assert texts.truth[1] == model.generate([Prompt((QUIZ[1].question,))], CONFIG.greedy(1))[0].text
     assert texts.shown[0] == model.generate([Prompt(("why a model?",))], CONFIG.greedy(1))[0].text
-    assert texts.shown_sampled == [model.generate([Prompt(("why a model?",))], CONFIG.sampling(1))[0].text]
-    assert texts.sampled[1] == model.generate([ITEMS.prompts[1].prompt], CONFIG.sampling(1))[0].text
+    assert texts.shown_sampled == [model.generate([Prompt(("why a model?",))], drawn)[0].text]
+    assert texts.sampled[1] == model.generate([ITEMS.prompts[1].prompt], drawn)[0].text
 
 
 def test_what_is_scored_together_is_about_as_long(monkeypatch):

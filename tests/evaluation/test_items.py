@@ -8,6 +8,8 @@ from llm.dialogue import Dialogue, Example
 from llm.evaluation.items import (
     GONE,
     EvaluateConfig,
+    Sampling,
+    SamplingConfig,
     continued_prompt,
     cut_history,
     draw_continued,
@@ -17,6 +19,7 @@ from llm.evaluation.items import (
     example_digest,
     text_digest,
 )
+from tests.measured_runs import ALIKE
 
 CONFIG = EvaluateConfig(
     dialogues=3,
@@ -24,8 +27,7 @@ CONFIG = EvaluateConfig(
     history_chars=40,
     generations=4,
     sampled=2,
-    temperature=0.8,
-    top_p=0.95,
+    sampling=ALIKE,
     max_reply_bytes=4,
     truth_questions=2,
     truthfulqa_questions=None,
@@ -146,11 +148,25 @@ def test_a_source_that_runs_out_leaves_its_turns_to_the_others():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("dialogues", 0), ("max_replies", 0), ("generations", 0), ("bootstrap", 1), ("top_p", 0.0)]
+    ("name", "value"), [("dialogues", 0), ("max_replies", 0), ("generations", 0), ("bootstrap", 1)]
 )
 def test_a_value_out_of_range_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} is {value}, allowed"):
         dataclasses.replace(CONFIG, **{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("temperature", 0.0), ("top_p", 0.0)])
+def test_a_sampling_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} is {value}, allowed"):
+        dataclasses.replace(ALIKE.base, **{name: value})
+
+
+def test_each_model_draws_its_own_way_and_what_is_not_trained_draws_like_scratch():
+    config = dataclasses.replace(CONFIG, sampling=SamplingConfig(Sampling(1.0, 0.9), Sampling(0.7, 0.8), ALIKE.base))
+    drawn = {name: config.drawn(name, seed=1) for name in ("scratch", "untrained", "mistral", "base")}
+    assert {name: (how.temperature, how.top_p) for name, how in drawn.items()} == {
+        "scratch": (1.0, 0.9), "untrained": (1.0, 0.9), "mistral": (0.7, 0.8), "base": (0.8, 0.95),
+    }  # fmt: skip
 
 
 TURNS = st.text("ab \n\u2603", min_size=1).filter(lambda text: text.strip() == text)

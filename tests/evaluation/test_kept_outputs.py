@@ -11,7 +11,7 @@ from llm.evaluation import kept_outputs
 from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.eval_models import TRAINED
 from llm.evaluation.exposure import OwnText, Planted
-from llm.evaluation.items import EvaluateConfig
+from llm.evaluation.items import EvaluateConfig, Sampling
 from llm.evaluation.kept_outputs import KEPT, KeptOutputs, describe_asking
 from llm.evaluation.scoring import EvalModel, Score
 from llm.tokens.canaries import Canary
@@ -77,7 +77,7 @@ def test_a_file_more_is_another_model(model, tmp_path):
         {"planted": replace(PLANTED, own=[OwnText("1", 0, Prompt(("",)), ["2"])])},
         {"planted": replace(PLANTED, alternatives=["56 79"])},
         {"config": replace(CONFIG, max_reply_bytes=CONFIG.max_reply_bytes + 1)},
-        {"config": replace(CONFIG, top_p=0.5)},
+        {"config": replace(CONFIG, sampling=replace(CONFIG.sampling, base=Sampling(0.8, 0.5)))},
         {"config": replace(CONFIG, sampled=CONFIG.sampled - 1)},
         {"config": replace(CONFIG, batch_tokens=CONFIG.batch_tokens + 1)},
         {"seeds": (3, 2)},

@@ -141,7 +141,7 @@ def test_replies_that_were_cut_are_counted():
 
 def test_a_model_that_is_not_there_has_the_same_names_and_no_number():
     model = make_model()
-    generations = ask_generations(model, ITEMS, CONFIG, 1, lambda n: None)
+    generations = ask_generations(model, ITEMS, CONFIG.sampled, CONFIG.drawn("scratch", 1), lambda n: None)
     outputs, planted = Outputs(ITEMS, ask(model), generations), Planted([], [])
     there = measure(outputs, make_inputs()) | measure_unkept(outputs, planted, make_inputs())
     absent = absent_figures(ITEMS, "not trained")

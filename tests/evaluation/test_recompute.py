@@ -25,10 +25,11 @@ from llm.runs.output_rows import jsonl_bytes, score_rows
 from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
 from llm.training.checkpoint import save_tensors
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
+from tests.measured_runs import ALIKE
 from tests.recompute import figures, load, measure, place, read_replies, scores_of, shorten
 
 CONFIG = EvaluateConfig(
-    dialogues=4, max_replies=2, history_chars=60, generations=1, sampled=0, temperature=0.8, top_p=0.95,
+    dialogues=4, max_replies=2, history_chars=60, generations=1, sampled=0, sampling=ALIKE,
     max_reply_bytes=4, truth_questions=1, truthfulqa_questions=None, literacy_questions=None,
     quiz=True, batch_tokens=300, bootstrap=100,
 )  # fmt: skip

@@ -14,12 +14,16 @@ TESTED = [
     Sample("eli5", f"why {i}?", real, {"a": Reply(reply, True), "looked up": Reply("x", True)})
     for i, (real, reply) in enumerate([("it is warm", "it is cold"), ("a b", "c d"), ("e f", "g h i"), ("j", "")])
 ]
+HOW = {"temperature": 0.8, "top_p": 0.95}
 PAGE = Page(
     prompts=["Hi?", "Why?"],
-    models=[Speaker("a", "Model A", said("x", "y"), said("v", "w")), Speaker("b", "B", said("z", ""), said("s", "t"))],
-    baselines=[Speaker("looked up", "copies", said("one", "two"), said("one", "two"))],
-    untrained=Speaker("untrained", "Model A at first", said("", ""), said("q7 q8 " * 40, "r")),
-    decoding={"temperature": 0.8, "top_p": 0.95, "max_reply_bytes": 700},
+    models=[
+        Speaker("a", "Model A", said("x", "y"), said("v", "w"), HOW),
+        Speaker("b", "B", said("z", ""), said("s", "t"), HOW | {"top_p": 1.0}),
+    ],
+    baselines=[Speaker("looked up", "copies", said("one", "two"), said("one", "two"), HOW)],
+    untrained=Speaker("untrained", "Model A at first", said("", ""), said("q7 q8 " * 40, "r"), HOW),
+    max_reply_bytes=700,
     tested=TESTED,
     overlaps={"a": Overlap(0.25, 0.1, 0.4, 0.125, 4)},
 )
@@ -39,11 +43,17 @@ def test_the_untrained_model_stands_in_the_heading_alone():
     assert "untrained" not in rest
 
 
+def test_the_heading_says_how_each_model_draws_its_words():
+    head = samples_markdown(PAGE).partition("\n### 1.")[0]
+    assert "| **a** | Model A | temperature 0.8, top-p 0.95 | 2 of 2 | 2 of 2 |\n" in head
+    assert "| **b** | B | temperature 0.8, top-p 1.0 | 2 of 2 | 2 of 2 |\n" in head
+
+
 def test_a_reply_that_was_cut_ends_in_an_ellipsis_and_the_heading_counts_those_that_end():
     cut = replace(PAGE.models[0], greedy=[Reply("so it", False), Reply("well", True)])
     page = samples_markdown(replace(PAGE, models=[cut]))
     assert "| **a** | so it … | v |" in page and "| **a** | well | w |" in page
-    assert "| **a** | Model A | 1 of 2 |" in page
+    assert "| **a** | Model A | temperature 0.8, top-p 0.95 | 1 of 2 | 2 of 2 |" in page
 
 
 @pytest.mark.parametrize(

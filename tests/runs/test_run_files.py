@@ -11,7 +11,7 @@ import pytest
 
 from llm.__main__ import main
 from llm.commands import split_run
-from llm.evaluation.items import EvaluateConfig
+from llm.evaluation.items import EvaluateConfig, Sampling, SamplingConfig
 from llm.files import write_bytes, write_json
 from llm.runs.compare import CompareConfig
 from llm.runs.output_rows import item_rows, jsonl_bytes, score_rows
@@ -24,10 +24,10 @@ from llm.runs.run_files import (
     read_run,
     read_settings,
 )
-from tests.measured_runs import ITEMS, N_BYTES, spreads, that_says, with_bpb
+from tests.measured_runs import ALIKE, ITEMS, N_BYTES, spreads, that_says, with_bpb
 
 EVALUATE = EvaluateConfig(
-    dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, temperature=0.8, top_p=0.95,
+    dialogues=None, max_replies=2, history_chars=200, generations=4, sampled=2, sampling=ALIKE,
     max_reply_bytes=6, truth_questions=2, truthfulqa_questions=None, literacy_questions=None,
     quiz=True, batch_tokens=128, bootstrap=100,
 )  # fmt: skip
@@ -179,9 +179,18 @@ def test_a_run_from_before_literacy_questions_could_be_chosen_was_asked_all(tmp_
     assert read_settings(tmp_path / "settings.json") == OWN_SETTINGS
 
 
+def test_a_run_from_before_each_model_had_its_sampling_drew_all_alike(tmp_path):
+    values = asdict(OWN_SETTINGS)
+    values["evaluate"] |= {"temperature": 0.7, "top_p": 0.9}
+    del values["evaluate"]["sampling"]
+    (tmp_path / "settings.json").write_text(json.dumps(values), encoding="utf-8")
+    found = read_settings(tmp_path / "settings.json").evaluate
+    assert found.sampling == SamplingConfig(Sampling(0.7, 0.9), Sampling(0.7, 0.9), Sampling(0.7, 0.9))
+
+
 def test_settings_of_another_version_or_none_say_what_to_do(tmp_path):
     values = asdict(OWN_SETTINGS)
-    del values["evaluate"]["top_p"]
+    del values["evaluate"]["sampling"]
     (tmp_path / "settings.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(ValueError, match="of another version: run `dvc repro evaluate`"):
         read_settings(tmp_path / "settings.json")

@@ -19,7 +19,6 @@ from llm.dialogue import Dialogue, write_table
 from llm.evaluation.ask import ask_model, count_requests
 from llm.evaluation.eval_models import MODEL_NAMES, list_models
 from llm.evaluation.figure_files import read_csv
-from llm.evaluation.items import EvaluateConfig
 from llm.evaluation.samples import PROMPTS
 from llm.files import write_bytes, write_json
 from llm.hub.pretrained import load_base
@@ -28,6 +27,7 @@ from llm.judge.hallucination import TRUTH_MEASURES
 from llm.judge.instrument import FILE
 from llm.models.registry import build_model, describe_model
 from llm.models.shape import ModelConfig
+from llm.runs.run_files import read_evaluate
 from llm.tokens.canaries import draw_canaries, write_canaries
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
@@ -41,8 +41,10 @@ from tests.planted import plant
 
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
-    "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2, "temperature": 0.8,
-    "top_p": 0.95, "max_reply_bytes": 4, "truth_questions": 3, "truthfulqa_questions": None,
+    "dialogues": 4, "max_replies": 1, "history_chars": 60, "generations": 4, "sampled": 2,
+    "sampling": {"scratch": {"temperature": 0.8, "top_p": 0.95}, "mistral": {"temperature": 1.0, "top_p": 0.9},
+                 "base": {"temperature": 1.0, "top_p": 0.9}},
+    "max_reply_bytes": 4, "truth_questions": 3, "truthfulqa_questions": None,
     "literacy_questions": None, "quiz": True, "batch_tokens": 256, "bootstrap": 100,
 }  # fmt: skip
 SPREADS = spreads(0.01)
@@ -248,7 +250,7 @@ def test_counting_is_better_than_guessing_and_knowing_the_history_better_still(p
 
 def test_the_progress_bar_counts_what_each_model_is_asked(project, monkeypatch):
     monkeypatch.chdir(project)
-    items, config = draw_items(EvaluateConfig(**EVALUATE), 1), EvaluateConfig(**EVALUATE)
+    items, config = draw_items(read_evaluate(EVALUATE), 1), read_evaluate(EVALUATE)
     for model in list_models(FOLDERS, torch.device("cpu"), 1, config.batch_tokens):
         done = []
         ask_model(model, items, read_planted(1), config, 1, done.append)
@@ -320,7 +322,7 @@ def test_truthfulqa_is_null_where_the_data_do_not_hold_it_out(project):
 
 def test_without_the_quiz_its_questions_are_not_answered_by_choosing_but_still_in_words(project, monkeypatch):
     monkeypatch.chdir(project)
-    with_quiz, without = (draw_items(EvaluateConfig(**EVALUATE | {"quiz": asked}), 1) for asked in (True, False))
+    with_quiz, without = (draw_items(read_evaluate(EVALUATE | {"quiz": asked}), 1) for asked in (True, False))
     assert with_quiz.choices.keys() - without.choices.keys() == {"choice"}
     assert (without.truth, without.pairs) == (with_quiz.truth, with_quiz.pairs)
     assert {question.id for question in without.truth} & {question.id for question in with_quiz.quiz}
@@ -328,7 +330,7 @@ def test_without_the_quiz_its_questions_are_not_answered_by_choosing_but_still_i
 
 def test_of_the_literacy_questions_as_many_couples_are_asked_as_the_parameter_says(project, monkeypatch):
     monkeypatch.chdir(project)
-    every, one = (draw_items(EvaluateConfig(**EVALUATE | {"literacy_questions": n}), 1) for n in (None, 1))
+    every, one = (draw_items(read_evaluate(EVALUATE | {"literacy_questions": n}), 1) for n in (None, 1))
     assert len(one.premises) == 1
     assert [pair.couple for pair in one.pairs] == [one.pairs[0].couple] * 2 and len(every.pairs) == 4
     assert one.truth == every.truth
@@ -356,6 +358,7 @@ def test_details_name_the_model_the_decoding_and_the_versions(project):
     detail = read(project, "detail/scratch")
     assert detail["decoding"]["greedy"]["temperature"] == 0.0
     assert detail["decoding"]["sampled"]["top_p"] == 0.95
+    assert read(project, "detail/mistral")["decoding"]["sampled"]["top_p"] == 0.9
     assert set(detail["versions"]) >= {"torch", "transformers", "sacrebleu"}
 
 

@@ -18,13 +18,14 @@ from llm.evaluation.ask import ask_likelihoods
 from llm.evaluation.baselines import NgramScorer
 from llm.evaluation.eval_models import MODEL_NAMES
 from llm.evaluation.figure_files import read_csv
-from llm.evaluation.items import EvalItems, EvaluateConfig
+from llm.evaluation.items import EvalItems
 from llm.evaluation.measure import choice_tables
 from llm.evaluation.ngram import train_ngram
 from llm.evaluation.scratch_model import ScratchModel
 from llm.models.registry import build_model, load_gpt
 from llm.runs.output_rows import read_output_rows
 from llm.runs.packed import ITEM_TEXTS
+from llm.runs.run_files import read_evaluate
 from llm.tokens.packing import open_corpus
 from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
 from stages.evaluate import draw_items, main, read_held_out_truthfulqa
@@ -32,7 +33,7 @@ from tests.stages.test_evaluate import EVALUATE, SHAPE, SPREADS, read, write_dat
 from tests.truthful_answers import figures, read_table, unigram, write_table
 
 CSV = "data/clean/TruthfulQA.csv"
-CONFIG = EvaluateConfig(**EVALUATE)
+CONFIG = read_evaluate(EVALUATE)
 LONG = replace(SHAPE, context_length=256)  # a question and an answer in one window
 LIKELY = {"scratch", "untrained", "ngram5", "unigram", "base", "mistral"}
 

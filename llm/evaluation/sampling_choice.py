@@ -1,0 +1,109 @@
+"""Which sampling a model replies by: of a grid, the one whose replies to held-out prompts are most like the real ones.
+
+Nothing forces a reply to be long or to end: a setting has to bring that about by itself.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from llm.corpus.normalise import split_words
+from llm.evaluation.figure_files import show_number
+from llm.evaluation.items import Sampling
+from llm.evaluation.text_metrics import distinct
+from llm.inference.replies import Reply
+from llm.judge.overlap import repeated_ngrams
+
+GRID = tuple(Sampling(temperature, top_p) for temperature in (0.6, 0.8, 1.0) for top_p in (0.8, 0.9, 0.95, 1.0))
+# What replies worth reading have; that of distinct-2 is the real replies' own.
+ENDED = 0.8  # at least, by themselves
+REPEATED = 0.1  # at most, of the 4-grams
+LENGTH = 0.6  # at least, of the real replies' median number of words
+BUDGET = 1_000  # words at most, over which distinct-2 is taken
+
+
+@dataclass(frozen=True)
+class ReplyFigures:
+    """What replies look like, real or generated, averaged over the draws."""
+
+    ended: float  # share that ended by themselves; of real replies that fit under the cap
+    repeated: float  # share of the 4-grams that stood before in the same reply
+    words: float  # of the median reply
+    distinct: float | None  # bigrams of each bigram over the budget; None where there are fewer words
+
+
+def word_budget(references: Sequence[Reply]) -> int:
+    """Words over which distinct-2 of replies and references is taken: at most half of the references'.
+
+    It falls with length, so the budget is one for all; and replies that are shorter than the references reach it too.
+    """
+    return min(BUDGET, sum(len(split_words(one.text)) for one in references) // 2)
+
+
+def reply_figures(draws: Sequence[Sequence[Reply]], budget: int) -> ReplyFigures:
+    """The figures of replies that were drawn several times to the same prompts."""
+    found = [distinct((reply.text for reply in draw), 2, budget) for draw in draws]
+    known = [value for value in found if value is not None]
+    every = [reply for draw in draws for reply in draw]
+    return ReplyFigures(
+        ended=fmean(reply.ended for reply in every),
+        repeated=repeated_ngrams(reply.text for reply in every),
+        words=median(len(split_words(reply.text)) for reply in every),
+        distinct=fmean(known) if len(known) == len(found) else None,
+    )
+
+
+def log_ratio(value: float | None, other: float | None) -> float:
+    """log(value / other), minus infinity where there is no value or it is 0.
+
+    >>> log_ratio(0.4, 0.8) == -math.log(2)
+    True
+    """
+    return math.log(value / other) if value and other else -math.inf
+
+
+def shortfall(found: ReplyFigures, real: ReplyFigures) -> float:
+    """By how much replies miss what is asked of them: log ratios to the limits, summed; 0 where they meet all."""
+    margins = (
+        log_ratio(found.ended, ENDED),
+        log_ratio(found.words, LENGTH * real.words),
+        log_ratio(found.distinct, real.distinct),
+        -log_ratio(found.repeated, REPEATED),
+    )
+    return sum(max(0.0, -margin) for margin in margins)
+
+
+def distance(found: ReplyFigures, real: ReplyFigures) -> float:
+    """How unlike the real replies they are: |log ratio| of what ends, of the median length and of distinct-2, summed.
+
+    Repeated 4-grams are so few in real replies that a ratio to them says nothing.
+    """
+    pairs = ((found.ended, real.ended), (found.words, real.words), (found.distinct, real.distinct))
+    return sum(abs(log_ratio(*pair)) for pair in pairs)
+
+
+def choose(found: Mapping[Sampling, ReplyFigures], real: ReplyFigures) -> Sampling:
+    """The setting most like the real replies among those that meet what is asked; if none does, the one nearest to it."""
+    return min(found, key=lambda how: (shortfall(found[how], real), distance(found[how], real)))
+
+
+def choice_table(found: Mapping[Sampling, ReplyFigures], real: ReplyFigures, budget: int) -> str:
+    """All settings beside the real replies, as a Markdown table; the chosen one in bold."""
+    chosen = choose(found, real)
+    lines = [
+        f"| temperature, top-p | ended | repeated 4-grams | median words | of the real | distinct-2 of {budget} words | misses by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for how, figures in found.items():
+        mark = "**" if how == chosen else ""
+        lines.append(_row(f"{mark}{how.temperature}, {how.top_p}{mark}", figures, real, shortfall(figures, real)))
+    return "\n".join([*lines, _row("the real replies", real, real, 0.0)])
+
+
+def _row(name: str, figures: ReplyFigures, real: ReplyFigures, missed: float) -> str:
+    share = figures.words / real.words if real.words else None
+    cells = (
+        (figures.ended, 3), (figures.repeated, 4), (figures.words, 1), (share, 2), (figures.distinct, 3), (missed, 3)
+    )  # fmt: skip
+    return f"| {name} | {' | '.join(show_number(value, digits) for value, digits in cells)} |"
