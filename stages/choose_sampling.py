@@ -1,4 +1,4 @@
-"""`python -m stages.choose_sampling [MODEL...]`: how each model's replies are drawn, for evaluate.sampling in params.yaml.
+"""`python -m stages.choose_sampling [MODEL...]`: how each model's replies are drawn, evaluate.sampling in params.yaml.
 
 By replies to prompts held out for validation, equally many of each source. Prints all settings, writes the chosen one.
 """

@@ -84,17 +84,23 @@ def distance(found: ReplyFigures, real: ReplyFigures) -> float:
 
 
 def choose(found: Mapping[Sampling, ReplyFigures], real: ReplyFigures) -> Sampling:
-    """The setting most like the real replies among those that meet what is asked; if none does, the one nearest to it."""
+    """The setting most like the real replies of those that meet what is asked; if none does, the nearest to that."""
     return min(found, key=lambda how: (shortfall(found[how], real), distance(found[how], real)))
 
 
 def choice_table(found: Mapping[Sampling, ReplyFigures], real: ReplyFigures, budget: int) -> str:
     """All settings beside the real replies, as a Markdown table; the chosen one in bold."""
     chosen = choose(found, real)
-    lines = [
-        f"| temperature, top-p | ended | repeated 4-grams | median words | of the real | distinct-2 of {budget} words | misses by |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "temperature, top-p",
+        "ended",
+        "repeated 4-grams",
+        "median words",
+        "of the real",
+        "distinct-2",
+        "misses by",
+    )
+    lines = [f"Distinct-2 of {budget:,} words.", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for how, figures in found.items():
         mark = "**" if how == chosen else ""
         lines.append(_row(f"{mark}{how.temperature}, {how.top_p}{mark}", figures, real, shortfall(figures, real)))
