@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = draw_figures(known[name], prompts, config, seed, budget)
         chosen = choose(found, real)
         missed = "" if shortfall(found[chosen], real) == 0 else "; no setting meets all, this one misses least"
-        print(f"{name}, {len(prompts)} prompts, {DRAWS.get(name, 1)} draws{missed}\n")
+        print(f"{name}: {len(prompts)} prompts, replies to each: {DRAWS.get(name, 1)}{missed}\n")
         print(choice_table(found, real, budget), end="\n\n", flush=True)
         write_bytes(PARAMS, with_sampling(PARAMS.read_text(encoding="utf-8"), name, chosen).encode())
 

@@ -36,10 +36,12 @@ from llm.evaluation.measure import (
     make_metric_inputs,
     measure,
     measure_unkept,
+    mixed_figures,
 )
+from llm.evaluation.mixed import Mixed, fit_weights
 from llm.evaluation.plain_english import read_paragraphs
 from llm.evaluation.samples import CONTINUED, own_sources
-from llm.evaluation.scoring import EvalModel
+from llm.evaluation.scoring import EvalModel, TokenScorer
 from llm.evaluation.text_metrics import spans_of
 from llm.files import json_bytes, write_together
 from llm.judge.instrument import Judge, load_judge
@@ -60,6 +62,7 @@ FIGURES = DETAIL / "figures"
 # Written last: without it the others may be of two runs, and `python -m llm` reads none.
 SEAL = DETAIL / "settings.json"
 JUDGE = Path("models/judge")
+MIXED = ("scratch", "ngram5")  # whose tokens are the same
 TRAIN, TRUTHFULQA = CLEAN / "train.arrow", CLEAN / "TruthfulQA.csv"
 FOLDERS = ModelFolders(Path("models/scratch"), Path("data/tokens"), TRAIN, Path("models/base"), Path("models/mistral"))
 METRIC_LIBRARIES = ("numpy", "sacrebleu", "tokenizers", "torch", "transformers")  # that compute the figures
@@ -161,6 +164,18 @@ def measure_all(
     return figures
 
 
+def mix_scratch(models: list[EvalModel], config: EvaluateConfig, inputs: MetricInputs) -> Figures:
+    """The figures of scratch and the 5-gram as one model, their weights fitted on replies held out for validation."""
+    loaded = [one.load() for name in MIXED for one in models if one.name == name]
+    scorers = tuple(model for model in loaded if isinstance(model, TokenScorer))
+    val = draw_examples(read_table(CLEAN / "val.arrow"), config, inputs.seed)
+    found = mixed_figures(Mixed(scorers, fit_weights(scorers, val)), MIXED, len(val), inputs)
+    mixed = found.detail["mixed"]
+    bits, weights = mixed["bpb"]["all"]["value"], round_figures(mixed["weights"])
+    logger.info("%s: %.4f bits per byte, weights %s", " + ".join(MIXED), bits, weights)
+    return found
+
+
 def report_surface(items: EvalItems, seed: int) -> dict[str, dict[str, float] | None]:
     """What the surface of the answers alone gives away of each question set, logged too; None for an empty set."""
     sets = {"quiz": items.quiz, "truthfulqa": items.truthfulqa}
@@ -219,6 +234,8 @@ def main() -> None:
     spans = spans_of(text for dialogue in read_table(TRAIN) for text in dialogue.texts)
     inputs = make_metric_inputs(items, outputs, spans, judge, config, min_groups, seed)
     figures = measure_all(models, outputs, lost, planted, inputs, config)
+    if all(outputs[name].likelihoods and "bpb, ppl" not in lost[name] for name in MIXED):
+        figures["scratch"] |= mix_scratch(models, config, inputs)
 
     settings = Settings(config, load("compare", CompareConfig), seed, min_groups)
     believed = None if inputs.rates.doubt else judge

@@ -14,7 +14,7 @@ from llm.corpus.dedup import Hashes, hash_words
 from llm.corpus.normalise import split_words
 from llm.corpus.split import position
 from llm.dialogue import Dialogue, Example, Prompt
-from llm.evaluation.ngram import KneserNey
+from llm.evaluation.ngram import Floats, KneserNey
 from llm.evaluation.scoring import Score, encode_prompts, encode_replies, encoder, sum_logprobs
 from llm.inference.decoding import Decoding
 from llm.inference.replies import Reply, cut_reply
@@ -36,14 +36,16 @@ class NgramScorer:
 
     def loglik(self, examples: Sequence[Example]) -> list[Score]:
         """Score of each example's reply."""
+        return [sum_logprobs([logprobs]) for logprobs in self.token_logprobs(examples)]
+
+    def token_logprobs(self, examples: Sequence[Example]) -> list[Floats]:
+        """Log-probabilities (nats) of the tokens of each example's reply, the end token's last."""
         prompts = encode_prompts(examples, encoder(self.tokenizer))
-        replies = encode_replies(examples, self.tokenizer)
-        scores = []
-        for prompt, reply in zip(prompts, replies, strict=True):
+        found = []
+        for prompt, reply in zip(prompts, encode_replies(examples, self.tokenizer), strict=True):
             seen = prompt[max(0, len(prompt) - (self.ngram.order - 1)) :]  # no token depends on more
-            logprobs = self.ngram.token_logprobs([*seen, *reply, self.tokenizer.end_id])
-            scores.append(sum_logprobs([logprobs[len(seen) :]]))
-        return scores
+            found.append(self.ngram.token_logprobs([*seen, *reply, self.tokenizer.end_id])[len(seen) :])
+        return found
 
 
 def draw_prime(dialogues: Iterable[Dialogue], n_bytes: int = PRIME_BYTES) -> bytes:

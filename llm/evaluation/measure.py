@@ -12,6 +12,7 @@ from llm.evaluation.ask import Generations, Likelihoods, Outputs
 from llm.evaluation.choice import CHOICE_SECTIONS, choice_estimates, grade
 from llm.evaluation.exposure import MEMORY_MEASURES, Planted, memory_figures
 from llm.evaluation.items import EvalItems, EvaluateConfig, count_items
+from llm.evaluation.mixed import Mixed
 from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_examples, small_figures
 from llm.evaluation.plain_english import ENGLISH_MEASURES, english_figures
 from llm.evaluation.text_metrics import CORPUS_MEASURES, copied, corpus_score, distinct, length_ratio, others_of
@@ -139,9 +140,9 @@ def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
     metrics = {
         name: {**empty[name], **{key: estimate.value for key, estimate in row.items()}} for name, row in rows.items()
     }
-    every, sizes = list(chain(found.replies, *found.answers.values())), count_groups(examples)
+    every = list(chain(found.replies, *found.answers.values()))
     detail = {
-        "bpb": {name: _with_interval(bpb[name], name not in inputs.small) | sizes[name] for name in bpb},
+        "bpb": bpb_detail(bpb, inputs),
         "ppl": {name: _with_interval(ppl[name], name not in inputs.small) for name in ppl},
         **{section: _choice_detail(section, choices.get(section, {}), inputs) for section in CHOICE_SECTIONS},
         "without_interval": inputs.small,
@@ -151,6 +152,23 @@ def likelihood_figures(found: Likelihoods, inputs: MetricInputs) -> Figures:
         },
     }
     return Figures(metrics, detail)
+
+
+def bpb_detail(bpb: Mapping[str, Estimate], inputs: MetricInputs) -> dict[str, dict[str, float | None]]:
+    """Bits per byte with interval, number of replies and of their groups, in all and by source."""
+    sizes = count_groups(inputs.items.examples)
+    return {name: _with_interval(one, name not in inputs.small) | sizes[name] for name, one in bpb.items()}
+
+
+def mixed_figures(mixed: Mixed, names: Sequence[str], fitted_on: int, inputs: MetricInputs) -> Figures:
+    """Bits per byte of a mixture of the models of these names, its weights, and on how many replies they were fitted.
+
+    In the detail alone: it is no model of its own.
+    """
+    examples = inputs.items.examples
+    bpb = bits_per_byte(examples, mixed.loglik(examples), inputs.replies)
+    what = {"models": list(names), "weights": list(mixed.weights), "fitted_on": fitted_on}
+    return Figures({}, {"mixed": what | {"bpb": bpb_detail(bpb, inputs)}})
 
 
 def count_groups(examples: Sequence[Example]) -> dict[str, dict[str, int]]:

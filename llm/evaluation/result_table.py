@@ -108,10 +108,11 @@ def result_table(details: Details, compared: Mapping[str, Any]) -> str:
     bar = find_figure(details[BAR], "bpb", "all", "value")
     columns, left_out = list_columns(details)
     lines = [f"| model | {' | '.join(column.head for column in columns)} |", f"|{' --- |' * (1 + len(columns))}"]
-    for name in MODELS:
-        value = find_figure(details[name], "bpb", "all", "value")
+    rows = with_mixture(details)
+    for name, detail in rows.items():
+        value = find_figure(detail, "bpb", "all", "value")
         below = f" {BELOW}" if value is not None and bar is not None and value > bar else ""
-        cells = [column.cell(details[name], "**" if column is columns[0] else "") for column in columns]
+        cells = [column.cell(detail, "**" if column is columns[0] else "") for column in columns]
         lines.append(f"| `{name}`{below} | {' | '.join(cells)} |")
     lines += ["", f"{BELOW}: more bits per byte than `{BAR}`, so it has learned less than counting does."]
     lines += ["", *explain_columns(columns, details)]
@@ -123,9 +124,27 @@ def result_table(details: Details, compared: Mapping[str, Any]) -> str:
             shown = f"{show_number(found['difference'], 3)}{show_bounds(found['low'], found['high'])}"
             lines.append(f"- `{pair}`: {shown}, n = {found['n']:,}: {found['verdict']}")
     lines += english_line(details)
-    for name in MODELS:
-        lines += ["", f"`{name}`: {details[name].get('name') or details[name]['reason']}."]
+    for name, detail in rows.items():
+        lines += ["", f"`{name}`: {detail.get('name') or detail['reason']}."]
     return "\n".join(lines) + "\n"
+
+
+def with_mixture(details: Details) -> dict[str, Mapping[str, Any]]:
+    """The details by row of the table: those of the models, and of scratch with the 5-gram where it was measured."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    for name in MODELS:
+        rows[name] = details[name]
+        if mixed := details[name].get("mixed"):
+            rows[" + ".join(mixed["models"])] = {**mixed, "name": describe_mixture(mixed)}
+    return rows
+
+
+def describe_mixture(mixed: Mapping[str, Any]) -> str:
+    """What is mixed, in words: `each token's probability is 0.75 of that by scratch and ...`."""
+    weighted = zip(mixed["weights"], mixed["models"], strict=True)
+    parts = " and ".join(f"{show_number(weight, 2)} of that by {name}" for weight, name in weighted)
+    replies = f"{mixed['fitted_on']:,} replies held out for validation"
+    return f"each token's probability is {parts}, fitted on {replies}; it takes no training"
 
 
 def english_line(details: Details) -> list[str]:

@@ -96,7 +96,7 @@ def choice_table(found: Mapping[Sampling, ReplyFigures], real: ReplyFigures, bud
         "ended",
         "repeated 4-grams",
         "median words",
-        "of the real",
+        "of real",
         "distinct-2",
         "misses by",
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from llm.dialogue import Example, Prompt
 from llm.evaluation.items import cut_history
 from llm.inference.decoding import Decoding
-from llm.inference.likelihood import Floats, Forward, cut_windows, window_logprobs
+from llm.inference.likelihood import Floats, Forward, Window, cut_windows, window_logprobs
 from llm.inference.replies import Reply
 from llm.tokens.tokenizer import Tokenizer
 
@@ -36,6 +36,15 @@ class Scorer(Protocol):
 
     def loglik(self, examples: Sequence[Example]) -> list[Score]:
         """Score of each example's reply."""
+        ...
+
+
+@runtime_checkable
+class TokenScorer(Protocol):
+    """A model whose tokens are known one by one: with another of the same tokens it can be mixed."""
+
+    def token_logprobs(self, examples: Sequence[Example]) -> list[Floats]:
+        """Log-probabilities (nats) of the tokens of each example's reply, the end token's last."""
         ...
 
 
@@ -113,11 +122,20 @@ def score_targets(
 ) -> list[Score]:
     """Score of each reply from the ids of its prompt and of its text and end token."""
     cut = [cut_windows(prompt, target, window) for prompt, target in zip(prompts, targets, strict=True)]
-    logprobs = iter(window_logprobs(forward, head, [one for windows in cut for one in windows], batch_tokens))
     return [
-        sum_logprobs([next(logprobs) for _ in windows], n_cut=len(prompt) - len(windows[0].context))
-        for prompt, windows in zip(prompts, cut, strict=True)
+        sum_logprobs(logprobs, n_cut=len(prompt) - len(windows[0].context))
+        for prompt, windows, logprobs in zip(
+            prompts, cut, reply_logprobs(cut, forward, head, batch_tokens), strict=True
+        )
     ]
+
+
+def reply_logprobs(
+    replies: Sequence[Sequence[Window]], forward: Forward, head: Tensor, batch_tokens: int
+) -> list[list[Floats]]:
+    """Log-probabilities of the tokens of each reply, window by window."""
+    found = iter(window_logprobs(forward, head, [one for windows in replies for one in windows], batch_tokens))
+    return [[next(found) for _ in windows] for windows in replies]
 
 
 def sum_logprobs(windows: Sequence[Floats], n_cut: int = 0) -> Score:

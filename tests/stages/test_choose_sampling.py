@@ -38,7 +38,7 @@ def test_the_chosen_setting_is_written_and_the_other_lines_stay(project, monkeyp
     before = read_params()
     main(["scratch", "base"])
     shown = capsys.readouterr().out
-    assert "scratch, 6 prompts, 4 draws" in shown and "base, 6 prompts, 1 draws" in shown
+    assert "scratch: 6 prompts, replies to each: 4" in shown and "base: 6 prompts, replies to each: 1" in shown
     found, others = load("evaluate", EvaluateConfig).sampling, before["evaluate"]["sampling"]
     for how in (found.scratch, found.base):
         assert how in choose_sampling.GRID and f"| **{how.temperature}, {how.top_p}** |" in shown
