@@ -42,6 +42,22 @@ def test_plain_english_stands_below_the_table_where_it_was_asked(details):
     )
 
 
+def test_scratch_mixed_with_the_5_gram_has_a_row_below_scratch_and_says_by_which_weights(details):
+    bpb = {name: {"value": 2.5, "low": 2.0, "high": 3.0} for name in ("all", "eli5")}
+    details["scratch"]["mixed"] = {
+        "models": ["scratch", "ngram5"], "weights": [0.8123, 0.1877], "fitted_on": 1234, "bpb": bpb,
+    }  # fmt: skip
+    lines = result_table(details, COMPARED).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("| `scratch`"))
+    cell = "2.500 <sub>2.000 to 3.000</sub>"
+    assert lines[at + 1] == f"| `scratch + ngram5` | **{cell[:5]}**{cell[5:]} | {cell} | - | - |"
+    assert lines[at + 2].startswith("| `ngram5`")
+    assert (
+        "`scratch + ngram5`: each token's probability is 0.81 of that by scratch and 0.19 of that by ngram5, fitted on "
+        "1,234 replies held out for validation; it takes no training."
+    ) in lines
+
+
 TEXT = {
     "bleu": {"value": 0.145, "low": 0.1, "high": 0.2, "unrelated": 0.12},
     "chrf": {"value": 7.25, "low": 6.0, "high": 8.5, "unrelated": 7.05},

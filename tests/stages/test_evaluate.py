@@ -58,7 +58,7 @@ def make_dialogue(source, i):
 
 
 def write_data():
-    splits = {"train": range(8), "test": range(8, 14)}
+    splits = {"train": range(8), "test": range(8, 14), "val": range(14, 17)}
     dialogues = {split: [make_dialogue(s, i) for s in SOURCES for i in numbers] for split, numbers in splits.items()}
     dialogues["test"] = [d for d in dialogues["test"] if d.source != "eli5" or d.id == "eli58"]  # a small source
     origin = {"served": [{"provider": "curated"}]}
@@ -187,6 +187,7 @@ def test_a_model_of_nan_has_no_figures_and_says_why_and_the_others_stand(project
     for name in MODEL_NAMES[1:]:
         assert read(diverged, name) == read(project, name)
         assert read(diverged, f"detail/{name}") == read(project, f"detail/{name}")
+    assert "mixed" not in detail
     compared = read(diverged, "compare")
     assert compared["scratch - ngram5"] is compared["mistral - scratch"] is None
     assert compared["mistral - base"] == read(project, "compare")["mistral - base"]
@@ -349,6 +350,16 @@ def test_a_small_source_is_marked_and_has_no_interval(project):
     assert detail["without_interval"] == ["eli5", "macro"]
     assert detail["bpb"]["eli5"]["low"] is None
     assert detail["bpb"]["technical"]["low"] < detail["bpb"]["technical"]["high"]
+
+
+def test_scratch_mixed_with_the_5_gram_stands_in_its_detail_and_needs_fewer_bits_than_the_worse_of_them(project):
+    mixed = read(project, "detail/scratch")["mixed"]
+    assert mixed["models"] == ["scratch", "ngram5"] and mixed["fitted_on"] == 9
+    assert sum(mixed["weights"]) == pytest.approx(1, abs=1e-4)
+    alone = [read(project, f"detail/{name}")["bpb"] for name in mixed["models"]]
+    assert mixed["bpb"]["all"]["value"] < max(one["all"]["value"] for one in alone)
+    assert keys(mixed["bpb"]) == keys(alone[0]) and mixed["bpb"]["all"]["n"] == alone[0]["all"]["n"]
+    assert mixed["bpb"]["eli5"]["low"] is None and mixed["bpb"]["technical"]["low"] is not None
 
 
 def test_details_name_the_model_the_decoding_and_the_versions(project):
