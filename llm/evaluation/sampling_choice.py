@@ -25,12 +25,12 @@ BUDGET = 1_000  # words at most, over which distinct-2 is taken
 
 @dataclass(frozen=True)
 class ReplyFigures:
-    """What replies look like, real or generated, averaged over the draws."""
+    """What replies look like, real or generated, of all draws."""
 
     ended: float  # share that ended by themselves; of real replies that fit under the cap
     repeated: float  # share of the 4-grams that stood before in the same reply
     words: float  # of the median reply
-    distinct: float | None  # bigrams of each bigram over the budget; None where there are fewer words
+    distinct: float | None  # distinct-2 over the budget; None where there are fewer words
 
 
 def word_budget(references: Sequence[Reply]) -> int:
@@ -43,15 +43,30 @@ def word_budget(references: Sequence[Reply]) -> int:
 
 def reply_figures(draws: Sequence[Sequence[Reply]], budget: int) -> ReplyFigures:
     """The figures of replies that were drawn several times to the same prompts."""
-    found = [distinct((reply.text for reply in draw), 2, budget) for draw in draws]
-    known = [value for value in found if value is not None]
     every = [reply for draw in draws for reply in draw]
     return ReplyFigures(
         ended=fmean(reply.ended for reply in every),
         repeated=repeated_ngrams(reply.text for reply in every),
         words=median(len(split_words(reply.text)) for reply in every),
-        distinct=fmean(known) if len(known) == len(found) else None,
+        distinct=mean_distinct([reply.text for reply in every], budget),
     )
+
+
+def mean_distinct(texts: Sequence[str], budget: int) -> float | None:
+    """Distinct-2 of runs of texts of `budget` words, averaged over the runs; None where there is no whole one.
+
+    >>> mean_distinct(["so it goes", "on", "and on and on"], budget=4)  # so it, it goes; and on, on and, and on
+    0.8333333333333334
+    """
+    found: list[float] = []
+    run: list[str] = []
+    for text in texts:
+        run.append(text)
+        value = distinct(run, 2, budget)
+        if value is not None:
+            found.append(value)
+            run = []
+    return fmean(found) if found else None
 
 
 def log_ratio(value: float | None, other: float | None) -> float:

@@ -19,13 +19,13 @@ REAL = ReplyFigures(ended=0.9, repeated=0.01, words=20, distinct=0.9)
 COLD, WARM, HOT = Sampling(0.6, 0.8), Sampling(0.8, 0.9), Sampling(1.0, 1.0)
 
 
-def test_figures_are_those_of_all_draws_and_distinct_is_averaged_over_them():
+def test_figures_are_those_of_all_draws_and_distinct_is_averaged_over_runs_of_the_budget():
     first = [Reply("a b a b c", True), Reply("a b", False)]  # ab ba ab bc, ab: 3 of 5 pairs differ
     second = [Reply("a b c d e f g h i", True), Reply("no", True)]  # of seven words six pairs, all different
     found = reply_figures([first, second], budget=7)
     assert (found.ended, found.words) == (0.75, 3.5)  # of 5, 2, 9, 1 words
     assert found.distinct == pytest.approx((3 / 5 + 1) / 2)
-    assert reply_figures([first, second], budget=8).distinct is None  # the first draw has seven words
+    assert reply_figures([first, second], budget=18).distinct is None  # there are 17 words
 
 
 def test_a_4_gram_is_repeated_within_its_reply_only():

@@ -34,14 +34,15 @@ def test_prompts_are_equally_many_of_each_source(project):
 
 
 def test_the_chosen_setting_is_written_and_the_other_lines_stay(project, monkeypatch, capsys):
-    monkeypatch.setattr(choose_sampling, "GRID", (Sampling(0.5, 0.75), Sampling(0.25, 0.5)))
+    grid = (Sampling(0.5, 0.75), Sampling(0.25, 0.5))
+    monkeypatch.setattr(choose_sampling, "GRIDS", {"scratch": grid, "base": grid})
     before = read_params()
     main(["scratch", "base"])
     shown = capsys.readouterr().out
     assert "scratch: 6 prompts, replies to each: 4" in shown and "base: 6 prompts, replies to each: 1" in shown
     found, others = load("evaluate", EvaluateConfig).sampling, before["evaluate"]["sampling"]
     for how in (found.scratch, found.base):
-        assert how in choose_sampling.GRID and f"| **{how.temperature}, {how.top_p}** |" in shown
+        assert how in grid and f"| **{how.temperature}, {how.top_p}** |" in shown
     assert (found.mistral.temperature, found.mistral.top_p) == tuple(others["mistral"].values())
     after = read_params()
     after["evaluate"]["sampling"] = others
