@@ -19,6 +19,7 @@ ASKED_ALL = {"literacy_questions": None}  # what a run did that was made before 
 DRAWN_ALIKE = ("temperature", "top_p")  # of all models, in a run from before each had its own
 MODELS_THAT_DRAW = ("scratch", "mistral", "base")
 METRICS, TRAIN, JUDGE = "metrics", "data/clean/train.arrow", "models/judge"
+SCRATCH_FILES = ("config.json", "tokenizer.json", "best.safetensors")
 FIGURES = f"{METRICS}/detail/figures"  # a file for each model, of which the stage report writes copies for git
 RESULTS = f"{METRICS}/results.md"
 
@@ -127,18 +128,31 @@ def export_revision(revision: str, folder: Path, repository: Path) -> None:
 
     Raises ValueError for an unknown revision, FileNotFoundError for one that has no run.
     """
+    packed = folder / Path(PACKED).name
+    advice = "it is older than that file, or was committed without it: run it again, and commit what the stage report "
+    _fetch(revision, {PACKED: packed}, repository, f"{advice}writes to metrics/")
+    unpack_run(packed, folder)
+
+
+def export_scratch(revision: str, folder: Path, repository: Path) -> None:
+    """Write the model that a commit, branch or experiment trained from scratch into the folder, for `load_gpt`.
+
+    Raises ValueError for an unknown revision, FileNotFoundError where DVC's cache does not hold its model any more.
+    """
+    files = {f"models/scratch/{name}": folder / name for name in SCRATCH_FILES}
+    _fetch(revision, files, repository, "DVC's cache does not hold it: run it again here, or `dvc fetch` it")
+
+
+def _fetch(revision: str, files: Mapping[str, Path], repository: Path, advice: str) -> None:
+    """Write files of a revision to where they shall be; `advice` is for one that it has not."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
 
-    packed = folder / Path(PACKED).name
-    try:
-        DVCFileSystem(str(repository), rev=revision).get_file(PACKED, str(packed))
-    except RevError as error:
-        raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
-    except (DvcException, OSError) as error:
-        raise FileNotFoundError(
-            f"{revision} has no {PACKED}: it is older than that file, or was committed without it: run it again, and "
-            "commit what the stage report writes to metrics/"
-        ) from error
-    unpack_run(packed, folder)
+    for name, path in files.items():
+        try:
+            DVCFileSystem(str(repository), rev=revision).get_file(name, str(path))
+        except RevError as error:
+            raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
+        except (DvcException, OSError) as error:
+            raise FileNotFoundError(f"{revision} has no {name}: {advice}") from error
