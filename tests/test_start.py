@@ -27,8 +27,8 @@ LIGHT = (
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
 # report and seed_sd know the models by what evaluate asked of them.
 WITH_TORCH = (
-    *("llm.commands", "stages.check_params", "stages.evaluate", "stages.finetune_mistral", "stages.report"),
-    *("stages.seed_sd", "stages.train_scratch"),
+    *("llm.commands", "stages.check_params", "stages.choose_sampling", "stages.ensemble", "stages.evaluate"),
+    *("stages.finetune_mistral", "stages.report", "stages.seed_sd", "stages.train_scratch"),
 )
 
 

@@ -252,7 +252,20 @@ def text_figures(found: Generations, inputs: MetricInputs) -> tuple[dict[str, fl
     for name, score in scores.items():
         detail[name]["signature"] = score.signature
     lengths = count_groups(prompts)["all"] | {"cut": found.ended_in("greedy").count(False)}
-    return values, detail | {"lengths": lengths}
+    return values, detail | {"lengths": lengths, "drawn": drawn_figures(found)}
+
+
+def drawn_figures(found: Generations) -> dict[str, float | None]:
+    """Of the replies that were drawn: how many, which share ended by itself, and which of their 4-grams repeat.
+
+    Those to the prompts of samples.md are among them: few, so a sign of health and no figure to compare.
+    """
+    texts, ended = (
+        [*found.sampled, *found.shown_sampled],
+        [*found.ended_in("sampled"), *found.ended_in("shown_sampled")],
+    )
+    share = sum(ended) / len(texts) if texts else None
+    return {"n": len(texts), "ended": share, "repeated_4grams": repeated_ngrams(texts) if texts else None}
 
 
 def _with_interval(estimate: Estimate, interval: bool) -> dict[str, float | None]:
