@@ -260,10 +260,8 @@ def drawn_figures(found: Generations) -> dict[str, float | None]:
 
     Those to the prompts of samples.md are among them: few, so a sign of health and no figure to compare.
     """
-    texts, ended = (
-        [*found.sampled, *found.shown_sampled],
-        [*found.ended_in("sampled"), *found.ended_in("shown_sampled")],
-    )
+    texts = [*found.sampled, *found.shown_sampled]
+    ended = [*found.ended_in("sampled"), *found.ended_in("shown_sampled")]
     share = sum(ended) / len(texts) if texts else None
     return {"n": len(texts), "ended": share, "repeated_4grams": repeated_ngrams(texts) if texts else None}
 

@@ -139,6 +139,16 @@ def test_replies_that_were_cut_are_counted():
     assert detail["lengths"] == {"n": n, "groups": n, "cut": 1}
 
 
+def test_the_drawn_replies_say_how_many_ended_and_repeat_whichever_prompts_they_answer():
+    n, loop = len(ITEMS.prompts), "so it goes on so it goes on"  # of five 4-grams one again
+    ended = {"sampled": [True], "shown_sampled": [False, True]}
+    texts = Generations(["text"] * n, [loop], [], [], ended=ended, shown_sampled=["no", "a b c d e f g h"])
+    drawn = text_figures(texts, make_inputs())[1]["drawn"]
+    assert drawn == {"n": 3, "ended": pytest.approx(2 / 3), "repeated_4grams": pytest.approx(1 / 10)}
+    none = text_figures(Generations(["text"] * n, [], [], []), make_inputs())[1]["drawn"]
+    assert none == {"n": 0, "ended": None, "repeated_4grams": None}
+
+
 def test_a_model_that_is_not_there_has_the_same_names_and_no_number():
     model = make_model()
     generations = ask_generations(model, ITEMS, CONFIG.sampled, CONFIG.drawn("scratch", 1), lambda n: None)

@@ -55,7 +55,7 @@ def copy_committed_summaries():
 
 
 def write_project(folder, make):
-    """A project with six sections or dialogues to train on and four to test, by each maker."""
+    """A project with six sections or dialogues to train on, four to test and two for validation, by each maker."""
     params = {
         "seed": 1, "data_seed": 1, "device": "cpu", "clean": {"min_test_dialogues": 3},
         "compare": {"seeds": 5, "seed_sd": SPREADS},
@@ -65,7 +65,7 @@ def write_project(folder, make):
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     dialogues = {
         split: [one(i) for one in make for i in numbers]
-        for split, numbers in (("train", range(6)), ("test", range(6, 10)))
+        for split, numbers in (("train", range(6)), ("test", range(6, 10)), ("val", range(10, 12)))
     }
     for split, members in dialogues.items():
         write_table(Path(f"data/clean/{split}.arrow"), members)
