@@ -129,8 +129,9 @@ def export_revision(revision: str, folder: Path, repository: Path) -> None:
     Raises ValueError for an unknown revision, FileNotFoundError for one that has no run.
     """
     packed = folder / Path(PACKED).name
-    advice = "it is older than that file, or was committed without it: run it again, and commit what the stage report "
-    _fetch(revision, {PACKED: packed}, repository, f"{advice}writes to metrics/")
+    why = ": it is older than that file, or was committed without it: "
+    advice = "run it again, and commit what the stage report writes to metrics/"
+    _fetch(revision, {PACKED: packed}, repository, why + advice)
     unpack_run(packed, folder)
 
 
@@ -140,11 +141,11 @@ def export_scratch(revision: str, folder: Path, repository: Path) -> None:
     Raises ValueError for an unknown revision, FileNotFoundError where DVC's cache does not hold its model any more.
     """
     files = {f"models/scratch/{name}": folder / name for name in SCRATCH_FILES}
-    _fetch(revision, files, repository, "DVC's cache does not hold it: run it again here, or `dvc fetch` it")
+    _fetch(revision, files, repository, ": DVC's cache does not hold it: run it again here, or fetch it by `dvc fetch`")
 
 
-def _fetch(revision: str, files: Mapping[str, Path], repository: Path, advice: str) -> None:
-    """Write files of a revision to where they shall be; `advice` is for one that it has not."""
+def _fetch(revision: str, files: Mapping[str, Path], repository: Path, why_not: str) -> None:
+    """Write files of a revision to where they shall be; `why_not` follows the name of one that it has not."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
@@ -155,4 +156,4 @@ def _fetch(revision: str, files: Mapping[str, Path], repository: Path, advice: s
         except RevError as error:
             raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
         except (DvcException, OSError) as error:
-            raise FileNotFoundError(f"{revision} has no {name}: {advice}") from error
+            raise FileNotFoundError(f"{revision} has no {name}{why_not}") from error
