@@ -14,7 +14,7 @@ from stages.estimate import Params, corpus_tokens, scratch_weights
 
 GB = 1e9
 PROCESS = 0.7 * GB  # Python, torch, transformers and their libraries
-HEAP = 1.3  # of what is counted, on a CPU: the fine-tune of `laptop` took 2.6 GB, counted are 2.0
+HEAP = 1.4  # of what is counted beside weights on a CPU: so the fine-tune of `laptop` takes the 2.6 GB that it took
 DEVICE = 1.1 * GB  # CUDA's own, and the logits that the loss holds at once
 ADAMW_BYTES = 16  # a trained weight, its gradient and AdamW's two averages, fp32 each
 NF4_BYTES = 0.516  # a weight in four bits with its doubly quantised scales (Dettmers et al. 2023)
@@ -69,7 +69,7 @@ class BaseShape:
 KNOWN = {
     "mistralai/Mistral-7B-v0.3": BaseShape(32, 4096, 14336, 1024, 32768, tied=False),
     "smollm2-135m": BaseShape(30, 576, 1536, 192, 49152, tied=True),
-    "tiny": BaseShape(2, 64, 128, 32, 258, tied=False),
+    "tiny": BaseShape(2, 64, 128, 32, 258, tied=True),
 }
 
 
@@ -107,14 +107,18 @@ class Choice:
         return f"{'LoRA' if self.quantize == 'none' else 'QLoRA'}{', checkpointing' if self.checkpointing else ''}"
 
 
+def beside(device: str, activations: float) -> float:
+    """What a process takes beside weights and what belongs to them."""
+    return HEAP * (PROCESS + activations) if device == "cpu" else DEVICE + activations
+
+
 def finetune_bytes(shape: BaseShape, rank: int, choice: Choice, device: str, number: int) -> float:
     """Memory of the fine-tune on that device, whose numbers have so many bytes."""
     held = (NF4_BYTES if choice.quantize == "nf4" else number) * shape.block_weights + number * shape.other_weights
     tokens = choice.rows * choice.context_length
     block = number * tokens * (FROZEN[number] * shape.n_embd + MLP * shape.inner)
     kept = number * tokens * shape.n_embd * shape.n_layer + block if choice.checkpointing else shape.n_layer * block
-    fixed = PROCESS if device == "cpu" else DEVICE
-    return fixed + held + ADAMW_BYTES * shape.adapter_weights(rank) + kept + block  # one block's gradients
+    return held + ADAMW_BYTES * shape.adapter_weights(rank) + beside(device, kept + block)  # one block's gradients
 
 
 def configured(params: Params) -> Choice:
@@ -138,7 +142,7 @@ def choice_lines(shape: BaseShape, rank: int, device: str, number: int, free: fl
     most: dict[str, dict[int, int]] = {}
     least: dict[str, float] = {}
     for choice in choices(device):
-        needed = finetune_bytes(shape, rank, choice, device, number) * (HEAP if device == "cpu" else 1)
+        needed = finetune_bytes(shape, rank, choice, device, number)
         least.setdefault(choice.method, needed)
         if needed <= free:
             most.setdefault(choice.method, {})[choice.context_length] = choice.rows
@@ -156,13 +160,13 @@ def train_bytes(params: Params, device: str, number: int) -> float:
     train, model = params["train"], params["model"]
     tokens = (train["micro_batch"] or 1) * model["context_length"]
     kept = number * tokens * model["n_layer"] * (TRAINED + MLP) * model["n_embd"]
-    return (PROCESS if device == "cpu" else DEVICE) + ADAMW_BYTES * scratch_weights(params) + kept
+    return ADAMW_BYTES * scratch_weights(params) + beside(device, kept)
 
 
 def evaluate_bytes(params: Params, shape: BaseShape, device: str, number: int) -> float:
     """Memory of evaluate: the base model, a batch of texts through one block, and the texts of all models."""
     batch = params["evaluate"]["batch_tokens"] * number * (SCORED * shape.n_embd + 2 * shape.inner)
-    return (PROCESS if device == "cpu" else DEVICE) + number * shape.weights + batch
+    return number * shape.weights + beside(device, batch)
 
 
 def memory_needs(params: Params, shape: BaseShape | None, device: str, number: int) -> dict[str, float]:
@@ -173,7 +177,7 @@ def memory_needs(params: Params, shape: BaseShape | None, device: str, number: i
         if params["finetune"]["enabled"]:
             rank = params["finetune"]["lora_r"]
             needs["finetune_mistral"] = finetune_bytes(shape, rank, configured(params), device, number)
-    return {stage: needed * HEAP if device == "cpu" else needed for stage, needed in needs.items()}
+    return needs
 
 
 def disk_bytes(params: Params, shape: BaseShape | None) -> float:

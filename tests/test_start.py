@@ -21,7 +21,7 @@ HEAVY = {  # .2 to 6 s each, on a fast machine
 }
 LIGHT = (
     *("llm.__main__", "stages.clean", "stages.download", "stages.download_base", "stages.look"),
-    *("stages.judge_replies", "stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
+    *("stages.doctor", "stages.judge_replies", "stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
     *("stages.tokenize_corpus", "stages.train_judge"),
 )
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
@@ -41,7 +41,9 @@ def test_a_start_imports_no_package_that_it_may_not_need(repository, module):
 
 
 def test_every_stage_and_command_is_looked_at(repository):
-    below = {"__init__", "estimate", "followed", "logs", "params", "speed"}
+    below = {
+        *("__init__", "dvc_state", "estimate", "findings", "followed", "logs", "needs", "params", "reach", "speed")
+    }
     stages = {path.stem for path in (repository / "stages").glob("*.py")} - below
     assert {f"stages.{name}" for name in stages} == {
         name for name in (*LIGHT, *WITH_TORCH) if name.startswith("stages.")
