@@ -1,5 +1,6 @@
 """What each stage and command imports when it starts: a heavy package costs a second or more, needed or not."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -48,6 +49,27 @@ def test_every_stage_and_command_is_looked_at(repository):
     assert {f"stages.{name}" for name in stages} == {
         name for name in (*LIGHT, *WITH_TORCH) if name.startswith("stages.")
     }
+
+
+TOOLS = ("doctor", "judge_replies", "own_data", "plan", "preset", "seed_sd")  # what people start by hand
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_help_of_a_tool_ends_with_an_example(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"stages/{name}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"stages.{name}").main()
+    page = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert f"python -m stages.{name} " in page[page.index("example") :] + " "
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_the_help_of_a_command_ends_with_an_example(name, capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args([*name.split(), "--help"])
+    page = capsys.readouterr().out
+    assert f"python -m llm {name}" in page[page.rindex("example") :]
 
 
 def test_each_command_of_the_command_line_is_there():

@@ -93,9 +93,3 @@ def test_all_stages_of_the_dag_have_a_time(repository):
     from tests.test_shape import STAGES
 
     assert set(all_stages(read_params(repository / "presets/laptop.yaml"))) == set(STAGES) - {"look"}
-
-
-def test_help_ends_with_an_example(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "python -m stages.doctor coursework" in capsys.readouterr().out
