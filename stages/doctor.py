@@ -133,17 +133,17 @@ def free_bytes(device: str) -> float | None:
     return free_memory()
 
 
-def memory_findings(params: Params) -> list[Finding]:
-    """Whether memory and disk suffice, and of a large base model every choice that fits."""
+def memory_findings(params: Params, stages: Sequence[str]) -> list[Finding]:
+    """Whether memory and disk suffice for the stages, and of a large base model every choice that fits."""
     from llm.machine import pick_device, products_type
 
     device, shape = pick_device(params["device"]), base_shape(params["base"]["location"])
     number, found = products_type(device).itemsize, list[Finding]()
     needs = memory_needs(params, shape, device.type, number)
-    most = max(needs, key=lambda stage: needs[stage])
+    most = max((stage for stage in needs if stage in stages), key=lambda stage: needs[stage], default=None)
     large = shape is not None and shape.weights >= TABLE_FROM and params["finetune"]["enabled"]
-    if free := free_bytes(device.type):
-        told = f"{needs[most] / GB:.1f} GB of memory are needed at the peak ({most})"
+    if (free := free_bytes(device.type)) and most:
+        told = f"{in_gb(needs[most])} GB of memory are needed at the peak ({most})"
         advice = "take one of the choices below" if large and most == "finetune_mistral" else ADVICE[most]
         found.append(judge_space(needs[most], free, USABLE, told, advice))
     if shape is None:
@@ -151,7 +151,7 @@ def memory_findings(params: Params) -> list[Finding]:
     if shape is not None and large:
         found += choice_findings(shape, params["finetune"]["lora_r"], device.type, number, free)
     disk, room = disk_bytes(params, shape), shutil.disk_usage(".").free
-    told = f"{disk / GB:.1f} GB of disk are needed by a first run"
+    told = f"{in_gb(disk)} GB of disk are needed by a first run"
     return [*found, judge_space(disk, room, 1 / SPARE_DISK, told, "make room: `dvc gc -w` drops results of other runs")]
 
 
@@ -167,9 +167,14 @@ def choice_findings(shape: BaseShape, rank: int, device: str, number: int, free:
     return found
 
 
+def in_gb(n_bytes: float) -> str:
+    """in_gb(2.64e9) == '2.6'"""
+    return f"{max(0.1, n_bytes / GB):.1f}"
+
+
 def judge_space(needed: float, free: float, usable: float, told: str, remedy: str) -> Finding:
     """Whether what is needed fits into the usable share of what is free."""
-    text = f"{told}, {free / GB:.1f} are free"
+    text = f"{told}, {in_gb(free)} are free"
     if needed > free:
         return Finding("problem", text, remedy)
     return Finding("warning", f"{text}: little room", remedy) if needed > usable * free else Finding("ok", text)
@@ -265,7 +270,7 @@ def examine(preset: str | None) -> dict[str, list[Finding]]:
         times = time_findings(params, stages, speed, {} if preset else saved_state_notes())
         return groups | {
             "machine": machine,
-            "memory and disk": memory_findings(params),
+            "memory and disk": memory_findings(params, stages),
             "sources": source_findings(params, stages, answers.result()),
             "dvc": dvc_findings(stale),
             "time": times,
