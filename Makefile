@@ -24,6 +24,10 @@ NEW_ENOUGH = import sys; \
 all: install
 	-@python -m stages.plan
 	dvc repro
+	@echo
+	@echo 'Look at:    metrics/results.md (which model is better) and metrics/samples.md (what they say)'
+	@echo 'Then ask:   source .venv/bin/activate && python -m llm compare scratch mistral'
+	@echo 'And change: dvc exp run -S train.lr=1e-3    # more: notebooks/tour.ipynb, docs/exercises.md'
 
 install: .venv/installed
 

@@ -28,10 +28,20 @@ examples:
 
 It ends with the lines for params.yaml. Nothing is written, and nothing but what a URL names is fetched."""
 
+EXAMPLES = {  # of commands that need no more than one
+    "rescore": "python -m llm rescore --out /tmp/figures",
+    "export": "python -m llm export scratch my-model",
+    "judge-audit": "python -m llm judge-audit audited.csv",
+    "results": "python -m llm results",
+}
+
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m llm", description="What to ask of finished runs.")
+    """The command line; the help of each command ends with an example."""
+    about = "What to ask of finished runs."
+    parser = argparse.ArgumentParser(
+        prog="python -m llm", description=about, epilog="example: python -m llm compare scratch mistral"
+    )
     commands = parser.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     about = "which of two models, revisions or experiments is better, and how sure that is"
@@ -56,6 +66,8 @@ def make_parser() -> argparse.ArgumentParser:
     six.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
     six.add_argument("--form", metavar="FORM", help="messages, instruction, pairs or text; else it is recognised")
     six.add_argument("--columns", type=_columns, metavar="USE=NAME,...", help="what columns of other names are for")
+    for name, example in EXAMPLES.items():
+        commands.choices[name].epilog = f"example: {example}"
     return parser
 
 

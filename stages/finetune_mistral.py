@@ -16,7 +16,6 @@ from llm.machine import pick_device
 from llm.tokens.packing import Packed, pack_corpus, pack_efficiency
 from llm.training.checkpoint import open_state, run_key, state_root
 from llm.training.distributed import is_first, n_processes, process_group, shard
-from llm.training.history import write_curve
 from llm.training.launch import LaunchConfig, start_processes
 from llm.training.loop import ENGINE, fit
 from llm.training.lora import (
@@ -114,13 +113,12 @@ def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Non
         shard(model, device)
     logger.info("%s, %s tokens in %s rows, %s", base["name"], f"{len(train.corpus.ids):,}", len(packed), device)
     with open_state(state_root(), "mistral", run_name(seed, data_seed, config, device)) as state:
-        run = fit(model, packed, val_packed, config.train, seed, device, state)
+        run = fit(model, packed, val_packed, config.train, seed, device, state, CURVE)
         load_trained(model, state.folder / "best.safetensors")
     save_adapter(OUT, peft_model)
     if not is_first():
         return
     write_json(OUT / INFO, {**describe(base, config), "compiled": run.compiled})
-    write_curve(CURVE, run.history)
     write_json(
         SUMMARY,
         {**run.summary(), **summarise(base, model, train, packed), "start_val_loss": run.history[0]["val_loss"]},

@@ -22,8 +22,12 @@ N_RESAMPLES, SEED = 2000, 1
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the figures, and record them where that is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m stages.judge_replies", description=__doc__)
-    parser.add_argument("file", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.judge_replies",
+        description=__doc__,
+        epilog="example: python -m stages.judge_replies labelled.jsonl",
+    )
+    parser.add_argument("file", type=Path, help="replies that readers labelled, a line each")
     parser.add_argument("--record", action="store_true", help="hold the judge to these figures from now on")
     asked = parser.parse_args(arguments)
     questions = [question for path in QUESTIONS for question in read_questions(path)]

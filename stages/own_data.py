@@ -122,7 +122,8 @@ def check(location: str, licence: str, http: HttpConfig) -> int:
 def main() -> None:
     """Check the texts and write them into params.yaml as its only sources."""
     about, usage = "Let the models learn from your texts.", "python -m stages.own_data PATH [PATH ...] [--licence TEXT]"
-    parser = argparse.ArgumentParser(description=about, usage=usage)
+    example = "example: python -m stages.own_data chats.jsonl books/ --licence 'CC BY 4.0'"
+    parser = argparse.ArgumentParser(description=about, usage=usage, epilog=example)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, a folder, or the URL of a file")
     parser.add_argument("--licence", default="not stated", metavar="TEXT", help="for the data card")
     arguments = parser.parse_args()

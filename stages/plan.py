@@ -3,6 +3,7 @@
 It is for the reader only: whatever fails here is said in one line, and nothing depends on it.
 """
 
+import argparse
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -164,6 +165,11 @@ def describe_plan() -> list[str]:
 
 def main() -> None:
     """Print the plan, or one line saying why there is none."""
+    about = "Which stages `dvc repro` will run, and about how long each takes on this machine."
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.plan", description=about, epilog="example: python -m stages.plan && dvc repro"
+    )
+    parser.parse_args()
     try:
         print("\n".join(describe_plan()), flush=True)
     except Exception as error:  # a word to the reader must not keep the pipeline from running

@@ -4,9 +4,9 @@ presets/laptop.yaml is a whole params.yaml; every other preset names only where 
 in params.yaml afterwards depends on NAME alone, not on what stood there before.
 """
 
+import argparse
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,17 @@ def apply_preset(name: str, path: Path = PARAMS, folder: Path = PRESETS) -> list
 
 def main() -> None:
     """Write the preset named on the command line into params.yaml."""
-    if len(sys.argv) != 2:
-        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+    known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+    about, example = "Write a preset into params.yaml and list what changed.", "example: python -m stages.preset lesson"
+    parser = argparse.ArgumentParser(prog="python -m stages.preset", description=about, epilog=example)
+    parser.add_argument("name", nargs="?", metavar="NAME", help=f"one of {known}")
+    name = parser.parse_args().name
+    if name is None:
         raise ValueError(f"usage: python -m stages.preset NAME (presets: {known})")
-    changes = apply_preset(sys.argv[1])
+    changes = apply_preset(name)
     for change in changes:
         logger.info("%s", change)
-    logger.info("%s holds the preset %s, %d values changed", PARAMS, sys.argv[1], len(changes))
+    logger.info("%s holds the preset %s, %d values changed", PARAMS, name, len(changes))
 
 
 if __name__ == "__main__":

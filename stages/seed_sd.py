@@ -114,7 +114,8 @@ def with_spreads(params: str, found: Mapping[str, Any], n: int) -> str:
 
 def main() -> None:
     """Run what is missing of the seeds, and write their spreads into params.yaml."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0], usage="python -m stages.seed_sd [N]")
+    about, example = __doc__.partition("\n\n")[0], f"example: python -m stages.seed_sd {SEEDS}"
+    parser = argparse.ArgumentParser(description=about, usage="python -m stages.seed_sd [N]", epilog=example)
     parser.add_argument("n", nargs="?", type=int, default=SEEDS, help=f"seeds 1 to N ({SEEDS})")
     n = parser.parse_args().n
     if n < 2:

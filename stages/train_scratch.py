@@ -15,7 +15,6 @@ from llm.tokens.packing import open_corpus, pack_corpus, pack_efficiency
 from llm.tokens.tokenizer import load_tokenizer
 from llm.training.checkpoint import State, open_state, run_key, save_tensors, state_root
 from llm.training.distributed import is_first, process_group
-from llm.training.history import write_curve
 from llm.training.launch import LaunchConfig, start_processes
 from llm.training.loop import ENGINE, fit
 from llm.training.progress import Progress
@@ -40,7 +39,6 @@ def save(state: State, model: torch.nn.Module, run: Progress, described: dict[st
     for name, values in described.items():
         write_json(OUT / f"{name}.json", values)
     write_json(OUT / "metrics.json", run.history)
-    write_curve(CURVE, run.history)
 
 
 def main() -> None:
@@ -66,7 +64,7 @@ def train_model(device: torch.device) -> None:
     parts = {"seed": seed, "model": asdict(shape), "mixture": mixture, "train": config.trajectory(), "inputs": inputs}
     torch.manual_seed(seed)
     with open_state(state_root(), "scratch", run_key(parts, TRAJECTORY, device)) as state:
-        run = fit(model, train, val, config, seed, device, state)
+        run = fit(model, train, val, config, seed, device, state, CURVE)
         if not is_first():
             return
         trained = {"seed": seed, **asdict(config), "micro_batch": run.micro_batch, "compiled": run.compiled}

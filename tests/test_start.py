@@ -1,5 +1,6 @@
 """What each stage and command imports when it starts: a heavy package costs a second or more, needed or not."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -21,7 +22,7 @@ HEAVY = {  # .2 to 6 s each, on a fast machine
 }
 LIGHT = (
     *("llm.__main__", "stages.clean", "stages.download", "stages.download_base", "stages.look"),
-    *("stages.judge_replies", "stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
+    *("stages.doctor", "stages.judge_replies", "stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
     *("stages.tokenize_corpus", "stages.train_judge"),
 )
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
@@ -41,11 +42,34 @@ def test_a_start_imports_no_package_that_it_may_not_need(repository, module):
 
 
 def test_every_stage_and_command_is_looked_at(repository):
-    below = {"__init__", "estimate", "followed", "logs", "params", "speed"}
+    below = {
+        *("__init__", "dvc_state", "estimate", "findings", "followed", "logs", "needs", "params", "reach", "speed")
+    }
     stages = {path.stem for path in (repository / "stages").glob("*.py")} - below
     assert {f"stages.{name}" for name in stages} == {
         name for name in (*LIGHT, *WITH_TORCH) if name.startswith("stages.")
     }
+
+
+TOOLS = ("doctor", "judge_replies", "own_data", "plan", "preset", "seed_sd")  # what people start by hand
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_help_of_a_tool_ends_with_an_example(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"stages/{name}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"stages.{name}").main()
+    page = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert f"python -m stages.{name} " in page[page.index("example") :] + " "
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_the_help_of_a_command_ends_with_an_example(name, capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args([*name.split(), "--help"])
+    page = capsys.readouterr().out
+    assert f"python -m llm {name}" in page[page.rindex("example") :]
 
 
 def test_each_command_of_the_command_line_is_there():

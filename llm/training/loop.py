@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,6 +81,7 @@ def validate(trainer: Trainer) -> None:
     while not math.isfinite(val_loss := mean_val_loss(trainer)):
         roll_back(trainer, f"validation loss {val_loss}")
     row = progress.add_validation(val_loss, plan.steps_per_epoch)
+    trainer.files.save_curve(progress.history)
     if progress.best_step == progress.step:
         with trainer.average.in_model():
             trainer.files.save_best(progress.step, trainer.trained)
@@ -166,16 +168,17 @@ def fit(
     seed: int,
     device: torch.device,
     state: State,
+    curve: Path | None = None,
 ) -> Progress:
     """What the run reached; the model holds the final weights.
 
     Goes on from the last state in `state`, where there is one. The best weights (by validation loss) are in
-    `best.safetensors` of its folder, periodic ones in `checkpoints`.
+    `best.safetensors` of its folder, periodic ones in `checkpoints`. The csv `curve` grows with every validation.
     """
     tune_cpu()
     told = (name_of(products_type(device)), device.type, "tf32" if allow_tf32(device) else "fp32")
     logger.info("products in %s on %s, those of fp32 numbers in %s", *told)
-    trainer = Trainer(model, train_data, val_data, config, seed, device, state)
+    trainer = Trainer(model, train_data, val_data, config, seed, device, state, curve)
     steps = training_steps(trainer)
     next(steps)  # resumed or begun
     first, last = trainer.progress.step, trainer.plan.steps

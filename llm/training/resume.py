@@ -75,6 +75,7 @@ def resume(trainer: Trainer) -> bool:
     trainer.micro_batch.rows = progress.micro_batch
     trainer.scaler.load_state_dict(progress.scaler)
     trainer.files.saved_step = progress.step
+    trainer.files.save_curve(progress.history)  # DVC has deleted it, or it holds rows from behind this state
     if progress.compiled and not trainer.ended:
         trainer.compile_model()
     logger.info("going on from step %d (%s)", progress.step, state.folder)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         state: State,
+        curve: Path | None = None,
     ) -> None:
         self.clock = Clock(config.budget_s)
         self.model = model.to(device).train()
@@ -50,7 +52,7 @@ class Trainer:
         self.average = Average(self.trained, config.ema)
         self.micro_batch = MicroBatch(config.micro_batch, config.batch_size, list(self.trained.values()), device)
         self.progress = Progress()
-        self.files = TrainingFiles(state)
+        self.files = TrainingFiles(state, curve)
 
     def compile_model(self) -> None:
         """Compile the model where that is wanted and works, and note in the progress whether it is."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from llm.files import copy_file
 from llm.training.checkpoint import State, save_tensors, step_of
 from llm.training.distributed import is_first, wait_for_all, whole
+from llm.training.history import write_curve
 from llm.training.optim import optimizer_tensors
 from llm.training.progress import Progress
 
@@ -30,10 +31,12 @@ class TrainingFiles:
     best_N.safetensors           best weights, as far as a kept state names them
     best.safetensors             best weights of the finished run
     checkpoints/step_N.*         weights and optimizer states, the last `keep` of them
+
+    The curve of the run stands outside it, where `dvc plots` reads it.
     """
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    def __init__(self, state: State, curve: Path | None = None) -> None:
+        self.state, self.curve = state, curve
         self.saved_step: int | None = None  # of the newest state
         self.saved_best: list[int] = []  # best steps of the last two states
         self.checkpoints = state.folder / "checkpoints"
@@ -46,6 +49,11 @@ class TrainingFiles:
     def save_best(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Write the best weights so far."""
         save_whole(self._best(step), weights)
+
+    def save_curve(self, history: Sequence[dict[str, float | None]]) -> None:
+        """Write the curve as far as it goes, where someone follows it."""
+        if self.curve and is_first():
+            write_curve(self.curve, history)
 
     def name_best(self, step: int) -> None:
         """Give the best weights of a finished run their lasting name."""

@@ -191,7 +191,7 @@ def test_gradients_that_are_never_finite_end_the_stage_with_advice(start, corpus
     assert start(run_poisoned, folder, "train_scratch", list(range(24))).exitcode == 1
     assert "train_scratch failed: no finite loss at step 20 after 3 rollbacks" in last_line(folder, "train_scratch")
     assert "lower lr or max_norm" in last_line(folder, "train_scratch")
-    assert not (folder / "metrics").exists()
+    assert not (folder / "models").exists()
 
 
 @pytest.mark.skipif(free_memory() is None, reason="needs Linux's /proc and its limits")

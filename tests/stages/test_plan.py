@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+from llm.commands import COMMANDS
 from stages import plan
 from stages.estimate import REFERENCE_GFLOPS, stage_seconds
 from stages.params import read_params
@@ -173,6 +174,17 @@ def test_make_shows_the_plan_before_it_runs_it_and_runs_it_whatever_that_says(re
     recipe = re.search(
         r"^all: install\n((\t.*\n)+)", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
-    plan_line, run_line = recipe[1].splitlines()
+    plan_line, run_line, *closing = recipe[1].splitlines()
     assert plan_line == "\t-@python -m stages.plan"  # make goes on after a command with -
     assert run_line.endswith("dvc repro")
+    assert all(line.startswith("\t@echo") for line in closing)
+
+
+def test_make_ends_with_what_to_look_at_and_do_next(repository):
+    lines = re.findall(r"^\t@echo '(.*)'$", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) == 3
+    files = re.findall(r"(?:metrics|notebooks|docs)/[\w.]+", " ".join(lines))
+    tracked = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True).stdout.splitlines()
+    assert files and set(files) <= {*tracked, "metrics/report.html"}
+    commands = re.findall(r"python -m llm ([\w-]+)", " ".join(lines))
+    assert commands and set(commands) <= set(COMMANDS)
