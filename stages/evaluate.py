@@ -226,9 +226,8 @@ def main() -> None:
     items, planted = draw_items(config, seed), read_planted(seed)
     surface, judge = report_surface(items, seed), load_judge(JUDGE)
 
-    training_seed = load("seed", int)
-    models = list_models(FOLDERS, device, training_seed, config.batch_tokens)
-    asking = describe_asking(items, planted, config, (seed, training_seed), device)
+    models = list_models(FOLDERS, device, load("seed", int), config.batch_tokens)
+    asking = describe_asking(items, planted, config, seed, device)
     outputs, lost = drop_not_finite(ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking)))
 
     spans = spans_of(text for dialogue in read_table(TRAIN) for text in dialogue.texts)

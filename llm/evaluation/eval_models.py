@@ -85,7 +85,7 @@ def _trained_here(folders: ModelFolders, device: torch.device, seed: int, batch_
     weights = folders.scratch / "best.safetensors"
     return [
         EvalModel("scratch", f"{described}, trained here from scratch", TRAINED, scratch, (*shape, weights)),
-        EvalModel("untrained", f"{described}, before its first step", TRAINED, untrained, shape),
+        EvalModel("untrained", f"{described}, before its first step", TRAINED, untrained, shape, seed),
     ]
 
 

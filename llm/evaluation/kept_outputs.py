@@ -71,22 +71,20 @@ def hash_input(path: Path) -> dict[str, str]:
 
 def output_key(model: EvalModel, common: str, hashes: Sequence[dict[str, str]]) -> str:
     """Name of the outputs that this model, with the files it is made from, gives when it is asked so."""
-    described = json.dumps([common, model.name, model.tasks, hashes], sort_keys=True)
+    described = json.dumps([common, model.name, model.tasks, model.seed, hashes], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-def describe_asking(
-    items: EvalItems, planted: Planted, config: EvaluateConfig, seeds: Sequence[int], device: torch.device
-) -> str:
+def describe_asking(items: EvalItems, planted: Planted, config: EvaluateConfig, seed: int, device: torch.device) -> str:
     """Hash of what the outputs of all models follow from: the items, how they are asked, the code and the machine."""
     parts = {
         "items": asdict(items),
         "planted": asdict(planted),
-        "decoding": asdict(config.greedy(seeds[0])),
+        "decoding": asdict(config.greedy(seed)),
         "sampling": asdict(config.sampling),
         "sampled": config.sampled,
         "batch_tokens": config.batch_tokens,
-        "seeds": list(seeds),
+        "seed": seed,
         "code": code_hash(ASKING),
         "versions": {name: version(name) for name in LIBRARIES},
         "machine": describe_machine(device),

@@ -68,7 +68,8 @@ class EvalModel:
     real_name: str
     tasks: tuple[str, ...]  # replies, choices and English it scores, generations and continuations, canaries
     load: Callable[[], Scorer | Replier]
-    made_from: tuple[Path, ...]  # files and folders whose content makes the model, besides the training seed
+    made_from: tuple[Path, ...]  # files and folders whose content makes the model
+    seed: int | None = None  # of the weights that are drawn when it is loaded; None where files alone make it
 
 
 def fit_prompt(prompt: Prompt, room: int, encode: Encode) -> list[int]:
