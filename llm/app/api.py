@@ -20,7 +20,7 @@ from llm.app.house import House, ReplyFailed, UnknownModel, read_stream
 from llm.app.limits import RETRY_AFTER_S
 from llm.app.openai_api import add_openai
 from llm.app.talk import Token
-from llm.app.worker import Busy, End, Stream
+from llm.app.worker import Busy, End, LoadFailed, Stream
 from llm.failures import describe_error
 
 STATIC = Path(__file__).parent / "static"
@@ -135,9 +135,9 @@ def _add_errors(app: FastAPI) -> None:
     async def of_reply(request: Request, error: ReplyFailed) -> Response:
         return failure(request, 500, str(error))
 
-    @app.exception_handler(OSError)
-    async def of_file(request: Request, error: OSError) -> Response:
-        return failure(request, 503, describe_error(error))
+    @app.exception_handler(LoadFailed)
+    async def of_load(request: Request, error: LoadFailed) -> Response:
+        return failure(request, 503, str(error))
 
     @app.exception_handler(Exception)
     async def of_defect(request: Request, error: Exception) -> Response:

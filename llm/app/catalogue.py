@@ -13,7 +13,7 @@ from llm.evaluation.eval_models import describe_base, describe_scratch, template
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.hub.info import INFO, read_info
-from llm.hub.pretrained import load_base, load_finetuned, load_shipped_tokenizer, weights_dtype
+from llm.hub.pretrained import load_base, load_finetuned, load_shipped_tokenizer, quiet_bars, weights_dtype
 from llm.machine import pick_device
 from llm.models.registry import build_model, load_gpt, n_parameters
 from llm.models.shape import ModelConfig
@@ -128,12 +128,10 @@ def _of_folder(folder: Path) -> Listed:
 
         device = pick_device("auto")
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=weights_dtype(device),
-        )
+        with quiet_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=weights_dtype(device)
+            )
         return hub_speaker(HubModel(str(folder), model.to(device), tokenizer, BATCH_TOKENS), title, n, window)
 
     return Listed(About(str(folder), title, n, window), load)

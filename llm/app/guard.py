@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+
 from llm.app.limits import MAX_BODY
 
 Message = MutableMapping[str, Any]
@@ -17,6 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
+TOO_LARGE = f"the body is longer than {MAX_BODY:,} bytes"
 SECURITY = {
     "content-security-policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -26,10 +29,6 @@ SECURITY = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
-
-
-class TooLarge(Exception):
-    """The body is longer than MAX_BODY."""
 
 
 class Guard:
@@ -49,20 +48,13 @@ class Guard:
         if refusal is not None:
             await _refuse(send, *refusal)
             return
-        started = False
 
         async def send_safely(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 message["headers"] = [*message.get("headers", []), *_encoded(SECURITY)]
             await send(message)
 
-        try:
-            await self.app(scope, _limited(receive), send_safely)
-        except TooLarge:
-            if not started:
-                await _refuse(send, 413, f"the body is longer than {MAX_BODY:,} bytes")
+        await self.app(scope, _limited(receive), send_safely)
 
 
 def check_request(method: str, headers: MutableMapping[str, str], host: str) -> tuple[int, str] | None:
@@ -79,7 +71,7 @@ def check_request(method: str, headers: MutableMapping[str, str], host: str) -> 
         return 403, f"requests from pages of {origin[:100]!r} are refused"
     length = headers.get("content-length", "0")
     if not length.isdigit() or int(length) > MAX_BODY:
-        return 413, f"the body is longer than {MAX_BODY:,} bytes"
+        return 413, TOO_LARGE
     return None
 
 
@@ -113,7 +105,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         n_bytes += len(message.get("body", b""))
         if n_bytes > MAX_BODY:
-            raise TooLarge
+            raise HTTPException(413, TOO_LARGE)
         return message
 
     return receive_limited

@@ -33,6 +33,10 @@ class Busy(Exception):
     """Too many wait already."""
 
 
+class LoadFailed(Exception):
+    """The model is not there, or not whole."""
+
+
 @dataclass(frozen=True)
 class End:
     """Why there are no more tokens."""
@@ -154,7 +158,13 @@ class Worker:
         if not found.set_running_or_notify_cancel():
             return
         try:
-            found.set_result(function(self._batch().speaker))
+            speaker = self._batch().speaker
+        except Exception as error:
+            logger.error("a model cannot be loaded", exc_info=error)
+            found.set_exception(LoadFailed(f"the model cannot be loaded: {describe_error(error)}"))
+            return
+        try:
+            found.set_result(function(speaker))
         except Exception as error:  # it is raised where the answer is awaited
             found.set_exception(error)
 
