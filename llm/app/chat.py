@@ -3,8 +3,8 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llm.app.catalogue import Listed, find_model, list_models
@@ -27,33 +27,46 @@ HELP = """\
 
 
 @dataclass
-class Conversation:
-    """What was said, by whom, and the tokens of the last reply."""
+class Chat:
+    """A conversation with a model, and what else was loaded for it."""
 
+    arguments: argparse.Namespace
+    listed: Listed
+    speakers: dict[str, Speaker] = field(default_factory=dict)
     messages: list[tuple[str, str]] = field(default_factory=list)  # role, text
-    tokens: list[Token] = field(default_factory=list)
-    seed: int = 0
+    tokens: list[Token] = field(default_factory=list)  # of the last reply
+    seed: int = 0  # of the last reply
 
-    def text(self, name: str) -> str:
+    def speaker(self, listed: Listed) -> Speaker:
+        """The model, loaded once."""
+        name = listed.about.name
+        if name not in self.speakers:
+            self.speakers[name] = listed.load()
+        return self.speakers[name]
+
+    def text(self) -> str:
         """The conversation as it is saved."""
+        name = self.listed.about.name
         return "".join(f"{'you' if role == 'user' else name}: {text}\n\n" for role, text in self.messages)
 
 
 def run_chat(arguments: argparse.Namespace) -> int:
     """Answer what comes through the pipe, or talk until the end; 0."""
-    listed = find_model(arguments.model)
-    decoding = make_decoding(arguments, listed)
+    chat = Chat(arguments, find_model(arguments.model))
+    seed = new_seed() if arguments.seed is None else arguments.seed
+    make_decoding(arguments, chat.listed, seed)  # before a model is loaded: it raises ValueError
     if not sys.stdin.isatty():
-        answer_pipe(listed.load(), decoding)
+        answer_pipe(chat, seed)
         return 0
-    print(f"{listed.about.title}\nIt reads the last {listed.about.context_length:,} tokens. /help lists the commands.")
-    speaker = listed.load()
+    about = chat.listed.about
+    print(printable(f"{about.title}\nIt reads the last {about.context_length:,} tokens. /help lists the commands."))
+    chat.speaker(chat.listed)
     with line_history():
-        talk(speaker, decoding, arguments.seed is None)
+        talk(chat)
     return 0
 
 
-def make_decoding(arguments: argparse.Namespace, listed: Listed) -> Decoding:
+def make_decoding(arguments: argparse.Namespace, listed: Listed, seed: int) -> Decoding:
     """How tokens are chosen: as the command line says, else as suits the model."""
     own = listed.sampling
     return Decoding(
@@ -62,36 +75,32 @@ def make_decoding(arguments: argparse.Namespace, listed: Listed) -> Decoding:
         arguments.top_k,
         own.top_p if arguments.top_p is None else arguments.top_p,
         arguments.repetition_penalty,
-        new_seed() if arguments.seed is None else arguments.seed,
+        seed,
     )
 
 
-def answer_pipe(speaker: Speaker, decoding: Decoding) -> None:
+def answer_pipe(chat: Chat, seed: int) -> None:
     """Print the reply to all that comes through the pipe, and nothing else. Raises ValueError where nothing comes."""
     question = sys.stdin.read().strip()
     if not question:
         raise ValueError('nothing was asked: echo "What is overfitting?" | python -m llm chat scratch')
-    print_reply(speaker, [("user", question)], decoding)
+    for text in reply_texts(chat, chat.listed, [("user", question)], seed, []):
+        print(text, end="", flush=True)
+    print()
 
 
-def talk(speaker: Speaker, decoding: Decoding, new_draws: bool) -> None:
+def talk(chat: Chat) -> None:
     """Ask, answer and obey until the end."""
-    conversation = Conversation(seed=decoding.seed)
     for line in typed_lines():
+        if line == "/quit":
+            return
         if line.startswith("/"):
-            if line == "/quit":
-                return
             try:
-                obey(line, speaker, decoding, conversation)
+                obey(line, chat)
             except (ValueError, OSError) as error:
                 print(error)
-            continue
-        if new_draws:
-            conversation.seed = new_seed()
-        conversation.messages.append(("user", line))
-        how = replace(decoding, seed=conversation.seed)
-        text, conversation.tokens = print_reply(speaker, conversation.messages, how)
-        conversation.messages.append(("assistant", text))
+        else:
+            answer(chat, line)
 
 
 def typed_lines() -> Iterator[str]:
@@ -106,55 +115,70 @@ def typed_lines() -> Iterator[str]:
             yield line
 
 
-def print_reply(speaker: Speaker, messages: list[tuple[str, str]], decoding: Decoding) -> tuple[str, list[Token]]:
-    """Print the reply as it comes; its text and tokens, of one that Ctrl-C ended those there are."""
-    text, tokens = "", list[Token]()
+def answer(chat: Chat, question: str) -> None:
+    """Print the reply to the question, and remember both."""
+    chat.seed = new_seed() if chat.arguments.seed is None else chat.arguments.seed
+    chat.messages.append(("user", question))
+    chat.tokens = []
+    text = print_reply(chat, chat.listed, chat.messages, chat.tokens)
+    chat.messages.append(("assistant", text))
+
+
+def print_reply(chat: Chat, listed: Listed, messages: list[tuple[str, str]], tokens: list[Token]) -> str:
+    """Print the reply as it comes, and what it is; Ctrl-C ends it. Its tokens are added to `tokens`."""
+    shown = ""
     with contextlib.suppress(KeyboardInterrupt):
-        for token in stream_reply(speaker, make_prompt(messages), decoding):
-            tokens.append(token)
-            shown = printable(token.text if text else token.text.lstrip())
-            text += shown
-            print(shown, end="", flush=True)
+        for text in reply_texts(chat, listed, messages, chat.seed, tokens):
+            shown += text
+            print(text, end="", flush=True)
     print(flush=True)
-    return text.strip(), tokens
+    return shown.strip()
 
 
-def obey(line: str, speaker: Speaker, decoding: Decoding, conversation: Conversation) -> None:
+def reply_texts(
+    chat: Chat, listed: Listed, messages: list[tuple[str, str]], seed: int, tokens: list[Token]
+) -> Iterator[str]:
+    """The reply of a model piece by piece, fit for a terminal; its tokens are added to `tokens`."""
+    decoding, begun = make_decoding(chat.arguments, listed, seed), False
+    for token in stream_reply(chat.speaker(listed), make_prompt(messages), decoding):
+        tokens.append(token)
+        text = printable(token.text if begun else token.text.lstrip())
+        begun = begun or bool(text)
+        yield text
+
+
+def obey(line: str, chat: Chat) -> None:
     """Do what a line that begins with / asks. Raises ValueError or OSError with a line that says what is wrong."""
     command, _, rest = line.partition(" ")
-    done: dict[str, Callable[[], None]] = {
-        "/help": lambda: print(HELP),
-        "/reset": lambda: reset(conversation),
-        "/why": lambda: print(explain(conversation.tokens) or "there is no reply yet"),
-        "/compare": lambda: compare(speaker, decoding, conversation),
-        "/save": lambda: save(conversation, speaker.about.name, rest.strip()),
-    }
-    if command not in done:
+    if command == "/help":
+        print(HELP)
+    elif command == "/reset":
+        chat.messages, chat.tokens = [], []
+        print("a new conversation")
+    elif command == "/why":
+        print(explain(chat.tokens) or "there is no reply yet")
+    elif command == "/compare":
+        compare(chat)
+    elif command == "/save":
+        save(chat, rest.strip())
+    else:
         raise ValueError(f"there is no {command}: /help lists the commands")
-    done[command]()
 
 
-def reset(conversation: Conversation) -> None:
-    """Begin anew."""
-    conversation.messages.clear()
-    conversation.tokens.clear()
-    print("a new conversation")
-
-
-def compare(speaker: Speaker, decoding: Decoding, conversation: Conversation) -> None:
-    """Print what the other models reply to the last question, after the same history."""
-    asked = conversation.messages[:-1]
+def compare(chat: Chat) -> None:
+    """Print what the other models reply to the last question, after the same history. Raises ValueError."""
+    asked = chat.messages[:-1]
     if not asked:
         raise ValueError("there is no question yet")
-    others = [one for one in list_models() if one.about.name != speaker.about.name]
+    others = [one for one in list_models() if one.about.name != chat.listed.about.name]
     if not others:
         raise ValueError("there is no other model: run `dvc repro` for all of them")
     for listed in others:
-        print(f"{listed.about.name}: {listed.about.title}")
-        print_reply(listed.load(), asked, replace(decoding, seed=conversation.seed))
+        print(printable(f"{listed.about.name}: {listed.about.title}"))
+        print_reply(chat, listed, asked, [])
 
 
-def save(conversation: Conversation, name: str, file: str) -> None:
+def save(chat: Chat, file: str) -> None:
     """Write the conversation into a new file.
 
     Raises ValueError without a name, FileExistsError for one that is there.
@@ -163,7 +187,7 @@ def save(conversation: Conversation, name: str, file: str) -> None:
         raise ValueError("name a file: /save talk.txt")
     if Path(file).exists():
         raise FileExistsError(f"{file} is there already: name another file")
-    write_bytes(Path(file), conversation.text(name).encode())
+    write_bytes(Path(file), chat.text().encode())
     print(f"written to {file}")
 
 

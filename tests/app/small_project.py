@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from llm.hub.tiny import generate_tiny
 from llm.models.registry import build_model, describe_model
 from llm.models.shape import ModelConfig
-from llm.tokens.tokenizer import TokenizerConfig, train_tokenizer
+from llm.tokens.tokenizer import ROLES, TokenizerConfig, train_tokenizer
 
 TEXTS = ["What is a token? A piece of text.", "Why does a model make mistakes? It learns from examples.", "déjà vu ☃"]
 LENGTH = 32
@@ -23,6 +23,7 @@ def write_scratch(folder, architecture="qwen3", sharpened=20.0):
     model = build_model(config, tokenizer.vocab_size, torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.head.mul_(sharpened)
+        model.head[: len(ROLES)] *= 0.5  # or most replies would end at once
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "best.safetensors")
     (folder / "config.json").write_text(json.dumps(describe_model(model)), encoding="utf-8")
 
