@@ -124,7 +124,7 @@ class StopText:
 
     def rest(self) -> str:
         """What was held back, at the end."""
-        return self._give(len(self.held))
+        return "" if self.found else self._give(len(self.held))
 
     def _begun(self, stop: str) -> int:
         """Characters at the end that `stop` begins with."""
@@ -133,7 +133,7 @@ class StopText:
 
     def _give(self, n: int) -> str:
         given, self.held = self.held[:n], self.held[n:]
-        return "" if self.found and not given else given
+        return given
 
 
 @dataclass

@@ -101,7 +101,7 @@ def start_talk(
 
 def stream_reply(speaker: Speaker, prompt: Prompt, decoding: Decoding) -> Iterator[Token]:
     """The reply, token by token: with `TextStream` the text of `generate` of the evaluation."""
-    talk = start_talk(speaker, prompt, decoding, decoding.max_reply_bytes)
+    talk = start_talk(speaker, prompt, decoding, decoding.max_reply_bytes + 1)  # as many as have a draw
     batch = Batch(speaker, N_ALTERNATIVES)
     batch.join(talk.seat)
     while not talk.seat.draft.done:
