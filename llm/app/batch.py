@@ -128,7 +128,8 @@ class Batch:
         chosen = torch.empty(len(self.seats), dtype=torch.long, device=logits.device)
         for decoding, rows in groups.items():
             drafts = [self.seats[i].draft for i in rows]
-            stop = torch.tensor(sorted({token for draft in drafts for token in draft.stop}), device=logits.device)
+            ends = sorted({token for draft in drafts for token in draft.stop})
+            stop = torch.tensor(ends, dtype=torch.long, device=logits.device)
             draws = torch.stack([draft.draws[len(draft.ids)] for draft in drafts]).to(logits.device)
             seen = None
             if decoding.repetition_penalty != 1:

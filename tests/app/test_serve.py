@@ -63,4 +63,5 @@ def test_a_port_that_is_taken_is_named(repository, models, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         command = start(repository, tmp_path, taken.getsockname()[1])
         _, errors = command.communicate(timeout=60)
-    assert command.returncode == 1 and "address already in use" in errors and "Traceback" not in errors
+    assert command.returncode == 1 and errors.count("\n") == 1
+    assert "Address already in use" in errors and errors.endswith("name others by --port and --host\n")
