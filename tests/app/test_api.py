@@ -165,6 +165,14 @@ def test_a_page_of_another_site_can_ask_nothing(url):
     assert found.status_code == 403 and "this server is not 'evil.example'" in found.json()["error"]
 
 
+def test_who_comes_when_too_many_wait_is_told_when_to_come_again(url, monkeypatch):
+    monkeypatch.setattr("llm.app.worker.MAX_WAITING", 0)
+    body = {"model": "scratch", "messages": ASKED}
+    found = requests.post(f"{url}/api/reply", json=body, timeout=9)
+    assert found.status_code == 503 and found.headers["retry-after"] == "5"
+    assert found.json()["error"] == "too many requests are waiting: try again in 5 s"
+
+
 def test_a_client_that_goes_gives_up_its_place(server):
     house, port = server
     body = json.dumps({"model": "base", "messages": ASKED, "max_tokens": 1024, "temperature": 2}).encode()
