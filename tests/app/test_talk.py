@@ -10,7 +10,7 @@ from llm.inference.replies import HALF
 from tests.app.small_project import TEXTS
 from tests.app.test_batch import DRAWN, GREEDY, PROMPTS, evaluation_model
 
-shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+shared = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("name", ["scratch", "base"])
