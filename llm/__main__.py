@@ -33,7 +33,16 @@ EXAMPLES = {  # of commands that need no more than one
     "export": "python -m llm export scratch my-model",
     "judge-audit": "python -m llm judge-audit audited.csv",
     "results": "python -m llm results",
+    "serve": "python -m llm serve --port 8080",
 }
+
+CHAT = """\
+examples:
+  python -m llm chat                                       the model that was trained here
+  python -m llm chat mistral --temperature 0               the fine-tuned one, the likeliest token each time
+  echo "What is overfitting?" | python -m llm chat base    the reply alone
+
+Type /help there for what else can be done: compare models, see why a token was chosen, save the conversation."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -66,6 +75,21 @@ def make_parser() -> argparse.ArgumentParser:
     six.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
     six.add_argument("--form", metavar="FORM", help="messages, instruction, pairs or text; else it is recognised")
     six.add_argument("--columns", type=_columns, metavar="USE=NAME,...", help="what columns of other names are for")
+    about = "talk to a model in the terminal"
+    seven = commands.add_parser("chat", help=about, description=about, epilog=CHAT, formatter_class=raw)
+    seven.add_argument(
+        "model", nargs="?", default="scratch", metavar="MODEL", help="scratch, mistral, base or a folder"
+    )
+    seven.add_argument("--seed", type=int, help="of the draws; else another one each time")
+    seven.add_argument("--temperature", type=float, help="0: the likeliest token each time; else the model's own")
+    seven.add_argument("--top-p", type=float, help="only the likeliest tokens that together are this probable")
+    seven.add_argument("--top-k", type=int, default=0, help="only so many of the likeliest tokens; 0: all")
+    seven.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1 what was said is less likely")
+    seven.add_argument("--max-bytes", type=int, default=600, help="of a reply (600)")
+    about = "serve a page to talk to the models, and an API that OpenAI's clients read; see docs/chat.md"
+    eight = commands.add_parser("serve", help=about, description=about)
+    eight.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    eight.add_argument("--port", type=int, default=8000, help="(8000)")
     for name, example in EXAMPLES.items():
         commands.choices[name].epilog = f"example: {example}"
     return parser

@@ -171,6 +171,20 @@ def run_check_data(arguments: argparse.Namespace) -> int:
     return refused
 
 
+def run_chat(arguments: argparse.Namespace) -> int:
+    """Talk in the terminal; its exit code."""
+    from llm.app.chat import run_chat
+
+    return run_chat(arguments)
+
+
+def run_serve(arguments: argparse.Namespace) -> int:
+    """Serve the page and the API until Ctrl-C; 0."""
+    from llm.app.serve import run_serve
+
+    return run_serve(arguments)
+
+
 COMMANDS = {
     "compare": run_compare,
     "rescore": run_rescore,
@@ -178,6 +192,8 @@ COMMANDS = {
     "judge-audit": run_audit,
     "results": run_results,
     "check-data": run_check_data,
+    "chat": run_chat,
+    "serve": run_serve,
 }
 
 

@@ -89,7 +89,7 @@ class HubModel:
         """Score of each example's reply."""
         prompts = encode_prompts(examples, self._encode)
         replies = [encode_reply(self.tokenizer, example.reply) for example in examples]
-        check_lossless(examples, [self._decode(reply) for reply in replies])
+        check_lossless(examples, [self.decode(reply) for reply in replies])
 
         body = self.model.base_model
 
@@ -112,11 +112,11 @@ class HubModel:
             for prompt, row in zip(prompts, draws, strict=True)
             for stop in [(end,) if prompt.history else (end, close)]
         ]
-        texts = TokenTexts(token_bytes(tokenizer, self.model.config.vocab_size), self._decode)
-        write_replies(drafts, decoding, texts, window, self.batch_tokens, self._read)
+        texts = TokenTexts(token_bytes(tokenizer, self.model.config.vocab_size), self.decode)
+        write_replies(drafts, decoding, texts, window, self.batch_tokens, self.read)
         return [texts.reply(draft, decoding.max_reply_bytes) for draft in drafts]
 
-    def _read(self, contexts: list[list[int]], _: int) -> tuple[CachedRows, Tensor]:
+    def read(self, contexts: list[list[int]], _: int) -> tuple[CachedRows, Tensor]:
         """The contexts, padded on the left to one length, in a cache; and the logits behind them."""
         device, T = self.model.device, max(map(len, contexts))
         ids = torch.tensor([[0] * (T - len(context)) + context for context in contexts], device=device)
@@ -137,5 +137,6 @@ class HubModel:
         """The id that ends a reply, or a document."""
         return end_id(self.tokenizer) if prompt.history else document_ids(self.tokenizer)[1]
 
-    def _decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens are left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

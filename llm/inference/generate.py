@@ -38,7 +38,7 @@ def generate(
         head = reorder(model.head)
 
         def read(contexts: list[list[int]], more: int) -> tuple[CachedRows, Tensor]:
-            return _read(model, head, contexts, more)
+            return read_rows(model, head, contexts, more)
 
         write_replies(drafts, decoding, texts, window, batch_tokens, read)
     return drafts
@@ -72,7 +72,7 @@ class CachedRows:
             cache.keep(rows)
 
 
-def _read(model: GPT | Llama, head: Tensor, contexts: list[list[int]], more: int) -> tuple[CachedRows, Tensor]:
+def read_rows(model: GPT | Llama, head: Tensor, contexts: list[list[int]], more: int) -> tuple[CachedRows, Tensor]:
     """The contexts in caches with room for so many more tokens, and the logits (B, V) behind them.
 
     Shorter ones are padded on the left. Padding is a document of its own, so that its states stay finite.

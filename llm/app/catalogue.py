@@ -1,0 +1,156 @@
+"""Which models there are to talk to, under their real names, and how each is loaded."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm.app.speaker import About, Speaker, hub_speaker, own_speaker
+from llm.evaluation.eval_models import describe_base, describe_scratch, template_notes
+from llm.evaluation.hub_model import HubModel
+from llm.evaluation.scratch_model import ScratchModel
+from llm.hub.info import INFO, read_info
+from llm.hub.pretrained import load_base, load_finetuned, load_shipped_tokenizer, quiet_bars, weights_dtype
+from llm.machine import pick_device
+from llm.models.registry import build_model, load_gpt, n_parameters
+from llm.models.shape import ModelConfig
+from llm.tokens.tokenizer import load_tokenizer
+
+NAMES = ("scratch", "mistral", "base")
+MODELS = Path("models")
+BATCH_TOKENS = 8192  # of the calls of the evaluation, which are not used here
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn where nobody says how."""
+
+    temperature: float
+    top_p: float
+
+
+# By model, for what is readable differs: a small one drifts off at a temperature that suits a large one.
+SAMPLING = {"scratch": Sampling(0.8, 0.95), "mistral": Sampling(0.8, 0.95), "base": Sampling(0.8, 0.95)}
+ELSE = Sampling(0.8, 0.95)  # of a model from a folder
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model that is there, not loaded yet."""
+
+    about: About
+    load: Callable[[], Speaker]
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its tokens are drawn where nobody says how."""
+        return SAMPLING.get(self.about.name, ELSE)
+
+
+def find_model(name: str, models: Path = MODELS) -> Listed:
+    """The model of the working tree with this name, or the one in the folder that is named.
+
+    Raises FileNotFoundError naming the stage that makes it.
+    """
+    if name == "scratch":
+        return _scratch(models / "scratch")
+    if name in NAMES:
+        return _of_base(name, models / "base", models / "mistral")
+    return _of_folder(Path(name))
+
+
+def list_models(models: Path = MODELS) -> list[Listed]:
+    """All models of the working tree that are there."""
+    found = []
+    for name in NAMES:
+        try:
+            found.append(find_model(name, models))
+        except (FileNotFoundError, ValueError):  # not made yet, or fine-tuning is off
+            continue
+    return found
+
+
+def _scratch(folder: Path) -> Listed:
+    if not (folder / "best.safetensors").is_file() or not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"there is no model in {folder}: run `dvc repro train_scratch` first")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):  # its shape, without its weights
+        gpt = build_model(ModelConfig(**{k: v for k, v in config.items() if k != "vocab_size"}), config["vocab_size"])
+    title, n = f"{describe_scratch(gpt)}, trained here from scratch", n_parameters(gpt)
+
+    def load() -> Speaker:
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
+        model = load_gpt(folder).to(pick_device("auto"))
+        return own_speaker(ScratchModel("scratch", model, tokenizer, BATCH_TOKENS), title, n)
+
+    return Listed(About("scratch", title, n, gpt.config.context_length), load)
+
+
+def _of_base(name: str, base: Path, adapter: Path) -> Listed:
+    """The base model, or the fine-tuned one."""
+    info = read_info(base)
+    of_base, of_mistral = template_notes(base)
+    title = describe_base(info) + of_base
+    if name == "mistral":
+        tuned = read_info(adapter)
+        if not tuned["enabled"]:
+            raise ValueError(f"{adapter} holds no adapter: set finetune.enabled to true and run `dvc repro`")
+        title = tuned["description"] + of_mistral
+    window = _window(json.loads((base / "config.json").read_text(encoding="utf-8")))
+
+    def load() -> Speaker:
+        device = pick_device("auto")
+        if name == "mistral":
+            model = HubModel(name, *load_finetuned(base, adapter, device), BATCH_TOKENS)
+        else:
+            model = HubModel(name, *load_base(base, device), BATCH_TOKENS, load_shipped_tokenizer(base))
+        return hub_speaker(model, title, info["parameters"], window)
+
+    return Listed(About(name, title, info["parameters"], window), load)
+
+
+def _of_folder(folder: Path) -> Listed:
+    """A model in Hugging Face form, such as `python -m llm export` writes."""
+    if (folder / "adapter_config.json").is_file() or (folder / "best.safetensors").is_file():
+        raise ValueError(f"{folder} is not in Hugging Face form: name scratch or mistral, or export it first")
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} is neither scratch, mistral, base nor a folder with a model (config.json)")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    n = _stored_parameters(folder)
+    name = str(read_info(folder)["name"]) if (folder / INFO).is_file() else f"{config['model_type']} in {folder}"
+    title, window = f"{name} ({n / 1e6:,.1f}M parameters)", _window(config)
+
+    def load() -> Speaker:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        device = pick_device("auto")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with quiet_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=weights_dtype(device)
+            )
+        return hub_speaker(HubModel(str(folder), model.to(device), tokenizer, BATCH_TOKENS), title, n, window)
+
+    return Listed(About(str(folder), title, n, window), load)
+
+
+def _window(config: dict[str, Any]) -> int:
+    """Tokens that a Hugging Face model reads at once, all of which every layer sees."""
+    length = config.get("max_position_embeddings") or config.get("n_positions") or 1024
+    return min(length, config.get("sliding_window") or length)
+
+
+def _stored_parameters(folder: Path) -> int:
+    """Numbers in the weight files of a folder."""
+    from safetensors import safe_open
+
+    n = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                shape = file.get_slice(key).get_shape()
+                n += int(torch.Size(shape).numel())
+    return n

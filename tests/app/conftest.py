@@ -1,0 +1,46 @@
+"""Models to talk to, made once for all test modules of this room."""
+
+import pytest
+
+from llm.app.catalogue import find_model, list_models
+from tests.app.served import serving
+from tests.app.small_project import write_models
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project") / "models"
+    write_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scratch(models):
+    return find_model("scratch", models).load()
+
+
+@pytest.fixture(scope="session")
+def base(models):
+    return find_model("base", models).load()
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page") / "static"
+    folder.mkdir()
+    (folder / "index.html").write_text("<!doctype html><title>page</title>", encoding="utf-8")
+    (folder / "page.js").write_text("'use strict'", encoding="utf-8")
+    (folder.parent / "secret.txt").write_text("secret", encoding="utf-8")
+    (folder / "link.txt").symlink_to(folder.parent / "secret.txt")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(models, static):
+    with serving(list_models(models), static) as (house, port):
+        yield house, port
+
+
+@pytest.fixture
+def url(server):
+    return f"http://127.0.0.1:{server[1]}"
