@@ -12,7 +12,7 @@ let anchor = null;
 let pinned = false; // opened by click or key, not by a mouse that is above it
 let timer = 0;
 
-// place: {title, chosen, alternatives (a promise), choose (or null), why, look}
+// place: {title, chosen, chosenBy, alternatives (gives a promise), choose (or null), why, look}
 export function openAlternatives(at, place, focus) {
   clearTimeout(timer);
   if (focus) {
@@ -36,6 +36,7 @@ async function show(at, place, focus) {
   anchor = at;
   pinned = focus;
   anchor.setAttribute("aria-expanded", "true");
+  if (focus) mark(anchor);
   dialog.replaceChildren(heading(place), element("p", { className: "note", textContent: "…" }));
   dialog.hidden = false;
   let alternatives;
@@ -51,11 +52,17 @@ async function show(at, place, focus) {
   if (focus) dialog.querySelector("[tabindex='0'], .look").focus();
 }
 
+// The token whose position the panel of the next token shows.
+export function mark(token) {
+  document.querySelectorAll(".looked").forEach((one) => one.classList.remove("looked"));
+  token?.classList.add("looked");
+}
+
 function heading({ title }) {
   return element("h3", { id: "alternatives-heading", textContent: title });
 }
 
-function rows({ chosen, choose }, alternatives) {
+function rows({ chosen, chosenBy, choose }, alternatives) {
   const all = [...alternatives];
   if (chosen && !all.some(({ token }) => token === chosen.token)) all.push(chosen);
   const list = element("ol", { className: "bars" });
@@ -64,7 +71,7 @@ function rows({ chosen, choose }, alternatives) {
     const { row } = bar(visible(one.text), [probability, percent(probability)]);
     const taken = one.token === chosen?.token;
     const button = element("button", { type: "button", tabIndex: i ? -1 : 0 }, row);
-    if (taken) button.append(element("span", { className: "taken", textContent: "drawn" }));
+    if (taken) button.append(element("span", { className: "taken", textContent: chosenBy }));
     button.setAttribute("aria-disabled", String(taken || !choose));
     button.addEventListener("click", () => {
       if (taken || !choose) return;
@@ -86,7 +93,7 @@ function foot({ why, look }) {
 }
 
 function position() {
-  const { left, top, bottom } = anchor.getClientRects()[0] ?? anchor.getBoundingClientRect();
+  const { left, top, bottom } = anchor.querySelector(".ink").getBoundingClientRect();
   const { offsetWidth, offsetHeight } = dialog;
   const room = document.documentElement.clientWidth - offsetWidth - GAP_PX;
   const above = bottom + offsetHeight + GAP_PX > window.innerHeight && top > offsetHeight + GAP_PX;
@@ -119,7 +126,7 @@ dialog.addEventListener("focusout", ({ relatedTarget }) => {
   if (pinned && relatedTarget && !dialog.contains(relatedTarget)) closeAlternatives();
 });
 document.addEventListener("pointerout", ({ target }) => {
-  if (target.classList?.contains("token")) leaveLater();
+  if (target.closest?.(".token")) leaveLater();
 });
 document.addEventListener("keydown", ({ key }) => {
   if (key === "Escape" && !dialog.hidden) closeAlternatives(pinned);

@@ -16,7 +16,7 @@ export function startConversation(served, callbacks) {
   page = callbacks;
   for (const turn of read("sessionStorage", KEY, [])) {
     for (const reply of Object.values(turn.replies)) {
-      for (const version of reply.versions) version.end ??= version.error ? null : "stopped";
+      for (const version of reply.versions) version.end ??= version.error ? null : "you";
     }
     addTurn(turn);
   }
@@ -24,6 +24,10 @@ export function startConversation(served, callbacks) {
 
 export function isEmpty() {
   return turns.length === 0;
+}
+
+export function lastQuestion() {
+  return turns.at(-1)?.question;
 }
 
 export function isRunning() {

@@ -85,16 +85,16 @@ function draw() {
 function drawBars(temperature, topP) {
   const logSum = logSumAt(next, temperature);
   const probabilities = next.alternatives.map(({ logprob }) => tempered(logprob, logSum, temperature));
+  probabilities.push(Math.max(0, 1 - probabilities.reduce((sum, one) => sum + one, 0))); // of all the others
   const kept = keptByTopP(probabilities, topP);
-  probabilities.push(Math.max(0, 1 - probabilities.reduce((sum, one) => sum + one, 0)));
   probabilities.forEach((probability, i) => {
     const cut = i >= kept;
     bars[i].set(probability, percent(probability));
     bars[i].row.classList.toggle("cut", cut);
     bars[i].row.title = cut ? "cut off by top-p" : "";
   });
-  const others = kept > next.alternatives.length - 1 ? "" : ", and none of the others";
-  $("next-note").textContent = kept < next.alternatives.length
-    ? `Top-p ${topP} keeps the first ${kept}${others}; the striped ones are never drawn.`
+  const first = kept === 1 ? "the first alone" : `the first ${kept}`;
+  $("next-note").textContent = kept < probabilities.length
+    ? `Top-p ${topP} keeps ${first}: the striped ones are never drawn.`
     : `Top-p ${topP} keeps all of these.`;
 }

@@ -1,6 +1,6 @@
 // The page: what is asked of every model at once, and what each of them said and nearly said.
 
-import { closeAlternatives } from "./alternatives.js";
+import { closeAlternatives, mark } from "./alternatives.js";
 import { LEVELS } from "./chances.js";
 import * as conversation from "./conversation.js";
 import { $, element } from "./elements.js";
@@ -51,6 +51,7 @@ async function ask(text) {
   clearTimeout(typing);
   $("question").value = "";
   write("sessionStorage", DRAFT, "");
+  mark(null);
   const answered = conversation.ask(question);
   refresh();
   await answered;
@@ -61,6 +62,7 @@ async function ask(text) {
 function lookAtDraft() {
   const question = $("question").value.trim();
   write("sessionStorage", DRAFT, $("question").value);
+  mark(null);
   if (question && models.length) look((name) => ({ messages: conversation.messagesTo(name, question), tokens: [] }));
 }
 
@@ -110,20 +112,22 @@ async function start() {
   showLegend();
   startSettings();
   listen();
+  let prompts = [];
   try {
-    const { models: served, prompts } = await getModels();
-    models = served;
-    $("models").replaceChildren(...served.map(describe));
-    showPrompts(prompts);
+    ({ models, prompts } = await getModels());
   } catch (error) {
     $("trouble").textContent = error.message;
     $("trouble").hidden = false;
     return;
   }
+  $("models").replaceChildren(...models.map(describe));
+  showPrompts(prompts);
   startPanel(models);
   conversation.startConversation(models, { look: lookFromReply, changed: refresh, say });
   $("question").value = read("sessionStorage", DRAFT, "");
   refresh();
+  const question = $("question").value.trim() || conversation.lastQuestion() || prompts[0];
+  if (question) look((name) => ({ messages: [{ role: "user", content: question }], tokens: [] }));
 }
 
 start();

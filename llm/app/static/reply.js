@@ -5,26 +5,27 @@ import { percent, visible } from "./chances.js";
 import { element } from "./elements.js";
 import { getNext, streamReply } from "./server.js";
 import { decoding } from "./settings.js";
-import { endSpan, tokenSpan, walk } from "./tokens.js";
+import { endSpan, endsReply, tokenSpan, walk } from "./tokens.js";
 
-const REASONS = { end: "ended by itself", length: "cut at the length", stopped: "stopped by you" };
+const REASONS = { end: "ended by itself", length: "cut at the length", stopped: "its time was up", you: "stopped by you" };
 const N_ALTERNATIVES = 10;
+const HALF = "\ufffd"; // of a character: its text comes with the token that makes it whole
 
 export function textOf(reply) {
   const version = reply?.versions[reply.shown];
   return version ? version.tokens.map(({ text }) => text).join("").trim() : "";
 }
 
-// reply: {versions: [{tokens, fork, seed, end, error}], shown}; fork: {index, of} of a branch, null of the first.
+// reply: {versions: [{tokens, fork, seed, end, error}], shown}; fork: {index} of a branch's first token, null of the first reply.
 // page: {messages(), newest(), look(place), changed(), say(text)}
 export function replyCard(model, reply, page) {
   const words = element("p", { className: "words", dir: "auto", role: "group",
     "aria-label": `Tokens of ${model.name}: arrow keys move, Enter shows what it nearly said` });
   const branches = element("div", { className: "branches", role: "group", "aria-label": `Branches of ${model.name}` });
   const trouble = element("p", { className: "error", hidden: true });
-  const foot = element("p", { className: "foot" });
+  const foot = element("p", { className: "foot", title: "The average is the geometric mean of the tokens’ probabilities" });
   const node = element("article", { className: "card", "aria-label": `Reply of ${model.name}` },
-    element("h3", { textContent: model.name, title: model.title }), branches, words, trouble, foot);
+    element("h3", { textContent: model.name }), element("p", { className: "note", textContent: model.title }), branches, words, trouble, foot);
   let controller = null;
 
   const shown = () => reply.versions[reply.shown];
@@ -47,9 +48,9 @@ export function replyCard(model, reply, page) {
 
   function branchButton(version, k) {
     const fork = version.fork && version.tokens[version.fork.index];
-    const name = fork ? `↳ ${visible(fork.text)}` : "first reply";
+    const name = version.fork ? `↳ ${fork ? visible(fork.text) : "end"}` : "first reply";
     const button = element("button", { type: "button", "aria-pressed": String(k === reply.shown) },
-      element("bdi", { textContent: name }), fork ? ` at ${version.fork.index + 1}` : "");
+      element("bdi", { textContent: name }), version.fork ? ` at ${version.fork.index + 1}` : "");
     button.addEventListener("click", () => {
       reply.shown = k;
       draw();
@@ -91,7 +92,7 @@ export function replyCard(model, reply, page) {
     try {
       await streamReply(body, mine.signal, (event) => receive(version, event));
     } catch (error) {
-      if (error.name === "AbortError") version.end = "stopped";
+      if (error.name === "AbortError") version.end = "you";
       else version.error = error.message;
     }
     if (controller === mine) controller = null;
@@ -111,16 +112,18 @@ export function replyCard(model, reply, page) {
     foot.textContent = progress(version.tokens);
   }
 
-  function branch(index, alternative) {
+  async function branch(index, alternative) {
     controller?.abort();
-    const from = shown();
-    const there = from.tokens[index]?.alternatives ?? [];
-    const tokens = [...from.tokens.slice(0, index), { ...alternative, alternatives: from.tokens[index] ? there : null }];
-    reply.versions.push({ tokens, fork: { index, of: reply.shown }, seed: null, end: null, error: null });
+    const before = shown().tokens.slice(0, index);
+    const token = { ...alternative, text: alternative.text.replaceAll(HALF, ""), alternatives: shown().tokens[index]?.alternatives };
+    const over = endsReply(alternative); // the server goes on from text alone
+    const tokens = over ? before : [...before, token];
+    reply.versions.push({ tokens, fork: { index }, seed: shown().seed, end: over ? "end" : null, error: null });
     reply.shown = reply.versions.length - 1;
-    const done = run(shown());
+    if (over) page.changed();
+    const finished = over ? draw() : run(shown());
     words.children[index].focus();
-    return done;
+    await finished;
   }
 
   // The position in front of a token: where the model chose it.
@@ -140,8 +143,9 @@ export function replyCard(model, reply, page) {
     const free = page.newest();
     if (focus) page.look(place(index));
     openAlternatives(span, {
-      title: token ? `“${visible(token.text)}” ${percent(Math.exp(token.logprob))}` : "Instead of the end",
+      title: token ? `“${visible(token.text)}” ${percent(Math.exp(token.logprob))}, token ${index + 1} of ${model.name}` : "Instead of the end",
       chosen: token,
+      chosenBy: shown().fork?.index === index ? "chosen" : "drawn",
       alternatives: async () => alternativesAt(index),
       choose: free ? (alternative) => branch(index, alternative) : null,
       why: free ? "Choose one: the reply goes on from there." : "Only the newest replies can go on another way.",

@@ -51,8 +51,8 @@ export function decoding(model) {
 
 function summarise() {
   const parts = [
-    `temperature ${settings.temperature ?? "as each model’s"}`,
-    `top-p ${settings.top_p ?? "as each model’s"}`,
+    settings.temperature === null ? "each model’s own temperature" : `temperature ${settings.temperature}`,
+    settings.top_p === null ? "own top-p" : `top-p ${settings.top_p}`,
     settings.seed === null ? "a new seed each time" : `seed ${settings.seed}`,
   ];
   if (settings.max_tokens !== null) parts.push(`at most ${settings.max_tokens} tokens`);

@@ -4,19 +4,25 @@ import { level, percent } from "./chances.js";
 import { element } from "./elements.js";
 
 const HALF = "▫"; // of a character of several tokens
-const ENDS = { end: "■ end", length: "… cut here", stopped: "… stopped" };
+const SPECIAL = /^(<\|[^|]+\|>|<\/?s>)$/; // as the server spells what ends a reply
+const ENDS = { end: "■ end", length: "… cut here" };
+const STOPPED = "… stopped";
+
+export function endsReply({ text }) {
+  return SPECIAL.test(text);
+}
 
 export function tokenSpan(token) {
   const { text, logprob } = token;
   const said = text.trim() || (text ? "white space" : "part of a character");
+  const [space, word] = text.trim() ? [text.match(/^\s*/)[0], text.trimStart()] : ["", text || HALF];
   const span = element("span", {
-    className: `token level${level(logprob)}`,
+    className: "token",
     role: "button",
     tabIndex: -1,
-    textContent: text || HALF,
     "aria-label": `${said}, ${percent(Math.exp(logprob))}`,
     "aria-haspopup": "dialog",
-  });
+  }, space, element("span", { className: `ink level${level(logprob)}`, textContent: word }));
   span.classList.toggle("newline", text.includes("\n") && !text.trim());
   return span;
 }
@@ -27,14 +33,14 @@ export function endSpan(reason) {
     className: "token end",
     role: "button",
     tabIndex: -1,
-    textContent: ENDS[reason] ?? ENDS.stopped,
     "aria-haspopup": "dialog",
-  });
+  }, element("span", { className: "ink", textContent: ENDS[reason] ?? STOPPED }));
 }
 
 // One stop for Tab, arrows from token to token, Enter or Space opens. onOpen and onFocus get span and index.
 export function walk(list, onOpen, onFocus) {
   const spans = () => [...list.querySelectorAll(".token")];
+  const find = (target) => [target.closest(".token"), spans().indexOf(target.closest(".token"))];
 
   list.addEventListener("keydown", (event) => {
     const all = spans();
@@ -57,11 +63,11 @@ export function walk(list, onOpen, onFocus) {
     onFocus(target, all.indexOf(target));
   });
   list.addEventListener("click", ({ target }) => {
-    const at = spans().indexOf(target);
-    if (at >= 0) onOpen(target, at, true);
+    const [span, at] = find(target);
+    if (span) onOpen(span, at, true);
   });
   list.addEventListener("pointerover", ({ target, pointerType }) => {
-    const at = pointerType === "mouse" ? spans().indexOf(target) : -1;
-    if (at >= 0) onOpen(target, at, false);
+    const [span, at] = find(target);
+    if (span && pointerType === "mouse") onOpen(span, at, false);
   });
 }
