@@ -74,7 +74,11 @@ def browser():
 @contextmanager
 def opened(launched, address, **context):
     """The page; no request of it leaves the server, and nothing goes wrong in it."""
-    session = launched.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") if not context else launched.new_context(**context)
+    session = (
+        launched.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        if not context
+        else launched.new_context(**context)
+    )
     page, hosts, faults = session.new_page(), set(), []
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     page.on("pageerror", lambda error: faults.append(str(error)))

@@ -92,7 +92,10 @@ def test_a_reply_is_what_the_server_says_for_the_same_seed(page, address):
     events = [json.loads(line.removeprefix("data: ")) for line in lines]
     expected = [event["text"] or "▫" for event in events[:-1]]
     assert words(page, "scratch") == expected
-    spoken = [label.rpartition(", ")[2] for label in tokens_of(page, "scratch").evaluate_all("all => all.map(one => one.ariaLabel)")]
+    spoken = [
+        label.rpartition(", ")[2]
+        for label in tokens_of(page, "scratch").evaluate_all("all => all.map(one => one.ariaLabel)")
+    ]
     assert [percent(one) for one in spoken] == pytest.approx(
         [math.exp(event["logprob"]) for event in events[:-1]], abs=0.0051
     )
@@ -165,14 +168,18 @@ def test_only_the_newest_replies_branch(page):
     ask(page, "What is a token?", tokens=4)
     ask(page, "And a model?", tokens=4)
     page.locator("article").first.locator(".token").first.click()
-    expect(dialog(page).locator("button[aria-disabled=true]")).to_have_count(dialog(page).get_by_role("listitem").count())
+    expect(dialog(page).locator("button[aria-disabled=true]")).to_have_count(
+        dialog(page).get_by_role("listitem").count()
+    )
 
 
 def test_a_model_reads_its_own_earlier_reply(page):
     ask(page, "What is a token?")
     said = "".join(words(page, "base")).replace("▫", "").strip()
     bodies = []
-    page.on("request", lambda request: bodies.append(request.post_data_json) if request.url.endswith("/reply") else None)
+    page.on(
+        "request", lambda request: bodies.append(request.post_data_json) if request.url.endswith("/reply") else None
+    )
     ask(page, "And a model?")
     (messages,) = [body["messages"] for body in bodies if body["model"] == "base"]
     assert [message["content"] for message in messages] == ["What is a token?", said, "And a model?"]
@@ -260,7 +267,9 @@ def test_markup_and_other_scripts_are_text(page):
 
 def test_finished_replies_are_announced_once(page):
     ask(page, "What is a token?", tokens=3)
-    assert sorted(line.split(":")[0] for line in page.get_by_role("status").locator("p").all_text_contents()) == sorted(MODELS)
+    assert sorted(line.split(":")[0] for line in page.get_by_role("status").locator("p").all_text_contents()) == sorted(
+        MODELS
+    )
 
 
 def test_two_browsers_are_answered_at_once(launched, address):

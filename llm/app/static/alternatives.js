@@ -15,11 +15,8 @@ let timer = 0;
 // place: {title, chosen, chosenBy, alternatives (gives a promise), choose (or null), why, look}
 export function openAlternatives(at, place, focus) {
   clearTimeout(timer);
-  if (focus) {
-    show(at, place, true);
-  } else if (!pinned) {
-    timer = setTimeout(() => show(at, place, false), OPEN_AFTER_MS);
-  }
+  if (focus) show(at, place, true);
+  else if (!pinned && at !== anchor) timer = setTimeout(() => show(at, place, false), OPEN_AFTER_MS);
 }
 
 export function closeAlternatives(returnFocus = false) {

@@ -95,6 +95,6 @@ function drawBars(temperature, topP) {
   });
   const first = kept === 1 ? "the first alone" : `the first ${kept}`;
   $("next-note").textContent = kept < probabilities.length
-    ? `Top-p ${topP} keeps ${first}: the striped ones are never drawn.`
+    ? `Top-p ${topP} keeps ${first}: the others are never drawn.`
     : `Top-p ${topP} keeps all of these.`;
 }

@@ -25,7 +25,7 @@ export function replyCard(model, reply, page) {
   const trouble = element("p", { className: "error", hidden: true });
   const foot = element("p", { className: "foot", title: "The average is the geometric mean of the tokens’ probabilities" });
   const node = element("article", { className: "card", "aria-label": `Reply of ${model.name}` },
-    element("h3", { textContent: model.name }), element("p", { className: "note", textContent: model.title }), branches, words, trouble, foot);
+    element("h3", { textContent: model.name }), element("p", { className: "note", textContent: model.title.split(";")[0], title: model.title }), branches, words, trouble, foot);
   let controller = null;
 
   const shown = () => reply.versions[reply.shown];

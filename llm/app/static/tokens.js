@@ -66,7 +66,8 @@ export function walk(list, onOpen, onFocus) {
     const [span, at] = find(target);
     if (span) onOpen(span, at, true);
   });
-  list.addEventListener("pointerover", ({ target, pointerType }) => {
+  // Not pointerover: a layout that moves below a mouse at rest points at nothing.
+  list.addEventListener("pointermove", ({ target, pointerType }) => {
     const [span, at] = find(target);
     if (span && pointerType === "mouse") onOpen(span, at, false);
   });
