@@ -1,6 +1,5 @@
 """A Chromium on the page of a real server with three tiny models."""
 
-import os
 import shutil
 import socket
 import threading
@@ -16,6 +15,7 @@ from llm.training.lora import FinetuneConfig, add_lora, save_adapter
 from tests.app.small_project import write_models
 from tests.evaluation.test_recompute import perturb
 
+DESK = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 LORA = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "none", False, train=None)
@@ -23,11 +23,9 @@ EXPECTED_REFUSAL = "Failed to load resource"  # the browser's line about any ans
 
 
 def find_axe():
-    """The accessibility checker, a file of the npm package axe-core; the test is skipped where none is named."""
-    path = os.environ.get("TANDEM_AXE")
-    if not path:
-        pytest.skip("TANDEM_AXE names no axe.min.js (npm pack axe-core)")
-    return Path(path).read_text(encoding="utf-8")
+    """The accessibility checker's script; the test is skipped where its package is missing."""
+    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python brings axe-core")
+    return (Path(package.__path__[0]) / "axe.min.js").read_text(encoding="utf-8")
 
 
 def write_three_models(folder):
@@ -54,7 +52,7 @@ def served(models):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            yield "http://127.0.0.1:{}/".format(listening.getsockname()[1])
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
         finally:
             server.should_exit = True
             thread.join()
@@ -74,11 +72,7 @@ def browser():
 @contextmanager
 def opened(launched, address, **context):
     """The page; no request of it leaves the server, and nothing goes wrong in it."""
-    session = (
-        launched.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-        if not context
-        else launched.new_context(**context)
-    )
+    session = launched.new_context(**(DESK | context))
     page, hosts, faults = session.new_page(), set(), []
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     page.on("pageerror", lambda error: faults.append(str(error)))

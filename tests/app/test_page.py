@@ -294,7 +294,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_stacks_the_models(launched, add
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", [{"viewport": {"width": 1280, "height": 800}}, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("screen", [{}, PHONE], ids=["desk", "phone"])
 def test_axe_finds_nothing_serious(launched, address, scheme, screen):
     axe = find_axe()
     with opened(launched, address, **screen, color_scheme=scheme) as page:
