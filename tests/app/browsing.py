@@ -64,9 +64,14 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        launched = launch(driver.chromium)
         yield launched
         launched.close()
+
+
+def launch(chromium):
+    """A process of the browser; the sandbox needs rights that a container lacks."""
+    return chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
 @contextmanager

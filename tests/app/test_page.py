@@ -18,6 +18,7 @@ from tests.app.browsing import (
     browser,
     find_axe,
     finish,
+    launch,
     opened,
     served,
     shorten,
@@ -164,6 +165,30 @@ def test_a_reply_goes_on_from_a_chosen_alternative_and_there_is_a_way_back(page)
     assert words(page, "scratch") == first
 
 
+def test_a_reply_that_was_cut_goes_on_from_its_end(page):
+    ask(page, "What is a token?", tokens=4)
+    page.get_by_role("article", name="Reply of base").locator(".end").click()
+    row = dialog(page).locator("button[aria-disabled=false]").filter(has_not_text="<")
+    body = request_of(page, "/api/reply", row.first.click)
+    finish(page)
+    assert len(body["prefix"]) == 5
+    assert len(words(page, "base")) > 5
+
+
+def test_choosing_the_end_ends_the_reply_there(page):
+    ask(page, "What is a token?", tokens=60)
+    first, tokens = words(page, "scratch"), tokens_of(page, "scratch")
+    for index in range(len(first)):
+        tokens.nth(index).click()
+        ends = dialog(page).locator("button[aria-disabled=false]", has_text=re.compile(r"^<\|.+\|>"))
+        dialog(page).locator(".look").wait_for()
+        if ends.count():
+            break
+    ends.first.click()
+    assert words(page, "scratch") == first[:index]
+    expect(page.get_by_role("article", name="Reply of scratch")).to_contain_text("ended by itself")
+
+
 def test_only_the_newest_replies_branch(page):
     ask(page, "What is a token?", tokens=4)
     ask(page, "And a model?", tokens=4)
@@ -196,6 +221,18 @@ def test_the_bars_follow_the_temperature(page, address):
         expected = [math.exp(logit - log_sum) for logit in logits]
         shown = page.locator("#bars .number").all_text_contents()
         assert [percent(number) for number in shown] == pytest.approx([*expected, 1 - sum(expected)], abs=0.0051)
+
+
+def test_top_p_strikes_out_what_is_never_drawn(page):
+    page.locator("#settings").evaluate("node => { node.open = true }")
+    page.get_by_label("Top-p").fill("0.5")
+    page.get_by_label("Top-p").blur()
+    expect(page.locator("#bars .cut").first).to_be_attached()
+    cut = page.locator("#bars .bar").evaluate_all("all => all.map(one => one.classList.contains('cut'))")
+    shown = [percent(number) for number in page.locator("#bars .number").all_text_contents()]
+    kept = cut.index(True)
+    assert cut == [False] * kept + [True] * (len(cut) - kept)
+    assert sum(shown[: kept - 1]) < 0.5 + 0.01 < sum(shown[:kept]) + 0.02
 
 
 def test_a_selected_token_is_where_the_bars_are(page):
@@ -273,7 +310,8 @@ def test_finished_replies_are_announced_once(page):
 
 
 def test_two_browsers_are_answered_at_once(launched, address):
-    with opened(launched, address) as one, opened(launched, address) as other:
+    second = launch(launched.browser_type)
+    with opened(launched, address) as one, opened(second, address) as other:
         for page, question in ((one, "What is a token?"), (other, "Why does a model make mistakes?")):
             shorten(page, 40)
             page.locator("#question").fill(question)
@@ -282,6 +320,7 @@ def test_two_browsers_are_answered_at_once(launched, address):
             finish(page)
         assert all(words(one, model) and words(other, model) for model in MODELS)
         assert one.locator(".question").all_text_contents() != other.locator(".question").all_text_contents()
+    second.close()
 
 
 def test_a_phone_needs_no_sideways_scrolling_and_stacks_the_models(launched, address):
