@@ -90,6 +90,10 @@ function foot({ why, look }) {
 }
 
 function position() {
+  if (getComputedStyle(dialog).position === "fixed") { // a phone: the window covers the lower half
+    if (anchor.getBoundingClientRect().bottom > dialog.offsetTop) anchor.scrollIntoView({ block: "start" });
+    return;
+  }
   const { left, top, bottom } = anchor.querySelector(".ink").getBoundingClientRect();
   const { offsetWidth, offsetHeight } = dialog;
   const room = document.documentElement.clientWidth - offsetWidth - GAP_PX;

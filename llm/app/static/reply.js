@@ -148,7 +148,7 @@ export function replyCard(model, reply, page) {
       chosenBy: shown().fork?.index === index ? "chosen" : "drawn",
       alternatives: async () => alternativesAt(index),
       choose: free ? (alternative) => branch(index, alternative) : null,
-      why: free ? "Choose one: the reply goes on from there." : "Only the newest replies can go on another way.",
+      why: free ? "At temperature 1. Choose one: the reply goes on from there." : "At temperature 1. Only the newest replies can go on another way.",
       look: () => page.look(place(index), true),
     }, focus);
   }
