@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import time
 
 import pytest
 import requests
@@ -28,6 +27,7 @@ from tests.app.browsing import (
 )
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed, such as apt-get install chromium")
+expect.set_options(timeout=20_000)
 MODELS = ("scratch", "mistral", "base")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
@@ -265,15 +265,21 @@ def test_the_page_works_where_nothing_can_be_stored(launched, address):
         assert words(page, "scratch")
 
 
+NEXT_FRAME_MS = """() => new Promise((found) => {
+    const asked = performance.now();
+    requestAnimationFrame(() => found(performance.now() - asked));
+})"""
+
+
 def test_ten_thousand_characters_are_answered_and_one_more_is_refused_in_words(page):
-    started = time.monotonic()
+    page.locator("#question").fill("word " * 1999 + "word?")
+    assert page.evaluate(NEXT_FRAME_MS) < 1000
     ask(page, "word " * 1999 + "word?", tokens=4)
     assert words(page, "base")
     ask(page, "x" * 10_001, tokens=4)
-    refused = page.locator(".turn").last.locator(".error")
-    assert all("10000" in text or "10,000" in text for text in refused.all_text_contents())
+    refused = page.locator(".turn").last.locator(".error:visible")
     expect(refused).to_have_count(3)
-    assert time.monotonic() - started < 30
+    assert all("10000" in text or "10,000" in text for text in refused.all_text_contents())
 
 
 def test_a_stopped_reply_says_so(page):
@@ -332,11 +338,14 @@ def test_a_phone_needs_no_sideways_scrolling_and_stacks_the_models(launched, add
         expect(dialog(page).get_by_role("listitem").first).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", [{}, PHONE], ids=["desk", "phone"])
-def test_axe_finds_nothing_serious(launched, address, scheme, screen):
+@pytest.mark.parametrize(
+    "context",
+    [{"color_scheme": "light"}, {"color_scheme": "dark"}, {**PHONE, "color_scheme": "light"}],
+    ids=["light", "dark", "phone"],
+)
+def test_axe_finds_nothing_serious(launched, address, context):
     axe = find_axe()
-    with opened(launched, address, **screen, color_scheme=scheme) as page:
+    with opened(launched, address, **context) as page:
         page.evaluate(axe)
         found = page.evaluate("axe.run()")["violations"]
         ask(page, "What is a token?", tokens=60)

@@ -55,8 +55,10 @@ export function clear() {
   save();
 }
 
+// Of a conversation too long for the browser's store, about ten turns, the latest are kept.
 export function save() {
-  write("sessionStorage", KEY, turns);
+  let from = 0;
+  while (!write("sessionStorage", KEY, turns.slice(from)) && from < turns.length) from += 1;
 }
 
 // What the model reads: its own conversation up to the question. A turn it has no words in is left out, roles alternate.
