@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import torch
 
 from llm.files import write_json
 from llm.hub.pretrained import load_base
@@ -31,6 +32,7 @@ def find_axe():
 def write_three_models(folder):
     """One of each kind, as the stages leave them."""
     write_models(folder)
+    torch.manual_seed(1)  # for the adapter's first matrices
     network = add_lora(load_base(folder / "base")[0], LORA)
     perturb(network, "lora_B")
     save_adapter(folder / "mistral", network)

@@ -175,18 +175,15 @@ def test_a_reply_that_was_cut_goes_on_from_its_end(page):
     assert len(words(page, "base")) > 5
 
 
-def test_choosing_the_end_ends_the_reply_there(page):
-    ask(page, "What is a token?", tokens=60)
-    first, tokens = words(page, "scratch"), tokens_of(page, "scratch")
-    for index in range(len(first)):
-        tokens.nth(index).click()
-        ends = dialog(page).locator("button[aria-disabled=false]", has_text=re.compile(r"^<\|.+\|>"))
-        dialog(page).locator(".look").wait_for()
-        if ends.count():
-            break
-    ends.first.click()
-    assert words(page, "scratch") == first[:index]
-    expect(page.get_by_role("article", name="Reply of scratch")).to_contain_text("ended by itself")
+ENDS = """async (all) => {
+    const { endsReply } = await import("/static/tokens.js");
+    return all.map((text) => endsReply({ text }));
+}"""
+
+
+def test_what_ends_a_reply_is_told_from_text(page):
+    spelled = ["<|end|>", "<|user|>", "<|im_end|>", "</s>", "<s>", "<", " end", ""]
+    assert page.evaluate(ENDS, spelled) == [True] * 4 + [False] * 4
 
 
 def test_only_the_newest_replies_branch(page):
