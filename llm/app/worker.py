@@ -26,6 +26,9 @@ STREAM_LENGTH = 64  # tokens that wait for a client
 LOOK_S = 0.05  # between two looks whether a client has read on, where there is nothing else to do
 JOIN_S = 10.0  # for the token that is being computed when the server ends
 
+# One model is loaded at a time: transformers makes them on the meta device by a switch that all threads share.
+LOADING = threading.Lock()
+
 logger = logging.getLogger(__name__)
 
 
@@ -171,7 +174,8 @@ class Worker:
     def _batch(self) -> Batch:
         """The batch of the model, which is loaded for it."""
         if self.batch is None:
-            self.batch = Batch(self.load(), N_ALTERNATIVES)
+            with LOADING:
+                self.batch = Batch(self.load(), N_ALTERNATIVES)
         return self.batch
 
     def _admit(self) -> None:
