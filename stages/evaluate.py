@@ -51,7 +51,7 @@ from llm.runs.compare import CompareConfig, compare_pairs, in_short
 from llm.runs.output_rows import generation_rows, item_rows, jsonl_bytes, sample_texts, score_rows
 from llm.runs.run_files import Settings
 from llm.tokens.canaries import draw_alternatives, read_canaries
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
@@ -203,7 +203,7 @@ def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge:
     }
 
 
-def main() -> None:
+def main() -> Made:
     """Evaluate every model and write the stage's outputs."""
     seed, device = load("data_seed", int), pick_device(load("device", str))
     config, min_groups = load("evaluate", EvaluateConfig), load("clean.min_test_dialogues", int)
@@ -230,6 +230,7 @@ def main() -> None:
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))
     files[OUT / "judge_audit.csv"] = audit_table(outputs, seed)
     write_together(files, SEAL)
+    return Made([OUT / "scores.jsonl", OUT / "predictions.jsonl"])
 
 
 if __name__ == "__main__":
