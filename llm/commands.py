@@ -6,7 +6,6 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from llm.evaluation.eval_models import MODEL_NAMES
@@ -24,7 +23,7 @@ from llm.runs.run_files import (
     RESULTS,
     WORKSPACE,
     EvaluatedRun,
-    differing_decoding,
+    drop_other_texts,
     export_revision,
     read_run,
     read_settings,
@@ -88,11 +87,10 @@ def find_judge() -> Judge | None:
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print the comparison; 0."""
     sides = [split_side(side, arguments.model) for side in (arguments.a, arguments.b)]
-    runs = read_runs([revision for side in sides for revision, _ in side])
-    a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
-    if different := differing_decoding({revision: run.settings for revision, run in runs.items()}):
+    runs, different = drop_other_texts(read_runs([revision for side in sides for revision, _ in side]))
+    if different:
         logger.warning("what the models wrote is not compared, for it was asked otherwise: %s", "; ".join(different))
-        a, b = ([replace(run, generations=None) for run in side] for side in (a, b))
+    a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
     rules = runs[sides[0][0][0]].settings.rules(find_judge())
     print(table(compare(a, b, model_names(sides), rules), arguments.a, arguments.b))
     return 0
