@@ -137,6 +137,19 @@ def run_audit(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_report(arguments: argparse.Namespace) -> int:
+    """Write the report with the other run beside it; 0."""
+    from llm.app.against import against_section, read_other
+    from llm.app.report import report_html
+    from llm.app.report_run import read_reported
+
+    reported, other = read_reported(HERE), read_other(arguments.against, HERE)
+    section = against_section(reported, read_run(HERE), other, find_judge())
+    write_bytes(arguments.out, report_html(reported, [section]).encode())
+    print(f"{arguments.out} holds the report with {arguments.against} beside it: open it in a browser")
+    return 0
+
+
 def run_results(_: argparse.Namespace) -> int:
     """Write the table of the last run into README.md; 0."""
     page, table = HERE / "README.md", HERE / RESULTS
@@ -175,6 +188,7 @@ COMMANDS = {
     "export": run_export,
     "judge-audit": run_audit,
     "results": run_results,
+    "report": run_report,
     "check-data": run_check_data,
 }
 

@@ -97,6 +97,7 @@ def _energy_line(cost: Values) -> str:
     kwh, watts = cost["energy"]["kwh"], cost["energy"]["assumed_watts"]
     kettles = show_number(kwh / KETTLE_KWH, 1)
     return (
-        f"Energy, estimated: {show_number(kwh, 3)} kWh, as much as bringing {kettles} litres of water to the boil. That "
-        f"assumes {watts['cpu']} W while a stage computes on a processor, {watts['gpu']} W on a GPU; nothing measured it."
+        f"Energy, estimated: {show_number(kwh, 3)} kWh, as much as brings {kettles} litres of water to the boil. That "
+        f"assumes {watts['cpu']} W while a stage computes on a processor, {watts['gpu']} W on a GPU: nobody measured "
+        "it."
     )

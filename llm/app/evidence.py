@@ -1,4 +1,4 @@
-"""The sections of the report that its figures rest on: instruments, samples, data, cost, parameters, versions, limits."""
+"""The sections of the report on what its figures rest on, from the instruments to the limits, as Markdown."""
 
 from llm.app.cost import cost_markdown
 from llm.app.markdown import Section, list_items, markdown_table, percent
@@ -21,12 +21,14 @@ JUDGED = {
 def instruments(run: ReportedRun) -> Section:
     """What measures the models, and how good that is itself."""
     parts = [
-        "A figure is worth what its instrument is worth. So each one is held against something that is known: a model that "
-        "learned nothing, a reader of surfaces, real labels.",
+        "A figure is worth what its instrument is worth. So each instrument is tried on something that is known: "
+        "labels "
+        "that people or readers gave, a model that has learned nothing.",
         "### The hallucination judge",
         judge_table(run.judge),
-        f"AUROC is the chance that it takes a false answer for more doubtful than a true one: 0.5 is a coin, 1 is never "
-        f"wrong. Rates of false answers are shown where the lower bound is {RELIABLE:.2f} or more on answers and on replies.",
+        "AUROC is the chance that it doubts a false answer more than a true one: 0.5 is a coin, 1 is never wrong. A "
+        "rate "
+        f"of false answers is shown where the lower bound is {RELIABLE:.2f} or more, on answers and on replies.",
         "![Reliability of the judge's probabilities, and its ROC beside those of simpler detectors](plots/judge.svg)",
         "### Known cases",
         list_items(controls(run)),
@@ -58,7 +60,8 @@ def controls(run: ReportedRun) -> list[str]:
         )
         if value is not None:
             told.append(
-                f"Literacy: `{model}`, {why}, tells apart {percent(value)} of the pairs, where chance is {percent(chance)}."
+                f"Literacy: `{model}`, {why}, tells apart {percent(value)} of the pairs, where chance is "
+                f"{percent(chance)}."
             )
     bits = {model: find_figure(run.details[model], "bpb", "all", "value") for model in (BAR, "compressor", "untrained")}
     known = [f"`{model}` {show_number(value, 2)}" for model, value in bits.items() if value is not None]
@@ -68,13 +71,15 @@ def controls(run: ReportedRun) -> list[str]:
         if real is not None and other is not None:
             label = {"bleu": "BLEU", "chrf": "chrF++"}[name]
             told.append(
-                f"{label}: the replies of `base` get {show_number(real, 1)} against the real replies, {show_number(other, 1)} "
+                f"{label}: the replies of `base` get {show_number(real, 1)} against the real replies, "
+                f"{show_number(other, 1)} "
                 "against the real replies to other prompts."
             )
     remembered = run.figures[BAR]["memory"]["exposure_16"]
     if remembered is not None:
         told.append(
-            f"Memory: `{BAR}`, which keeps every run of tokens, has an exposure of {show_number(remembered, 1)} bits to numbers "
+            f"Memory: `{BAR}`, which keeps every run of tokens, has an exposure of {show_number(remembered, 1)} bits "
+            "to numbers "
             "planted 16 times; about 1.4 is chance."
         )
     return told
@@ -106,7 +111,8 @@ def data(run: ReportedRun) -> Section:
     small = sorted(name for name, source in found["sources"].items() if source["small"])
     told = [
         f"The models trained here had {tokens['all']:,} tokens of {len(found['sources'])} sources to learn from.",
-        f"Split at random, {percent(leaks['naive_split']['test_given_away'])} of the test dialogues would have been given away "
+        f"Split at random, {percent(leaks['naive_split']['test_given_away'])} of the test dialogues would have been "
+        "given away "
         f"by training dialogues. After the gate {percent(leaks['after_gate']['test_given_away'])} are.",
     ]
     if small:
@@ -148,11 +154,13 @@ def limits(run: ReportedRun) -> Section:
     if run.trainings["mistral"].get("stand_in"):
         weights = run.trainings["mistral"]["parameters"] / 1e6
         told.append(
-            f"The fine-tuned model is {run.trainings['mistral']['base']} with {weights:,.0f} million weights. It stands in for "
+            f"The fine-tuned model is {run.trainings['mistral']['base']} with {weights:,.0f} million weights. It "
+            "stands in for "
             "Mistral 7B, and says nothing of how good that is."
         )
     if size := run.trainings["scratch"].get("parameters"):
         told.append(
-            f"The model trained here has {size / 1e6:,.1f} million weights. It learns how people write, not what is true."
+            f"The model trained here has {size / 1e6:,.1f} million weights. It learns how people write, not what is "
+            "true."
         )
     return Section("Limits", list_items([*told, *STANDING]))

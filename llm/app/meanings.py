@@ -5,20 +5,21 @@ from llm.app.markdown import markdown_table
 MEANINGS = (
     (
         "bits per byte",
-        "How well a model foresees what a person really replied: the bits it needs for each byte. Fewer are better. It can "
-        "be compared between models of different tokenizers.",
+        "How well a model foresees what a person really replied: the bits it needs for each byte. Fewer are better. "
+        "Models of different tokenizers can be compared.",
         "Not whether its own replies are good, or true: it never looks at them.",
     ),
     (
         "BLEU, chrF++",
         "How many runs of words or characters a written reply shares with the real one, 0 to 100.",
-        "Not sense. Two good replies to one prompt may share nothing, and any two English texts share something: compare "
-        "with what unrelated replies get.",
+        "Not sense. Two good replies to one prompt may share nothing, and any two English texts share something: look "
+        "at "
+        "what unrelated replies get.",
     ),
     (
         "literacy",
-        "The share of pairs of statements on AI, one true and one false, of which the model finds the true one likelier. "
-        "Both have nearly the same words.",
+        "The share of pairs of statements on AI, one true and one false, of which it finds the true one likelier. Both "
+        "have nearly the same words.",
         "Not that it would say the true one when asked. At 50 % it tells nothing apart.",
     ),
     (
@@ -44,9 +45,11 @@ MEANINGS = (
 )
 STANDING = (
     "A pretrained model may have read texts like the test set's. Nobody can rule that out from here.",
-    "An interval covers the choice of test items. It does not cover the luck of the initial weights; where a verdict says "
-    "`one seed`, another seed could move the figures.",
-    "Whoever looks at many figures finds one that differs by chance. The headline figures are held to 5 % together, every "
+    "An interval covers the choice of test items, not the luck of the initial weights. Where a verdict says `one "
+    "seed`, "
+    "another seed gives other figures.",
+    "Whoever looks at many figures finds one that differs by chance. The headline figures are held to 5 % together, "
+    "each "
     "other one by itself.",
 )
 

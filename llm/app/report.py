@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from llm.app import evidence, sections
-from llm.app.markdown import Section
+from llm.app.markdown import Section, list_items
 from llm.app.report_html import html_page
 from llm.app.report_run import ReportedRun
+from llm.app.verdicts import WRITERS
 
 TITLE = "Report on a run"
 MADE: tuple[Callable[[ReportedRun], Section], ...] = (
@@ -17,16 +18,9 @@ MADE: tuple[Callable[[ReportedRun], Section], ...] = (
 
 def introduction(run: ReportedRun) -> str:
     """Who is compared here."""
-    shown = [
-        f"`{name}` is {run.details[name]['name']}." for name in ("mistral", "base", "scratch") if run.is_there(name)
-    ]
-    return "\n\n".join(
-        [
-            "Which of the models is better at what, and how sure is that? Every sentence and figure is computed from the files "
-            "of the run.",
-            "\n".join(f"- {line}" for line in shown),
-        ]
-    )
+    shown = [f"`{name}`: {run.details[name]['name']}." for name in WRITERS if run.is_there(name)]
+    asked = "Which of these models is better at what, and how sure is that? All of it comes from the run's files."
+    return f"{asked}\n\n{list_items(shown)}"
 
 
 def report_sections(run: ReportedRun) -> list[Section]:

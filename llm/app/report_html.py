@@ -16,7 +16,7 @@ from llm.app.markdown import Section
 
 STYLE = Path(__file__).parent / "report.css"
 ALLOWED = ("<sub>", "</sub>")  # of the markup in Markdown: what our own tables hold
-H1 = re.compile(r"\A\s*# .*\n")
+DESCRIPTION = "The tables and sentences of this page give the same figures."
 
 
 def html_page(title: str, introduction: str, sections: Sequence[Section], pictures: Mapping[str, str]) -> str:
@@ -127,7 +127,7 @@ def inline_svg(name: str, svg: str, about: str) -> str:
     view_box = re.search(r'viewBox="[^"]*"', svg)
     start = (
         f'<svg {view_box[0] if view_box else ""} role="img" aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{about}</title><desc id="{name}-desc">The same figures stand in the tables of this page.</desc>'
+        f'<title id="{name}-title">{about}</title><desc id="{name}-desc">{DESCRIPTION}</desc>'
     )
     svg = start + re.sub(r"\s+", " ", svg[svg.index(">") + 1 :])
     return f'<figure class="wide" tabindex="0" role="group" aria-label="Picture">{svg}</figure>\n'

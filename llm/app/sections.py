@@ -7,8 +7,9 @@ from llm.app.meanings import meanings_markdown
 from llm.app.report_run import ReportedRun
 from llm.app.verdicts import (
     NOUNS,
+    TOLD,
     WRITERS,
-    bits_sentences,
+    bits_sentence,
     comparison_table,
     contradictions,
     explain_verdict,
@@ -27,11 +28,12 @@ from llm.evaluation.result_table import (
     show_bounds,
 )
 from llm.runs.compare import HEADLINE, Line
+from llm.stats.verdict import CANT_TELL
 
 
 def in_short(run: ReportedRun) -> Section:
     """What a reader who reads no further takes away."""
-    told = [_pair_in_short(run, pair) for pair in SHOWN_PAIRS[::-1]]
+    told = pairs_in_short(run)
     told += literacy_sentences(run)
     told.append(judge_sentence(run))
     if contradictions(run):
@@ -39,9 +41,22 @@ def in_short(run: ReportedRun) -> Section:
     return Section("In short", list_items(told))
 
 
-def _pair_in_short(run: ReportedRun, pair: str) -> str:
-    line = run.compared.get(pair, {}).get("bpb.all")
-    return missing_sentence(run, pair) if line is None else bits_sentences(pair, line)
+def pairs_in_short(run: ReportedRun) -> list[str]:
+    """Bits per byte of the standing comparisons; what the verdicts allow to say once where it is the same of all."""
+    found = {pair: run.compared.get(pair, {}).get("bpb.all") for pair in SHOWN_PAIRS[::-1]}
+    verdicts = [line.verdict for line in found.values() if line]
+    alike = len(verdicts) > 1 and set(verdicts) != {CANT_TELL} and len(set(verdicts)) == 1
+    told = []
+    for pair, line in found.items():
+        if line is None:
+            told.append(missing_sentence(run, pair))
+        else:
+            told.append(bits_sentence(pair, line) + ("" if alike else f" {explain_verdict(line)}"))
+    return (
+        [*told, f"What is said of each of these differences: {TOLD[verdicts[0].replace('worse', 'better')]}"]
+        if alike
+        else told
+    )
 
 
 def literacy_sentences(run: ReportedRun) -> list[str]:
@@ -103,8 +118,7 @@ def losses(run: ReportedRun) -> Section:
     told = [loss_sentences(model, run.curves[model]) for model in ("scratch", "mistral")]
     picture = "![Training and validation loss of both models over the tokens read](plots/loss.svg)"
     closing = (
-        "A loss is in nats a token, so only losses of one tokenizer can be held against each other: between the two models "
-        "bits per byte decide."
+        "A loss is in nats a token, so only those of one tokenizer compare: between the models bits per byte decide."
     )
     return Section("Loss while training", "\n\n".join([list_items(told), picture, closing]))
 
@@ -117,7 +131,8 @@ def loss_sentences(model: str, rows: CsvRows) -> str:
     best = min(rows, key=lambda row: float(row["val_loss"]))
     start, end, lowest = (show_number(float(row["val_loss"]), 2) for row in (first, last, best))
     told = (
-        f"{name_model(model)} brought its validation loss from {start} to {end} over {int(last['tokens']):,} tokens that it "
+        f"{name_model(model)} brought its validation loss from {start} to {end} over {int(last['tokens']):,} tokens "
+        "that it "
         "learned from."
     )
     if best is last:

@@ -33,15 +33,15 @@ MEASURES = {
     "truth.truthful": "answers called truthful by the judge",
 }
 HEAD = ("figure", "n", "chance", "", "", "difference", "95 % interval", "p", "verdict")
+ONE_RUN = (
+    "it is more than the choice of test items explains, and more than another training seed changes. With {} a side it "
+    "holds for these models, not yet for the ways they were made."
+)
 TOLD = {  # what the rules of llm/stats/verdict.py let a reader say
-    "better": "several training seeds of each side agree",
-    "better on these items": "that is more than the choice of test items explains, and no training seed changes either",
-    "better on these items; one seed": (
-        "that is more than chance among test items and among training seeds explains, though each was trained only once"
-    ),
-    "better on these items; two seeds": (
-        "that is more than chance among test items and among training seeds explains, though each was trained but twice"
-    ),
+    "better": "it is more than the choice of test items and of training seeds explains, and several seeds show it.",
+    "better on these items": "it is more than the choice of test items explains, and no training seed changes a side.",
+    "better on these items; one seed": ONE_RUN.format("one training run"),
+    "better on these items; two seeds": ONE_RUN.format("two training runs"),
 }
 
 
@@ -62,7 +62,7 @@ def explain_verdict(line: Line) -> str:
     """What the verdict on a difference allows to say, as a sentence."""
     if line.verdict != CANT_TELL:
         told = TOLD[line.verdict.replace("worse", "better")]
-        return f"{told[0].upper()}{told[1:]}."
+        return f"{told[0].upper()}{told[1:]}"
     if line.low is None or line.high is None:
         return "Too few groups of items: whether that is chance cannot be told."
     if line.low <= 0 <= line.high:
@@ -73,7 +73,7 @@ def explain_verdict(line: Line) -> str:
     )
 
 
-def bits_sentences(pair: str, line: Line) -> str:
+def bits_sentence(pair: str, line: Line) -> str:
     """What the bits per byte of two models say."""
     a, b = pair.split(" - ")
     gap = 1 - line.a / line.b
@@ -83,8 +83,7 @@ def bits_sentences(pair: str, line: Line) -> str:
     than = "as" if more.startswith("about") else "than"
     return (
         f"{name_model(a)} needs {more} for a byte of the real replies {than} {NOUNS.get(b, b)} (`{b}`): "
-        f"{show_number(line.a, 3)} against {show_number(line.b, 3)}; {show_interval(line)}, n = {line.n:,} replies. "
-        f"{explain_verdict(line)}"
+        f"{show_number(line.a, 3)} against {show_number(line.b, 3)}; {show_interval(line)}, n = {line.n:,} replies."
     )
 
 
@@ -185,7 +184,8 @@ def _copying_beats_models(run: ReportedRun) -> list[str]:
         return []
     shown = ", ".join(f"`{model}` {show_number(value, 2)}" for model, value in known.items())
     return [
-        f"Copying the reply to the nearest training prompt (`retrieval`) gets more BLEU, {show_number(copied, 2)}, than "
+        f"Copying the reply to the nearest training prompt (`retrieval`) gets more BLEU, {show_number(copied, 2)}, "
+        "than "
         f"any model ({shown}). A reply to another prompt need not fit this one: take BLEU of open conversation as a "
         "curiosity."
     ]
