@@ -269,9 +269,8 @@ def table(comparison: Comparison, a: str, b: str) -> str:
     counted = ", ".join(f"{n} {kind}" for kind, n in comparison.shared.items() if n)
     missed = ", ".join(f"{n} {kind}" for kind, n in comparison.left_out.items() if n)
     lines += ["", f"On {counted} that all runs share; left out, as only some have them: {missed or 'none'}."]
-    lines += [f"Seeds: {comparison.n_seeds[0]} against {comparison.n_seeds[1]}. {_EXPLAINED}"]
-    lines += [looked_at(list(comparison.lines))]
-    return names + "\n".join(lines)
+    seeds = f"Seeds: {comparison.n_seeds[0]} against {comparison.n_seeds[1]}. {_EXPLAINED}"
+    return names + "\n".join([*lines, seeds, looked_at(list(comparison.lines))])
 
 
 _EXPLAINED = (

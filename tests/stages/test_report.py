@@ -12,16 +12,16 @@ from llm.files import write_json
 from llm.judge.overlap import best_f1
 from llm.runs.packed import COMPARED, unpack_run
 from stages.report import COPIES, main
+from tests.reported import copy_committed
 from tests.stages.test_evaluate import project  # noqa: F401  a fixture
 
 
 @pytest.fixture
-def reported(project, repository, tmp_path, monkeypatch):  # noqa: F811
+def reported(project, tmp_path, monkeypatch):  # noqa: F811
     """A folder with metrics of its own, in which the stage runs; those of data and training are the committed run's."""
     shutil.copytree(project / "metrics", tmp_path / "metrics")
-    for name, path in COPIES.items():
-        (tmp_path / path).parent.mkdir(parents=True)
-        shutil.copy(repository / f"metrics/{name}.json", tmp_path / path)
+    copy_committed(tmp_path)
+    monkeypatch.setenv("TANDEM_COST", str(tmp_path / ".cost"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "metrics"
 
