@@ -8,7 +8,8 @@ from pathlib import Path
 from llm.app.markdown import Section, markdown_table
 from llm.app.parameters import differences_table
 from llm.app.report_run import COST, PARAMETERS, VERSIONS, ReportedRun, Values, read_json, read_text, read_yaml
-from llm.app.sections import pair_parts
+from llm.app.sections import headline_sentences
+from llm.app.verdicts import comparison_table
 from llm.evaluation.figure_files import show_number
 from llm.judge.instrument import Judge
 from llm.runs.compare import NothingSharedError, compare
@@ -84,7 +85,7 @@ def _model_parts(model: str, runs: Mapping[str, EvaluatedRun], there: str, judge
         found = compare(sides[0], sides[1], (model, model), runs[WORKSPACE].settings.rules(judge))
     except NothingSharedError as error:
         return [f"{error}."]
-    return pair_parts(found.lines, "here", "there")
+    return [headline_sentences(found.lines), comparison_table(found.lines, "here", "there")]
 
 
 def _changes(here: ReportedRun, other: OtherRun) -> list[str]:

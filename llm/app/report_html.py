@@ -71,7 +71,7 @@ class MarkdownToHtml:
         rendered = rendered.replace(
             "<table>", '<div class="wide" role="region" aria-label="Table" tabindex="0"><table>'
         )
-        return self._with_pictures(rendered.replace("</table>", "</table></div>"))
+        return self._with_pictures(unbroken(rendered.replace("</table>", "</table></div>")))
 
     def _with_pictures(self, rendered: str) -> str:
         def inline(found: re.Match[str]) -> str:
@@ -79,6 +79,12 @@ class MarkdownToHtml:
 
         pattern = r'<p><img src="plots/(?P<name>\w+)\.svg" alt="(?P<alt>[^"]*)" /></p>'
         return re.sub(pattern, inline, rendered)
+
+
+def unbroken(text: str) -> str:
+    """The text with numbers, and what they are of, in one line.  unbroken("n = 5, 3 %") == "n&nbsp;=&nbsp;5, "
+    "3&nbsp;%\""""
+    return re.sub(r"\bn = (?=\d)", "n&nbsp;=&nbsp;", re.sub(r"(?<=\d) %", "&nbsp;%", text))
 
 
 def show_markup(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:

@@ -1,13 +1,12 @@
 """The sections of the report, each as Markdown that is computed from a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from llm.app.markdown import Section, join_words, list_items, percent
 from llm.app.meanings import meanings_markdown
 from llm.app.report_run import ReportedRun
 from llm.app.verdicts import (
     NOUNS,
-    TOLD,
     WRITERS,
     bits_sentence,
     comparison_table,
@@ -18,8 +17,9 @@ from llm.app.verdicts import (
     name_model,
     share_sentence,
     show_interval,
+    told_of,
 )
-from llm.evaluation.figure_files import show_number
+from llm.evaluation.figure_files import TRAINED_HERE, show_number
 from llm.evaluation.plots import CsvRows
 from llm.evaluation.result_table import (
     SHOWN_PAIRS,
@@ -34,8 +34,7 @@ from llm.stats.verdict import CANT_TELL
 def in_short(run: ReportedRun) -> Section:
     """What a reader who reads no further takes away."""
     told = pairs_in_short(run)
-    told += literacy_sentences(run)
-    told.append(judge_sentence(run))
+    told += [*literacy_sentences(run, TRAINED_HERE), judge_sentence(run)]
     if contradictions(run):
         told.append("Table and samples seem to disagree in places: [Samples](#samples) says where, and why.")
     return Section("In short", list_items(told))
@@ -52,17 +51,13 @@ def pairs_in_short(run: ReportedRun) -> list[str]:
             told.append(missing_sentence(run, pair))
         else:
             told.append(bits_sentence(pair, line) + ("" if alike else f" {explain_verdict(line)}"))
-    return (
-        [*told, f"What is said of each of these differences: {TOLD[verdicts[0].replace('worse', 'better')]}"]
-        if alike
-        else told
-    )
+    return [*told, f"Each of these differences {told_of(verdicts[0])}"] if alike else told
 
 
-def literacy_sentences(run: ReportedRun) -> list[str]:
+def literacy_sentences(run: ReportedRun, models: Iterable[str]) -> list[str]:
     """How each model's share of true statements on AI lies to guessing."""
     right = "finds the true statement on AI likelier in"
-    found = [share_sentence(run, model, "literacy", "accuracy", right, "pairs") for model in WRITERS]
+    found = [share_sentence(run, model, "literacy", "accuracy", right, "pairs") for model in models]
     return [sentence for sentence in found if sentence]
 
 
@@ -81,31 +76,43 @@ def judge_sentence(run: ReportedRun) -> str:
 
 
 def table_section(run: ReportedRun) -> Section:
-    """README's table of all models, and the picture of bits per byte."""
+    """README's table of all models, below the picture of bits per byte."""
     picture = "![Bits per byte of every model, in all and per source](plots/bpb.svg)"
-    return Section("All models", f"{run.pages['results'].strip()}\n\n{picture}")
+    table, _, notes = run.pages["results"].partition("\n\n")
+    reading = "Small: the 95 % interval. What the columns mean, and which model is which: [results.md](results.md)."
+    return Section("All models", f"{picture}\n\n{table}\n\n{reading}", [("About the columns and the models", notes)])
 
 
 def comparisons(run: ReportedRun) -> Section:
     """The standing comparisons: headline figures in sentences, then all figures."""
     parts = ["Both sides of a comparison are measured on the same items, and these are drawn anew for both together."]
+    folds = []
     for pair in SHOWN_PAIRS[::-1]:
         a, b = pair.split(" - ")
-        lines = run.compared.get(pair)
         parts.append(f"### {name_model(a)} and {NOUNS.get(b, b)}")
-        parts += pair_parts(lines, a, b) if lines else [missing_sentence(run, pair)]
-    return Section("Comparisons and verdicts", "\n\n".join(parts))
+        if lines := run.compared.get(pair):
+            parts.append(headline_sentences(lines))
+            folds.append((f"All figures: {a} and {b}", comparison_table(lines, a, b)))
+        else:
+            parts.append(missing_sentence(run, pair))
+    parts.append("Differences and verdicts of all figures stand in [compare.json](compare.json).")
+    return Section("Comparisons and verdicts", "\n\n".join(parts), folds)
 
 
-def pair_parts(lines: Mapping[str, Line], a: str, b: str) -> list[str]:
-    """The headline figures of a comparison in sentences, and the table of all."""
+def headline_sentences(lines: Mapping[str, Line]) -> str:
+    """The headline figures of a comparison, an item each."""
     told = [
-        f"**{name_figure(name)}**: {show_number(line.a, 3)} against {show_number(line.b, 3)}, {show_interval(line)}, "
-        f"n = {line.n:,}. {explain_verdict(line)}"
+        f"**{name_figure(name)}**: {show_number(line.a, 3)} against {show_number(line.b, 3)}{show_chance(line)}; "
+        f"{show_interval(line)}, n = {line.n:,}. {explain_verdict(line)}"
         for name, line in lines.items()
         if name in HEADLINE
     ]
-    return [list_items(told), comparison_table(lines, a, b)] if told else [comparison_table(lines, a, b)]
+    return list_items(told) if told else "None of the headline figures is measured on both sides."
+
+
+def show_chance(line: Line) -> str:
+    """What blind choice gets, behind the figures of both sides; "" where nothing is chosen."""
+    return "" if line.chance is None else f", where blind choice gets {show_number(line.chance, 3)}"
 
 
 def meanings(_: ReportedRun) -> Section:
@@ -150,7 +157,7 @@ def loss_sentences(model: str, rows: CsvRows) -> str:
 
 def literacy(run: ReportedRun) -> Section:
     """What the models know of AI, as far as choosing shows it."""
-    told = literacy_sentences(run)
+    told = literacy_sentences(run, WRITERS)
     right = "finds corrections of a wrong question likelier than answers that play along in"
     shares = [share_sentence(run, model, "premises", "accuracy", right, "questions") for model in WRITERS]
     told += [sentence for sentence in shares if sentence]

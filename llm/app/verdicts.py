@@ -34,12 +34,12 @@ MEASURES = {
 }
 HEAD = ("figure", "n", "chance", "", "", "difference", "95 % interval", "p", "verdict")
 ONE_RUN = (
-    "it is more than the choice of test items explains, and more than another training seed changes. With {} a side it "
+    "is more than the choice of test items explains, and more than another training seed changes. With {} a side that "
     "holds for these models, not yet for the ways they were made."
 )
 TOLD = {  # what the rules of llm/stats/verdict.py let a reader say
-    "better": "it is more than the choice of test items and of training seeds explains, and several seeds show it.",
-    "better on these items": "it is more than the choice of test items explains, and no training seed changes a side.",
+    "better": "is more than the choice of test items and of training seeds explains, and several seeds show it.",
+    "better on these items": "is more than the choice of test items explains, and no training seed changes a side.",
     "better on these items; one seed": ONE_RUN.format("one training run"),
     "better on these items; two seeds": ONE_RUN.format("two training runs"),
 }
@@ -58,11 +58,15 @@ def show_interval(line: Line) -> str:
     return f"95 % interval of the difference {show_number(line.low, 3)} to {show_number(line.high, 3)}"
 
 
+def told_of(verdict: str) -> str:
+    """What a difference is that has this verdict, which is not `can't tell`."""
+    return TOLD[verdict.replace("worse", "better")]
+
+
 def explain_verdict(line: Line) -> str:
     """What the verdict on a difference allows to say, as a sentence."""
     if line.verdict != CANT_TELL:
-        told = TOLD[line.verdict.replace("worse", "better")]
-        return f"{told[0].upper()}{told[1:]}"
+        return f"This {told_of(line.verdict)}"
     if line.low is None or line.high is None:
         return "Too few groups of items: whether that is chance cannot be told."
     if line.low <= 0 <= line.high:
