@@ -16,6 +16,7 @@ from llm.app.markdown import Section
 
 STYLE = Path(__file__).parent / "report.css"
 ALLOWED = ("<sub>", "</sub>")  # of the markup in Markdown: what our own tables hold
+WIDE = '<div class="wide" role="region" aria-label="Table" tabindex="0">'  # scrolls by itself
 DESCRIPTION = "The tables and sentences of this page give the same figures."
 
 
@@ -68,9 +69,7 @@ class MarkdownToHtml:
             if token.type in ("heading_open", "heading_close"):
                 token.tag = f"h{int(token.tag[1]) + deeper}"
         rendered = self.parser.renderer.render(list(with_headers(tokens)), self.parser.options, {})
-        rendered = rendered.replace(
-            "<table>", '<div class="wide" role="region" aria-label="Table" tabindex="0"><table>'
-        )
+        rendered = rendered.replace("<table", f"{WIDE}<table")
         return self._with_pictures(unbroken(rendered.replace("</table>", "</table></div>")))
 
     def _with_pictures(self, rendered: str) -> str:
@@ -95,33 +94,42 @@ def show_markup(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
 
 def with_headers(tokens: Sequence[Token]) -> Iterator[Token]:
     """The tokens; of tables each head says that it is one of a column, and the first cell of a row of that row."""
-    heads: list[str] = []
-    column, in_head = 0, False
-    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
-        if token.type == "thead_open":
-            heads, in_head = [], True
-        if token.type == "tbody_open":
-            in_head = False
-        if token.type == "tr_open":
+    table, heads, column = None, list[str](), 0
+    for token, content in zip(tokens, [*(one.content for one in tokens[1:]), ""], strict=True):
+        if token.type == "table_open":
+            table, heads = token, []
+        elif token.type == "tr_open":
             column = 0
-        if token.type == "th_open":
-            text = after.content if after else ""
-            heads.append(re.sub(r"<[^>]*>|[*`]", "", text))
-            if text:
-                token.attrSet("scope", "col")
-            else:
-                token.tag = "td"  # a head that says nothing is none
-        if token.type == "th_close" and not heads[-1]:
-            token.tag = "td"
-        if not in_head and token.type in ("td_open", "td_close") and column == 0:
-            token.tag = "th"
-            if token.type == "td_open":
-                token.attrSet("scope", "row")
-        elif token.type == "td_open" and heads[column]:
-            token.attrSet("data-label", heads[column])
-        if token.type == "td_close":
+        elif token.type == "th_open":
+            heads.append(re.sub(r"<[^>]*>|[*`]", "", content))
+            _mark_head(token, heads)
+            if table and heads == [""]:
+                table.attrSet("class", "texts")  # by model: below one another where there is little room
+        elif token.type == "th_close":
+            token.tag = "th" if heads[-1] else "td"
+        elif token.type == "td_open":
+            _mark_cell(token, heads[column], first=column == 0)
+        elif token.type == "td_close":
+            token.tag = "th" if column == 0 else "td"
             column += 1
         yield token
+
+
+def _mark_head(token: Token, heads: Sequence[str]) -> None:
+    """Make a head one of its column; one that says nothing is none."""
+    if heads[-1]:
+        token.attrSet("scope", "col")
+    else:
+        token.tag = "td"
+
+
+def _mark_cell(token: Token, head: str, first: bool) -> None:
+    """Make the first cell the head of its row; let the others say which column they are of."""
+    if first:
+        token.tag = "th"
+        token.attrSet("scope", "row")
+    elif head:
+        token.attrSet("data-label", head)
 
 
 def inline_svg(name: str, svg: str, about: str) -> str:

@@ -19,7 +19,7 @@ from llm.app.verdicts import (
     show_interval,
     told_of,
 )
-from llm.evaluation.figure_files import TRAINED_HERE, show_number
+from llm.evaluation.figure_files import show_number
 from llm.evaluation.plots import CsvRows
 from llm.evaluation.result_table import (
     SHOWN_PAIRS,
@@ -34,7 +34,7 @@ from llm.stats.verdict import CANT_TELL
 def in_short(run: ReportedRun) -> Section:
     """What a reader who reads no further takes away."""
     told = pairs_in_short(run)
-    told += [*literacy_sentences(run, TRAINED_HERE), judge_sentence(run)]
+    told += [*literacy_sentences(run, ("mistral", "scratch")), judge_sentence(run)]
     if contradictions(run):
         told.append("Table and samples seem to disagree in places: [Samples](#samples) says where, and why.")
     return Section("In short", list_items(told))

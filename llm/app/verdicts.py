@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from llm.app.markdown import markdown_table, percent
+from llm.app.markdown import join_words, markdown_table, percent
 from llm.app.report_run import ReportedRun
-from llm.evaluation.figure_files import show_number
+from llm.evaluation.figure_files import BAR, show_number
 from llm.evaluation.result_table import ENDS, FEW_GROUPS, find_figure
 from llm.runs.compare import LOWER_IS_BETTER, Line, line_cells, looked_at, measure_of
 from llm.stats.verdict import CANT_TELL
@@ -139,26 +139,31 @@ def comparison_table(lines: Mapping[str, Line], a: str, b: str) -> str:
 
 def contradictions(run: ReportedRun) -> list[str]:
     """Where the table and what the models write seem to disagree, and why both may be true."""
-    told = [one for one in (_loops_though_likely(run, model) for model in WRITERS) if one]
-    told += [one for one in (_fewer_bits_less_overlap(run, pair) for pair in run.compared) if one]
-    return told + _copying_beats_models(run)
+    overlaps = [_fewer_bits_less_overlap(run, pair) for pair in run.compared]
+    return _loops_though_likely(run) + [one for one in overlaps if one] + _copying_beats_models(run)
 
 
 LOOPS = 0.25  # share of empty and looping replies that a reader of the samples notices
 
 
-def _loops_though_likely(run: ReportedRun, model: str) -> str | None:
-    share, n = find_figure(run.details[model], "text", "degenerate", "value"), run.figures[model]["n"]["prompts"]
-    bits, bar = (find_figure(run.details[one], "bpb", "all", "value") for one in (model, "ngram5"))
-    if share is None or share < LOOPS or bits is None or bar is None or bits >= bar:
-        return None
-    return (
-        f"`{model}` needs {show_number(bits, 2)} bits for a byte of the real replies, fewer than counting "
-        f"({show_number(bar, 2)}), and yet {round(share * n)} of its own {n} likeliest replies are empty or run into a "
-        "loop. Both are true. Bits per byte ask how likely it finds what a person wrote. The likeliest reply takes the "
-        "likeliest word each time, and small models that do so repeat themselves (Holtzman et al. 2020). So read its "
-        "drawn words too."
-    )
+def _loops_though_likely(run: ReportedRun) -> list[str]:
+    bar, shown = find_figure(run.details[BAR], "bpb", "all", "value"), []
+    for model in WRITERS:
+        bits, share = (
+            find_figure(run.details[model], *path, "value") for path in (("bpb", "all"), ("text", "degenerate"))
+        )
+        if None not in (bits, share, bar) and share >= LOOPS and bits < bar:
+            n = run.figures[model]["n"]["prompts"]
+            shown.append(f"{round(share * n)} of {n} of `{model}`, which needs {show_number(bits, 2)} bits a byte")
+    if not shown:
+        return []
+    return [
+        f"Likeliest replies that are empty or run into a loop: {join_words(shown)}. All of these foresee real replies "
+        f"better than counting, which needs {show_number(bar, 2)} bits. Both are true. Bits per byte ask how likely a "
+        "model finds what a person wrote. A likeliest reply takes the likeliest word each time, and small models that "
+        "do "
+        "so repeat themselves (Holtzman et al. 2020). So look at the drawn words too."
+    ]
 
 
 def _fewer_bits_less_overlap(run: ReportedRun, pair: str) -> str | None:
