@@ -65,9 +65,12 @@ class MarkdownToHtml:
     def render(self, text: str, deeper: int = 0) -> str:
         """The text as HTML; its headings go so many levels down."""
         tokens = self.parser.parse(text)
-        for token in tokens:
+        linked = set(re.findall(r"\]\(#([\w-]+)\)", text))
+        for token, content in zip(tokens, _contents_behind(tokens), strict=True):
             if token.type in ("heading_open", "heading_close"):
                 token.tag = f"h{int(token.tag[1]) + deeper}"
+            if token.type == "heading_open" and anchor(content) in linked:
+                token.attrSet("id", anchor(content))
         rendered = self.parser.renderer.render(list(with_headers(tokens)), self.parser.options, {})
         rendered = rendered.replace("<table", f"{WIDE}<table")
         return self._with_pictures(unbroken(rendered.replace("</table>", "</table></div>")))
@@ -92,10 +95,15 @@ def show_markup(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     return content if content in ALLOWED else escape(content)
 
 
+def _contents_behind(tokens: Sequence[Token]) -> list[str]:
+    """Of each token what the next one holds: the text of a heading or a cell that it opens."""
+    return [one.content for one in tokens[1:]] + [""] * bool(tokens)
+
+
 def with_headers(tokens: Sequence[Token]) -> Iterator[Token]:
     """The tokens; of tables each head says that it is one of a column, and the first cell of a row of that row."""
     table, heads, column = None, list[str](), 0
-    for token, content in zip(tokens, [*(one.content for one in tokens[1:]), ""], strict=True):
+    for token, content in zip(tokens, _contents_behind(tokens), strict=True):
         if token.type == "table_open":
             table, heads = token, []
         elif token.type == "tr_open":
