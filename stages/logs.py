@@ -153,12 +153,15 @@ def costs_file(stage: str) -> Path:
 
 
 def record_cost(stage: str, seconds: float, made: Made) -> None:
-    """Append what the run of a stage took. Where nothing can be written, its cost stays unknown."""
+    """Append what the run of a stage took. Where nothing can be written, its cost stays unknown.
+
+    The memory of earlier processes that had a part in the work is not known.
+    """
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     line = {
         "key": content_key(made.files),
         "seconds": round(max(seconds, made.seconds), 1),
-        "peak_bytes": peak * MAXRSS_UNIT,
+        "peak_bytes": None if made.seconds > seconds else peak * MAXRSS_UNIT,
         "processor": processor_name(),
         "gpu": gpu_name(),
     }

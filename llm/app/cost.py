@@ -25,7 +25,7 @@ def cost_figures(stages: Mapping[str, Values | None], trainings: Mapping[str, Va
     return {
         "stages": dict(stages),
         "seconds": round(sum(line["seconds"] for line in measured.values()), 1),
-        "peak_bytes": max((line["peak_bytes"] for line in measured.values()), default=None),
+        "peak_bytes": max((line["peak_bytes"] or 0 for line in measured.values()), default=None),
         "energy": {"kwh": round(joules / JOULES_A_KWH, 5), "assumed_watts": WATTS},
         "trainings": {
             name: _training_figures(measured.get(name), trainings[model], flop[name])
@@ -58,14 +58,16 @@ def cost_markdown(cost: Values | None) -> str:
 REMARKS = """\
 The figures are those of the run that made these very files; a stage whose result came out of a cache keeps its line.
 They depend on the machine and on what else ran there, so no comparison uses them and `dvc metrics diff` has none of
-them. `check_params`, `look`, `plots` and `report` take seconds and are not counted. Memory: of the largest process."""
+them. `check_params`, `look`, `plots` and `report` take seconds and are not counted. Memory is that of the largest
+process; of a run that was interrupted and went on it is not known."""
 
 
 def _row(name: str, line: Values | None) -> tuple[str, ...]:
     if line is None:
         return f"`{name}`", "not measured here", "-", "-"
     machine = line["gpu"] or line["processor"]
-    return f"`{name}`", show_number(line["seconds"] / 60, 1), show_number(line["peak_bytes"] / GIB, 2), machine
+    peak = "not known" if line["peak_bytes"] is None else show_number(line["peak_bytes"] / GIB, 2)
+    return f"`{name}`", show_number(line["seconds"] / 60, 1), peak, machine
 
 
 def _in_all(cost: Values) -> str:
