@@ -104,7 +104,7 @@ def read_own_sources() -> set[str]:
 def ask_all(
     models: list[EvalModel], items: EvalItems, planted: Planted, config: EvaluateConfig, seed: int, kept: KeptOutputs
 ) -> tuple[dict[str, Outputs], int]:
-    """The outputs of every model, asked one after the other and kept, and of how many they were kept from a run before."""
+    """The outputs of every model, asked one after the other and kept, and how many of them had been kept before."""
     total = sum(count_requests(model, items, config) for model in models)
     logger.info("%d models and baselines score or generate %s texts in all", len(models), f"{total:,}")
     outputs, n_kept = {}, 0

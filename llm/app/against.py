@@ -12,7 +12,7 @@ from llm.app.sections import headline_sentences
 from llm.app.verdicts import comparison_table
 from llm.evaluation.figure_files import show_number
 from llm.judge.instrument import Judge
-from llm.runs.compare import NothingSharedError, compare
+from llm.runs.compare import Comparison, NothingSharedError, compare
 from llm.runs.run_files import (
     RESULTS,
     WORKSPACE,
@@ -69,23 +69,30 @@ def against_section(here: ReportedRun, run: EvaluatedRun, other: OtherRun, judge
     ]
     if different:
         parts.append(f"What the models wrote is not compared, for it was asked otherwise: {'; '.join(different)}.")
+    folds = [(f"All models of {other.name}", other.results)]
     for model in COMPARED_MODELS:
-        parts += [f"### {model}", *_model_parts(model, runs, other.name, judge)]
+        parts.append(f"### {model}")
+        found = compare_model(model, runs, other.name, judge)
+        if isinstance(found, str):
+            parts.append(found)
+        else:
+            parts.append(headline_sentences(found.lines))
+            folds.append((f"All figures of {model}", comparison_table(found.lines, "here", "there")))
     parts += ["### What was changed", *_changes(here, other)]
     parts += ["### Minutes and memory", cost_beside(here.cost, other.cost)]
-    return Section(f"Beside {other.name}", "\n\n".join(parts), [(f"All models of {other.name}", other.results)])
+    return Section(f"Beside {other.name}", "\n\n".join(parts), folds)
 
 
-def _model_parts(model: str, runs: Mapping[str, EvaluatedRun], there: str, judge: Judge | None) -> list[str]:
+def compare_model(model: str, runs: Mapping[str, EvaluatedRun], there: str, judge: Judge | None) -> Comparison | str:
+    """One model of both runs on the items that they share; a sentence where there is nothing to compare."""
     missing = [name for name, run in runs.items() if model not in run.models]
     if missing:
-        return [f"`{model}` is no model of {' nor of '.join(missing)}, so it is not compared."]
+        return f"`{model}` is no model of {' nor of '.join(missing)}, so it is not compared."
     sides = [[run.models[model]] for run in (runs[WORKSPACE], runs[there])]
     try:
-        found = compare(sides[0], sides[1], (model, model), runs[WORKSPACE].settings.rules(judge))
+        return compare(sides[0], sides[1], (model, model), runs[WORKSPACE].settings.rules(judge))
     except NothingSharedError as error:
-        return [f"{error}."]
-    return [headline_sentences(found.lines), comparison_table(found.lines, "here", "there")]
+        return f"{error}."
 
 
 def _changes(here: ReportedRun, other: OtherRun) -> list[str]:

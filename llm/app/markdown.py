@@ -28,7 +28,7 @@ def join_words(words: Sequence[str]) -> str:
 
 def percent(part: float) -> str:
     """A share as people write it.  percent(0.294) == '29 %'"""
-    return f"{show_number(100 * part, 0 if part >= 0.0995 else 1)} %"
+    return f"{show_number(100 * part, 1 if 0 < part < 0.0995 else 0)} %"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -69,6 +69,8 @@ def explain_verdict(line: Line) -> str:
         return f"This {told_of(line.verdict)}"
     if line.low is None or line.high is None:
         return "Too few groups of items: whether that is chance cannot be told."
+    if line.low == line.high == 0:
+        return "Both sides are equal."
     if line.low <= 0 <= line.high:
         return "The interval holds 0, so these items cannot tell which of the two is better."
     return (
