@@ -49,7 +49,8 @@ def cost_markdown(cost: Values | None) -> str:
     """The section of the report."""
     if cost is None or not any(cost["stages"].values()):
         return "Nothing was measured here: the stages came out of DVC's cache."
-    rows = [_row(name, line) for name, line in cost["stages"].items()]
+    longest_first = sorted(cost["stages"].items(), key=lambda one: -one[1]["seconds"] if one[1] else 0.0)
+    rows = [_row(name, line) for name, line in longest_first]
     table = markdown_table(("stage", "minutes", "peak memory, GiB", "machine"), rows)
     lines = [_in_all(cost), "", table, "", *_training_lines(cost), _energy_line(cost), "", REMARKS]
     return "\n".join(lines)
