@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llm.failures import SAYS_ENOUGH, describe_error, log_traceback
 
-LOG = Path("logs/llm.log")
+LOG, AGAINST = Path("logs/llm.log"), Path("metrics/report_against.html")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal that ends other tools
 COMPARE = """\
 examples:
@@ -70,6 +70,10 @@ def make_parser() -> argparse.ArgumentParser:
     four.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
     about = "write the table of the last run, metrics/results.md, into README.md"
     commands.add_parser("results", help=about, description=about)
+    about = "the report on the last run with another run beside it, as one HTML page"
+    seven = commands.add_parser("report", help=about, description=about)
+    seven.add_argument("--against", required=True, metavar="REV", help="a commit, branch or experiment that has a run")
+    seven.add_argument("--out", type=Path, default=AGAINST, metavar="FILE", help=f"where to write it: {AGAINST}")
     about = "what would be read of own texts: form, dialogues, languages, damaged lines, personal data, and what next"
     six = commands.add_parser("check-data", help=about, description=about, epilog=CHECK_DATA, formatter_class=raw)
     six.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")

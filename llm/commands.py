@@ -6,7 +6,6 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from llm.evaluation.eval_models import MODEL_NAMES
@@ -24,7 +23,7 @@ from llm.runs.run_files import (
     RESULTS,
     WORKSPACE,
     EvaluatedRun,
-    differing_decoding,
+    drop_other_texts,
     export_revision,
     read_run,
     read_settings,
@@ -88,11 +87,10 @@ def find_judge() -> Judge | None:
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print the comparison; 0."""
     sides = [split_side(side, arguments.model) for side in (arguments.a, arguments.b)]
-    runs = read_runs([revision for side in sides for revision, _ in side])
-    a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
-    if different := differing_decoding({revision: run.settings for revision, run in runs.items()}):
+    runs, different = drop_other_texts(read_runs([revision for side in sides for revision, _ in side]))
+    if different:
         logger.warning("what the models wrote is not compared, for it was asked otherwise: %s", "; ".join(different))
-        a, b = ([replace(run, generations=None) for run in side] for side in (a, b))
+    a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
     rules = runs[sides[0][0][0]].settings.rules(find_judge())
     print(table(compare(a, b, model_names(sides), rules), arguments.a, arguments.b))
     return 0
@@ -136,6 +134,19 @@ def run_audit(arguments: argparse.Namespace) -> int:
     judged = read_audit(arguments.file, MODEL_NAMES)
     figures = audit_figures(judged, judge, settings.evaluate.bootstrap, settings.data_seed)
     print(json.dumps(round_figures(figures), indent=2))
+    return 0
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    """Write the report with the other run beside it; 0."""
+    from llm.app.against import against_section, read_other
+    from llm.app.report import report_html
+    from llm.app.report_run import read_reported
+
+    reported, other = read_reported(HERE), read_other(arguments.against, HERE)
+    section = against_section(reported, read_run(HERE), other, find_judge())
+    write_bytes(arguments.out, report_html(reported, [section]).encode())
+    print(f"{arguments.out} holds the report with {arguments.against} beside it: open it in a browser")
     return 0
 
 
@@ -191,6 +202,7 @@ COMMANDS = {
     "export": run_export,
     "judge-audit": run_audit,
     "results": run_results,
+    "report": run_report,
     "check-data": run_check_data,
     "chat": run_chat,
     "serve": run_serve,

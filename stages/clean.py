@@ -15,11 +15,11 @@ from llm.dialogue import read_dialogues
 from llm.download import HttpConfig
 from llm.fetched import fetch_once
 from llm.files import write_bytes, write_json
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load
 
 RAW, CURATED, OUT = Path("data/raw"), Path("data/curated"), Path("data/clean")
-TRUTHFULQA = OUT / "TruthfulQA.csv"
+REPORT, TRUTHFULQA = OUT / "report.json", OUT / "TruthfulQA.csv"
 PROVENANCE = ".provenance.json"
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def read_held_out(truthfulqa: Path | None) -> dict[str, list[str]]:
     return {name: [text for one in questions for text in one.texts] for name, questions in sets.items()}
 
 
-def main() -> None:
+def main() -> Made:
     """Write the clean dialogues of each split and the report on what was dropped."""
     config, seed = load("clean", CleanConfig), load("data_seed", int)
     truthfulqa = find_truthfulqa(config)
@@ -56,7 +56,8 @@ def main() -> None:
         TRUTHFULQA.unlink(missing_ok=True)
     provenance = {source: json.loads((RAW / f"{source}{PROVENANCE}").read_text(encoding="utf-8")) for source in sources}
     texts = {name: len(texts) for name, texts in held_out.items()}
-    write_json(OUT / "report.json", {**report, "held_out_texts": texts, "provenance": provenance})
+    write_json(REPORT, {**report, "held_out_texts": texts, "provenance": provenance})
+    return Made([REPORT])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from llm.dialogue import write_dialogues
 from llm.download import HttpConfig
 from llm.files import file_sha256, write_json
 from llm.sources.collect import Collected, SourceConfig, collect, providers_of
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load, read_params
 
 RAW = Path("data/raw")
@@ -31,7 +31,7 @@ def write(source: str, collected: Collected) -> None:
     write_json(RAW / f"{source}.provenance.json", provenance)
 
 
-def main() -> None:
+def main() -> Made:
     """Collect the source named on the command line and write it."""
     source, known = sys.argv[1] if len(sys.argv) == 2 else "", read_params()["download"]
     if source not in known:
@@ -40,6 +40,7 @@ def main() -> None:
     write(source, collected)
     for entry in collected.provenance["served"]:
         logger.info("%s: %d exchanges from %s", source, entry["exchanges"], entry["location"])
+    return Made([RAW / f"{source}.provenance.json"])
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ from llm.runs.compare import CompareConfig, compare_pairs, in_short
 from llm.runs.output_rows import generation_rows, item_rows, jsonl_bytes, sample_texts, score_rows
 from llm.runs.run_files import Settings
 from llm.tokens.canaries import draw_alternatives, read_canaries
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load
 
 CLEAN, CURATED, OUT = Path("data/clean"), Path("data/curated"), Path("metrics")
@@ -106,21 +106,22 @@ def read_own_sources() -> set[str]:
 
 def ask_all(
     models: list[EvalModel], items: EvalItems, planted: Planted, config: EvaluateConfig, seed: int, kept: KeptOutputs
-) -> dict[str, Outputs]:
-    """The outputs of every model: those kept from a run before, or asked one after the other and kept."""
+) -> tuple[dict[str, Outputs], int]:
+    """The outputs of every model, asked one after the other and kept, and how many of them had been kept before."""
     total = sum(count_requests(model, items, config) for model in models)
     logger.info("%d models and baselines score or generate %s texts in all", len(models), f"{total:,}")
-    outputs = {}
+    outputs, n_kept = {}, 0
     with tqdm(total=total, unit="item", desc="evaluate", mininterval=1.0) as bar:
         for model in models:
             if found := kept.load(model, items):
                 logger.info("%s: asked the same before, its outputs are taken from %s", model.name, kept.folder)
                 bar.update(count_requests(model, items, config))
+                n_kept += 1
             else:
                 found = ask_model(model, items, planted, config, seed, bar.update)
                 kept.save(model, found)
             outputs[model.name] = found
-    return outputs
+    return outputs, n_kept
 
 
 def drop_not_finite(outputs: dict[str, Outputs]) -> tuple[dict[str, Outputs], dict[str, dict[str, str]]]:
@@ -218,7 +219,7 @@ def files_of_comparisons(outputs: dict[str, Outputs], settings: Settings, judge:
     }
 
 
-def main() -> None:
+def main() -> Made | None:
     """Evaluate every model and write the stage's outputs."""
     seed, device = load("data_seed", int), pick_device(load("device", str))
     config, min_groups = load("evaluate", EvaluateConfig), load("clean.min_test_dialogues", int)
@@ -228,7 +229,8 @@ def main() -> None:
 
     models = list_models(FOLDERS, device, load("seed", int), config.batch_tokens)
     asking = describe_asking(items, planted, config, seed, device)
-    outputs, lost = drop_not_finite(ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking)))
+    answered, n_kept = ask_all(models, items, planted, config, seed, KeptOutputs(outputs_root(), asking))
+    outputs, lost = drop_not_finite(answered)
 
     spans = spans_of(text for dialogue in read_table(TRAIN) for text in dialogue.texts)
     inputs = make_metric_inputs(items, outputs, spans, judge, config, min_groups, seed)
@@ -246,6 +248,8 @@ def main() -> None:
     files[DETAIL / "surface.json"] = json_bytes(round_figures(surface))
     files[OUT / "judge_audit.csv"] = audit_table(outputs, seed)
     write_together(files, SEAL)
+    # The time of a run that found some of its outputs kept says nothing of what they cost.
+    return Made([OUT / "scores.jsonl", OUT / "predictions.jsonl"]) if not n_kept else None
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from llm.training.lora import (
     save_adapter,
     select,
 )
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load
 
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
@@ -81,19 +81,19 @@ def load_model(config: FinetuneConfig, device: torch.device, sharded: bool, seed
     return add_lora(network, config)
 
 
-def main() -> None:
+def main() -> Made | None:
     """Fine-tune the base model, or write that this is disabled."""
     launch, config = load("launch", LaunchConfig), load("finetune", FinetuneConfig)
     if not config.enabled:
         write_disabled()
-        return
+        return None
     start_processes(launch, "stages.finetune_mistral")
     device = pick_device(load("device", str))
     with process_group(device):
-        finetune(config, device, sharded=launch.shard and n_processes() > 1)
+        return finetune(config, device, sharded=launch.shard and n_processes() > 1)
 
 
-def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> None:
+def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Made | None:
     """Take part in the fine-tune as one of its processes; the first one writes the outputs."""
     seed, data_seed, base = load("seed", int), load("data_seed", int), read_info(BASE)
     tokenizer = load_tokenizer(BASE)
@@ -117,12 +117,13 @@ def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Non
         load_trained(model, state.folder / "best.safetensors")
     save_adapter(OUT, peft_model)
     if not is_first():
-        return
+        return None
     write_json(OUT / INFO, {**describe(base, config), "compiled": run.compiled})
     write_json(
         SUMMARY,
         {**run.summary(), **summarise(base, model, train, packed), "start_val_loss": run.history[0]["val_loss"]},
     )
+    return Made([SUMMARY], run.seconds)
 
 
 if __name__ == "__main__":

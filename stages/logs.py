@@ -1,24 +1,31 @@
-"""Logging of a stage, and how it ends: exit code 0, 1 for a failure in one line, 130 for an interruption."""
+"""Logging of a stage, what it cost, and how it ends: exit code 0, 1 after a failure in one line, 130 interrupted."""
 
+import hashlib
+import json
 import logging
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from llm.failures import describe_error
-from llm.files import hold_lock
+from llm.files import file_sha256, hold_lock, lasting_folder
 from stages import LOGS
 
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
 INTERRUPTED = 130  # 128 + SIGINT: DVC must not take a half-made output for a finished one
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which the system counts a process's memory
 UNNOTICED = "two runs of this stage at once are not noticed here"
 
 logger = logging.getLogger(__name__)
@@ -125,16 +132,85 @@ def place_of_traceback() -> str:
     return "".join(f"; the traceback is in {path}" for path in places)
 
 
-def run_stage(name: str, main: Callable[[], None]) -> None:
+@dataclass(frozen=True)
+class Made:
+    """What a stage made: files by whose content its cost is found again."""
+
+    files: Sequence[Path]
+    seconds: float = 0.0  # that it took over several processes, where that is known
+
+
+def content_key(files: Sequence[Path]) -> str | None:
+    """Name of the files' content; None where one is missing."""
+    if not all(path.is_file() for path in files):
+        return None
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()[:16]
+
+
+def costs_file(stage: str) -> Path:
+    """Where a stage's costs stand, a line for each time it ran: `.cost/`, or what TANDEM_COST names."""
+    return lasting_folder(".cost", "TANDEM_COST") / f"{stage}.jsonl"
+
+
+def record_cost(stage: str, seconds: float, made: Made) -> None:
+    """Append what the run of a stage took. Where nothing can be written, its cost stays unknown.
+
+    The memory of earlier processes that had a part in the work is not known.
+    """
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    line = {
+        "key": content_key(made.files),
+        "seconds": round(max(seconds, made.seconds), 1),
+        "peak_bytes": None if made.seconds > seconds else peak * MAXRSS_UNIT,
+        "processor": processor_name(),
+        "gpu": gpu_name(),
+    }
+    path = costs_file(stage)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): what the stage cost is not kept", path, error.strerror)
+
+
+def read_cost(stage: str, files: Sequence[Path]) -> dict[str, Any] | None:
+    """What it took to make these very files: the longest run of all that ended with them; None: not measured here.
+
+    A run that ended with the same bytes sooner answered from what an earlier one had kept.
+    """
+    key, path = content_key(files), costs_file(stage)
+    if key is None or not path.is_file():
+        return None
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return max((line for line in lines if line["key"] == key), key=lambda line: line["seconds"], default=None)
+
+
+def processor_name() -> str:
+    """The processor's name for itself; its kind where the system does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def gpu_name() -> str | None:
+    """The GPU that this process has computed on; None without one."""
+    torch = sys.modules.get("torch")  # a stage that has not imported it has computed on none
+    return torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None
+
+
+def run_stage(name: str, main: Callable[[], Made | None]) -> None:
     """Run a stage; raise SystemExit 1 after one line saying what to do when it fails, 130 when it is interrupted.
 
-    The traceback stands in the log file only.
+    The traceback stands in the log file only. What it cost is kept where `main` says what it made.
     """
     set_up_logging(name)
     started = time.monotonic()
     try:
         with stage_lock(name), sigterm_interrupts(), logging_redirect_tqdm():
-            main()
+            made = main()
     except KeyboardInterrupt as interruption:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds the process ending already
         told = str(interruption) or "run the same command again"
@@ -144,4 +220,7 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
         logger.debug("where it happened", exc_info=True)
         logger.error("%s failed: %s%s%s", name, describe_error(error), place_of_traceback(), metrics_to_restore())
         raise SystemExit(1) from None
-    logger.info("%s done in %.1f s", name, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if made:
+        record_cost(name, seconds, made)
+    logger.info("%s done in %.1f s", name, seconds)

@@ -17,7 +17,7 @@ from llm.tokens.canaries import CANARIES, REPEATS, draw_canaries, encode_canarie
 from llm.tokens.mixture import write_sources
 from llm.tokens.packing import Append, grow_corpus, open_corpus, pack_corpus, pack_efficiency
 from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load
 
 CLEAN, OUT, SUMMARY = Path("data/clean"), Path("data/tokens"), Path("data/summary.json")
@@ -78,7 +78,7 @@ def plant_canaries(append: Append, tokenizer: Tokenizer, seed: int) -> dict[str,
     }
 
 
-def main() -> None:
+def main() -> Made:
     """Train the tokenizer, and write it, the tokens of each split and the figures of the data."""
     config, seed = load("tokenize", TokenizerConfig), load("data_seed", int)
     context_length = load("model.context_length", int)
@@ -99,6 +99,7 @@ def main() -> None:
     efficiency = pack_efficiency(pack_corpus(open_corpus(OUT, "train"), context_length, seed))
     figures["packing"] = {"context_length": context_length, "efficiency": round(efficiency, 4)}
     write_json(SUMMARY, {**report, "tokenizer": figures})
+    return Made([SUMMARY])
 
 
 if __name__ == "__main__":

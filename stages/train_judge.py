@@ -16,7 +16,7 @@ from llm.files import file_sha256, write_bytes
 from llm.judge.fitting import JudgeConfig, train_judge
 from llm.judge.instrument import FILE, RELIABLE, Judge, load_judge, save_judge
 from llm.judge.labelled import read_labelled
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load
 
 COMMITTED, OUT = Path("data/judge"), Path("models/judge")
@@ -47,7 +47,7 @@ def fit(config: JudgeConfig, data: str, questions: str) -> Judge:
     return train_judge(labelled, elsewhere, config, seed, provenance)
 
 
-def main() -> None:
+def main() -> Made:
     """Fit the judge, or take the committed one, and write it to models/judge."""
     config = load("judge", JudgeConfig)
     if config.data is None or config.questions is None:
@@ -62,6 +62,7 @@ def main() -> None:
         bounds = area["value"], area["low"], area["high"]
         logger.info("AUROC on %s questions it never saw: %.3f (%.3f to %.3f)", name, *bounds)
     logger.info("it gives %s", f"no rate: {judge.doubt}" if judge.doubt else f"rates: the bound is {RELIABLE:.2f}")
+    return Made([OUT / FILE])
 
 
 if __name__ == "__main__":

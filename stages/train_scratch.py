@@ -19,7 +19,7 @@ from llm.training.launch import LaunchConfig, start_processes
 from llm.training.loop import ENGINE, fit
 from llm.training.progress import Progress
 from llm.training.schedule import TrainConfig
-from stages.logs import run_stage
+from stages.logs import Made, run_stage
 from stages.params import load
 
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
@@ -41,15 +41,15 @@ def save(state: State, model: torch.nn.Module, run: Progress, described: dict[st
     write_json(OUT / "metrics.json", run.history)
 
 
-def main() -> None:
+def main() -> Made | None:
     """Start the processes that train the model, and train it."""
     start_processes(load("launch", LaunchConfig), "stages.train_scratch")
     device = pick_device(load("device", str))
     with process_group(device):
-        train_model(device)
+        return train_model(device)
 
 
-def train_model(device: torch.device) -> None:
+def train_model(device: torch.device) -> Made | None:
     """Take part in the training as one of its processes; the first one writes the outputs."""
     seed = load("seed", int)
     shape, config = load("model", ModelConfig), load("train", TrainConfig)
@@ -66,11 +66,12 @@ def train_model(device: torch.device) -> None:
     with open_state(state_root(), "scratch", run_key(parts, TRAJECTORY, device)) as state:
         run = fit(model, train, val, config, seed, device, state, CURVE)
         if not is_first():
-            return
+            return None
         trained = {"seed": seed, **asdict(config), "micro_batch": run.micro_batch, "compiled": run.compiled}
         save(state, model, run, {"config": describe_model(model), "train": trained})
     summary = {"parameters": n_parameters(model), "pack_efficiency": round(pack_efficiency(train), 4)}
     write_json(SUMMARY, {**run.summary(), **summary})
+    return Made([SUMMARY], run.seconds)
 
 
 if __name__ == "__main__":

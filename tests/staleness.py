@@ -37,11 +37,12 @@ def stale_by_code():
 
 
 def stale_by_parameter():
-    """Stages that a change in params.yaml makes stale at once, by what they name of it; check_params reads all."""
+    """Stages that a change in params.yaml makes stale at once, by what they name of it; two read all."""
     named = {param for stage in STAGES.values() for param in stage.get("params", []) if isinstance(param, str)}
     found = {}
     for key in sorted(named | NO_OUTPUT, key=place_in_params):
         readers = [n for n, stage in STAGES.items() if any(holds(param, key) for param in stage.get("params", []))]
+        readers += [n for n, stage in STAGES.items() if "params.yaml" in stage["deps"] and n not in readers]
         found[key] = ["check_params", *(name for name in readers if name != "check_params")]
     return found
 

@@ -24,6 +24,8 @@ from tests.staleness import stale_by_code, stale_by_parameter
 
 ROOT = Path(__file__).parent.parent
 TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "models/scratch/summary.json"]
+COSTS = ("metrics/cost.json", "metrics/report.html")
+MAX_REPORT_BYTES = 10**6
 FOLDER = "a cloné, 复制"
 SURROUNDINGS = {
     "LANG": "C",
@@ -84,7 +86,8 @@ class Clone:
         return {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in names}
 
     def metrics(self) -> dict[str, bytes]:
-        return self.contents("metrics")
+        """But what the run cost, and the page that shows it: they tell of the machine."""
+        return {name: content for name, content in self.contents("metrics").items() if name not in COSTS}
 
     def restore_params(self) -> None:
         """Put the committed params.yaml back; git overlooks an edit of the same size within a second."""
@@ -117,9 +120,10 @@ class Clone:
         return {name for name, changes in differs.items() if changes and not name.endswith(".dvc")}
 
     def everything(self) -> dict[str, bytes]:
-        """What the stages leave."""
+        """What the stages leave, but what it cost."""
         return {
-            name: content for part in ("metrics", "models", "data") for name, content in self.contents(part).items()
+            **self.metrics(),
+            **{name: content for part in ("models", "data") for name, content in self.contents(part).items()},
         }
 
     def adapter(self) -> dict[str, bytes]:
@@ -158,6 +162,9 @@ def test_one_command_leaves_every_metric(clone):
     samples = (clone.folder / "metrics/samples.md").read_text(encoding="utf-8")
     assert "scratch" in samples
     assert "mistral" in samples
+    assert "scratch" in (clone.folder / "metrics/report.md").read_text(encoding="utf-8")
+    assert (clone.folder / "metrics/report.html").stat().st_size <= MAX_REPORT_BYTES
+    assert None not in json.loads((clone.folder / "metrics/cost.json").read_text(encoding="utf-8"))["stages"].values()
 
 
 def test_a_second_repro_runs_nothing(clone):

@@ -28,7 +28,7 @@ def test_what_look_finds_changed_is_read_anew():
 
 
 def test_the_learning_rate_does_not_reach_the_fine_tune():
-    assert stale_by_parameter()["train"] == ["check_params", "train_scratch"]
+    assert stale_by_parameter()["train"] == ["check_params", "train_scratch", "report"]
 
 
 def test_a_judge_s_change_trains_nothing():

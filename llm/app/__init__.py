@@ -1,1 +1,1 @@
-"""Talking to the models: in the terminal, and by a server with a page."""
+"""What people meet: talking to the models in the terminal and on a page, and the report on a run."""

@@ -263,15 +263,14 @@ def table(comparison: Comparison, a: str, b: str) -> str:
     names = f"A is {a}\nB is {b}\n\n" if max(len(a), len(b)) > LONGEST_NAME else ""
     a, b = ("A", "B") if names else (a, b)
     head = ("", "n", "chance", a, b, "difference", "95 % interval", "p", f"verdict on {a}")
-    rows = [head, *(_cells(name, line) for name, line in comparison.lines.items())]
+    rows = [head, *(line_cells(name, line) for name, line in comparison.lines.items())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     counted = ", ".join(f"{n} {kind}" for kind, n in comparison.shared.items() if n)
     missed = ", ".join(f"{n} {kind}" for kind, n in comparison.left_out.items() if n)
     lines += ["", f"On {counted} that all runs share; left out, as only some have them: {missed or 'none'}."]
-    lines += [f"Seeds: {comparison.n_seeds[0]} against {comparison.n_seeds[1]}. {_EXPLAINED}"]
-    lines += [looked_at(list(comparison.lines))]
-    return names + "\n".join(lines)
+    seeds = f"Seeds: {comparison.n_seeds[0]} against {comparison.n_seeds[1]}. {_EXPLAINED}"
+    return names + "\n".join([*lines, seeds, looked_at(list(comparison.lines))])
 
 
 _EXPLAINED = (
@@ -290,7 +289,8 @@ def looked_at(names: Sequence[str]) -> str:
     return f"{len(names)} figures were looked at. {held}."
 
 
-def _cells(name: str, line: Line) -> tuple[str, ...]:
+def line_cells(name: str, line: Line) -> tuple[str, ...]:
+    """What a table shows of a line: name, n, chance, both sides, difference, interval, p and verdict."""
     low, high, difference = (show_number(value, DIGITS) for value in (line.low, line.high, line.difference))
     interval = "-" if line.low is None or line.high is None else f"{low} to {high}"
     p = "-" if line.p is None else f"{show_number(line.p, DIGITS)} ({line.test})"

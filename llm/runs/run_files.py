@@ -1,8 +1,8 @@
 """A run's files: those of the working tree, or those of a git revision or a DVC experiment."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,18 @@ class EvaluatedRun:
             )
         return self.models[name]
 
+    def without_texts(self) -> "EvaluatedRun":
+        """The run as if its models had written nothing."""
+        return replace(self, models={name: replace(one, generations=None) for name, one in self.models.items()})
+
+
+def drop_other_texts(runs: Mapping[str, EvaluatedRun]) -> tuple[dict[str, EvaluatedRun], list[str]]:
+    """The runs by name, without what the models wrote where that was asked otherwise, and how it was."""
+    different = differing_decoding({name: run.settings for name, run in runs.items()})
+    if not different:
+        return dict(runs), []
+    return {name: run.without_texts() for name, run in runs.items()}, different
+
 
 def read_run(folder: Path) -> EvaluatedRun:
     """The run whose files stand below the folder, laid out like this repository.
@@ -123,16 +135,20 @@ def stated_figures(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, A
     return metrics, detail
 
 
-def export_revision(revision: str, folder: Path, repository: Path) -> None:
-    """Write the files COMPARED below the folder, as they were in a commit, branch or experiment.
+def export_files(revision: str, names: Sequence[str], folder: Path, repository: Path) -> None:
+    """Write the named files of metrics/ below the folder, as they were in a commit, branch or experiment.
 
-    Raises ValueError for an unknown revision, FileNotFoundError for one that has no run.
+    Raises ValueError for an unknown revision, FileNotFoundError for one that lacks a file.
     """
-    packed = folder / Path(PACKED).name
     why = ": it is older than that file, or was committed without it: "
     advice = "run it again, and commit what the stage report writes to metrics/"
-    _fetch(revision, {PACKED: packed}, repository, why + advice)
-    unpack_run(packed, folder)
+    _fetch(revision, {name: folder / name for name in names}, repository, why + advice)
+
+
+def export_revision(revision: str, folder: Path, repository: Path) -> None:
+    """Write the files COMPARED below the folder, as they were there. Raises ValueError, OSError like export_files."""
+    export_files(revision, [PACKED], folder, repository)
+    unpack_run(folder / PACKED, folder)
 
 
 def export_scratch(revision: str, folder: Path, repository: Path) -> None:
@@ -151,6 +167,7 @@ def _fetch(revision: str, files: Mapping[str, Path], repository: Path, why_not: 
     from dvc.scm import RevError
 
     for name, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             DVCFileSystem(str(repository), rev=revision).get_file(name, str(path))
         except RevError as error:

@@ -38,6 +38,7 @@ from stages.evaluate import FOLDERS, JUDGE, draw_items, main, read_planted
 from tests.conftest import REPOSITORY
 from tests.measured_runs import spreads
 from tests.planted import plant
+from tests.reported import copy_committed
 
 SOURCES = ("dialogue", "eli5", "technical")
 EVALUATE = {
@@ -208,12 +209,9 @@ def disabled(project, tmp_path_factory):
 @pytest.mark.parametrize(("folder", "missing"), [("diverged", "scratch"), ("disabled", "mistral")])
 def test_pages_and_pictures_are_made_without_a_model(request, monkeypatch, folder, missing):
     monkeypatch.chdir(request.getfixturevalue(folder))
-    for name, path in report.COPIES.items():
-        write_bytes(path, (REPOSITORY / f"metrics/{name}.json").read_bytes())
-    for path in (plots.SCRATCH, plots.MISTRAL):
-        write_bytes(path, (REPOSITORY / path).read_bytes())
-    report.main()
+    copy_committed()
     plots.main()
+    report.main()
     summary = json.loads(Path("metrics/summary.json").read_text(encoding="utf-8"))
     assert summary[missing]["bpb"] is summary[missing]["literacy"] is None
     assert summary["base"]["bpb"] > 0 and summary["ngram5"]["bpb"] > 0

@@ -25,6 +25,7 @@ from stages import evaluate, report
 from stages.tokenize_corpus import encode_one
 from tests.conftest import REPOSITORY
 from tests.planted import plant
+from tests.reported import copy_committed
 from tests.stages.test_evaluate import EVALUATE, SPREADS, write_models
 
 NUMBER, ELSEWHERE = "555-0142", "867-3309"  # the first stands in the book
@@ -45,12 +46,6 @@ def section(i):
         f"Then came hour {j} of day {i}." for j in range(9)
     )
     return Dialogue(f"book{i}", "book", f"b{i}", (text,), kind="document")
-
-
-def copy_committed_summaries():
-    """What the stages before would have left of data and trainings, from the committed run."""
-    for name, path in report.COPIES.items():
-        path.write_bytes((REPOSITORY / f"metrics/{name}.json").read_bytes())
 
 
 def write_project(folder, make):
@@ -87,7 +82,7 @@ def write_project(folder, make):
     shutil.copy(REPOSITORY / "data/curated/english.txt", "data/curated/english.txt")
     write_models(tokenizer)
     evaluate.main()
-    copy_committed_summaries()
+    copy_committed()
     report.main()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.logs import run_stage, stage_lock
+from stages.logs import Made, costs_file, read_cost, run_stage, stage_lock
 
 logger = logging.getLogger("llm.something")
 
@@ -18,6 +18,7 @@ logger = logging.getLogger("llm.something")
 def in_empty_folder(tmp_path, monkeypatch):
     """Each test in its own folder, with the loggers put back as they were."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TANDEM_COST", raising=False)
     root = logging.getLogger()
     before, ctrl_c = root.handlers[:], signal.getsignal(signal.SIGINT)
     yield
@@ -241,3 +242,43 @@ def test_an_interpreter_without_the_lock_s_torch_says_so_in_one_line(tmp_path, r
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert "requirements.lock 0.0.1: run `make install`" in line
+
+
+def made(text, seconds=0.0):
+    """What a stage made, a file of that text."""
+    Path("made.json").write_text(text, encoding="utf-8")
+    return Made([Path("made.json")], seconds)
+
+
+def test_the_cost_of_a_stage_is_found_by_what_it_made():
+    run_stage("clean", lambda: made("one"))
+    found = read_cost("clean", [Path("made.json")])
+    assert found["seconds"] >= 0 and found["peak_bytes"] > 10**6 and found["processor"] and found["gpu"] is None
+    made("another")
+    assert read_cost("clean", [Path("made.json")]) is None
+
+
+def test_a_run_that_answers_from_what_was_kept_does_not_make_the_work_cheap():
+    for seconds in (264.0, 0.0):
+        run_stage("train_scratch", lambda seconds=seconds: made("weights", seconds))
+    found = read_cost("train_scratch", [Path("made.json")])
+    assert found["seconds"] == 264.0 and found["peak_bytes"] is None  # of which this process had no part
+
+
+def test_a_stage_that_failed_has_no_cost():
+    with pytest.raises(SystemExit):
+        run_stage("clean", lambda: fail(ValueError("bad data")))
+    assert not costs_file("clean").exists()
+
+
+def test_an_experiment_in_a_copy_keeps_its_cost_in_the_repository(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert costs_file("clean") == tmp_path / ".cost/clean.jsonl"
+
+
+def test_a_cost_that_cannot_be_written_is_a_warning(capsys):
+    Path(".cost").write_text("in the way", encoding="utf-8")
+    run_stage("clean", lambda: made("one"))
+    assert "what the stage cost is not kept" in capsys.readouterr().err

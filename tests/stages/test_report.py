@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 
@@ -11,17 +12,18 @@ from llm.evaluation.samples import PROMPTS
 from llm.files import write_json
 from llm.judge.overlap import best_f1
 from llm.runs.packed import COMPARED, unpack_run
-from stages.report import COPIES, main
+from stages.logs import Made, record_cost
+from stages.report import COPIES, COST, MADE, TRAININGS, main
+from tests.reported import copy_committed
 from tests.stages.test_evaluate import project  # noqa: F401  a fixture
 
 
 @pytest.fixture
-def reported(project, repository, tmp_path, monkeypatch):  # noqa: F811
+def reported(project, tmp_path, monkeypatch):  # noqa: F811
     """A folder with metrics of its own, in which the stage runs; those of data and training are the committed run's."""
     shutil.copytree(project / "metrics", tmp_path / "metrics")
-    for name, path in COPIES.items():
-        (tmp_path / path).parent.mkdir(parents=True)
-        shutil.copy(repository / f"metrics/{name}.json", tmp_path / path)
+    copy_committed(tmp_path)
+    monkeypatch.setenv("TANDEM_COST", str(tmp_path / ".cost"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "metrics"
 
@@ -140,3 +142,32 @@ def test_the_data_card_has_the_share_of_every_source_in_what_is_scored(reported)
     for source, share in shares.items():
         assert share == pytest.approx(100 * sum(r["bytes"] for r in scored if r["source"] == source) / whole, abs=0.051)
     assert sum(shares.values()) == pytest.approx(100, abs=0.2)
+
+
+def test_the_cost_of_every_stage_that_was_measured_here_stands_in_its_file(reported):
+    record_cost("train_scratch", 264.0, Made([TRAININGS["scratch"]]))
+    main()
+    stages = json.loads(COST.read_text(encoding="utf-8"))["stages"]
+    assert stages["train_scratch"]["seconds"] == 264.0
+    assert {name for name, line in stages.items() if line} == {"train_scratch"}
+    assert set(stages) == {*MADE, "download@dialogue", "download@eli5", "download@technical"}
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert "In all 4.4 minutes" in page and "4.4 minutes" not in (reported / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_committed_cost_stays_while_the_stage_makes_the_same_bytes(reported):
+    """So a run that changes nothing leaves git nothing to say."""
+    record_cost("train_scratch", 264.0, Made([TRAININGS["scratch"]]))
+    main()
+    for command in (["init", "-q"], ["add", "-f", str(COST)]):
+        subprocess.run(["git", *command], check=True)
+    before = COST.read_bytes()
+    COST.unlink()
+    record_cost("train_scratch", 999.0, Made([TRAININGS["scratch"]]))
+    main()
+    assert COST.read_bytes() == before
+    trained = json.loads(TRAININGS["scratch"].read_text(encoding="utf-8"))
+    write_json(TRAININGS["scratch"], trained | {"best_val_loss": 3.5})
+    record_cost("train_scratch", 300.0, Made([TRAININGS["scratch"]]))
+    main()
+    assert json.loads(COST.read_text(encoding="utf-8"))["stages"]["train_scratch"]["seconds"] == 300.0
