@@ -9,6 +9,7 @@ from llm.failures import SAYS_ENOUGH, describe_error, log_traceback
 
 LOG = Path("logs/llm.log")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal that ends other tools
+EXPORTED = ("scratch", "mistral", "adapter")
 COMPARE = """\
 examples:
   python -m llm compare scratch mistral                    two models of the last run
@@ -42,10 +43,13 @@ def make_parser() -> argparse.ArgumentParser:
     about = "compute every figure of the last run again, from metrics/*.jsonl and data/, without a model"
     two = commands.add_parser("rescore", help=about, description=about)
     two.add_argument("--out", type=Path, metavar="FOLDER", help="also write the figures there, one file a model")
-    about = "save a trained model in Hugging Face form, with tokenizer and chat template; LoRA weights merged"
+    about = (
+        "save a trained model for other programs: transformers, llama.cpp, Ollama; with tokenizer, template and card"
+    )
     three = commands.add_parser("export", help=about, description=about)
-    three.add_argument("model", choices=("scratch", "mistral"))
+    three.add_argument("model", choices=EXPORTED, help="mistral has its adapter merged, adapter is that alone (peft)")
     three.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
+    three.add_argument("--gguf", choices=("f32", "f16"), help="as one file for llama.cpp, with a Modelfile for Ollama")
     about = "what a person's judgements of answers say of the judge: a filled-in copy of metrics/judge_audit.csv"
     four = commands.add_parser("judge-audit", help=about, description=about)
     four.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
@@ -56,6 +60,11 @@ def make_parser() -> argparse.ArgumentParser:
     six.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
     six.add_argument("--form", metavar="FORM", help="messages, instruction, pairs or text; else it is recognised")
     six.add_argument("--columns", type=_columns, metavar="USE=NAME,...", help="what columns of other names are for")
+    about = "put a trained model on the Hugging Face hub; without the variable HF_TOKEN say what would be sent"
+    seven = commands.add_parser("publish", help=about, description=about)
+    seven.add_argument("model", choices=EXPORTED)
+    seven.add_argument("repo", metavar="OWNER/NAME", help="the repository, made unless it is there")
+    seven.add_argument("--private", action="store_true", help="one that is made is seen by its owner alone")
     return parser
 
 

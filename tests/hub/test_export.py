@@ -11,7 +11,7 @@ from llm.dialogue import Prompt
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
-from llm.hub.export import export_finetuned, export_scratch
+from llm.hub.export import merged_form, save_form, scratch_form
 from llm.hub.pretrained import load_base, load_finetuned
 from llm.hub.upstream import describe_tiny
 from llm.inference.decoding import Decoding
@@ -59,7 +59,7 @@ def exported(scratch, tmp_path_factory):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export_scratch(scratch, folder)
+    save_form(scratch_form(scratch), folder)
     return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 
@@ -150,7 +150,7 @@ def test_a_reply_ends_at_any_role_token(scratch, exported):
 def test_a_folder_with_files_is_not_overwritten(scratch, tmp_path):
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileExistsError, match="name a new folder"):
-        export_scratch(scratch, tmp_path)
+        save_form(scratch_form(scratch), tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def finetuned(tmp_path_factory):
 def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    export_finetuned(*finetuned, tmp_path / "merged")
+    save_form(merged_form(*finetuned, TURNS)[0], tmp_path / "merged")
     model, tokenizer = (c.from_pretrained(tmp_path / "merged") for c in (AutoModelForCausalLM, AutoTokenizer))
     ids = torch.randint(0, 200, (1, 30), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

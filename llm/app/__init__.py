@@ -1,0 +1,1 @@
+"""What people meet outside of the pipeline: cards of models, and models published."""
