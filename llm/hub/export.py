@@ -12,7 +12,7 @@ from torch import Tensor
 from llm.files import copy_file, write_json
 from llm.hub.chat import FALLBACK_TEMPLATE, SPLIT_MESSAGES, encode_prompt, end_id
 from llm.hub.info import hub_id_of, read_adapter
-from llm.hub.pretrained import load_adapted, load_base
+from llm.hub.pretrained import load_adapted, load_base, quiet_bars
 from llm.models.gpt import GPT
 from llm.models.layers import NORM_EPS, ROPE_BASE, mlp_width
 from llm.models.llama import Llama
@@ -206,7 +206,8 @@ def _templated(network: Any, tokenizer: Any) -> HubForm:
 def save_form(form: HubForm, folder: Path) -> None:
     """Write model and tokenizer into a new folder. Raises FileExistsError like check_new."""
     check_new(folder)
-    form.network.save_pretrained(folder)
+    with quiet_bars():
+        form.network.save_pretrained(folder)
     form.tokenizer.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors leaves it readable by its owner alone
