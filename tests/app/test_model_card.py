@@ -6,9 +6,9 @@ from huggingface_hub import ModelCard
 from llm.__main__ import main as run_command
 from llm.app.model_card import model_card, read_trained
 from llm.files import write_json
-from tests.hub.test_export import finetuned, scratch
+from tests.hub.test_export import finetuned, save_scratch
 
-__all__ = ["finetuned", "scratch"]  # fixtures
+__all__ = ["finetuned"]  # a fixture
 SUMMARY = {"best_val_loss": 4.2}
 SERVED = {"provider": "curated", "location": "data/curated/eli5.jsonl", "licence": "CC BY 4.0", "used": 1535}
 DATA = {"provenance": {"eli5": {"served": [SERVED]}}}
@@ -20,10 +20,11 @@ DETAIL = {
 
 
 @pytest.fixture(scope="module")
-def project(scratch, finetuned, tmp_path_factory):
+def project(finetuned, tmp_path_factory):
     """A folder like this repository after a run."""
     folder, (base, adapter) = tmp_path_factory.mktemp("project"), finetuned
     (folder / "models").mkdir()
+    scratch = save_scratch(tmp_path_factory.mktemp("scratch"), "qwen3")
     for name, made in {"scratch": scratch, "base": base, "mistral": adapter}.items():
         (folder / "models" / name).symlink_to(made)
     origin = {"name": "tiny", "source": "generated", "revision": None, "licence": "MIT"}
@@ -49,7 +50,7 @@ def test_the_card_has_figures_with_intervals_data_and_licences(project):
 
 
 def test_the_figures_are_read_back_as_the_hub_reads_them(project, tmp_path):
-    model_card(read_trained("mistral", project), "whole", merge_cost=1.25e-5).save(tmp_path / "README.md")
+    model_card(read_trained("mistral", project), "whole", merge_cost=1.2e-5).save(tmp_path / "README.md")
     card = ModelCard.load(tmp_path / "README.md")
     found = {result.metric_type: (result.metric_value, result.metric_name) for result in card.data.eval_results}
     assert found["bits_per_byte"] == (1.718, "bits per byte (95 % interval: 1.683 to 1.756; n = 166)")

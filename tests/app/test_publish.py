@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from llm.files import write_json
-from tests.app.test_model_card import finetuned, project, scratch
+from tests.app.test_model_card import finetuned, project
 from tests.upload_server import serve_uploads
 
-__all__ = ["finetuned", "project", "scratch"]  # fixtures
+__all__ = ["finetuned", "project"]  # fixtures
 TOKEN = "hf_of_the_tests"
 
 
@@ -33,8 +33,7 @@ def test_without_a_token_it_says_what_it_would_send_and_sends_nothing(project, r
         done = publish(project, repository, "scratch", "me/small", HF_ENDPOINT=uploads.address)
     assert (done.returncode, uploads.requests) == (0, []), done.stderr
     assert "would be sent to the public repository me/small" in done.stdout
-    size = f"{(project / 'models/scratch/best.safetensors').stat().st_size // 1000:,}"
-    assert size and "model.safetensors" in done.stdout and "bytes in all" in done.stdout
+    assert "model.safetensors" in done.stdout and "bytes in all" in done.stdout
     assert "# Tandem scratch" in done.stdout
     assert done.stdout.endswith("nothing was sent: the environment variable HF_TOKEN is not set\n")
 
