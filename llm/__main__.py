@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from llm.failures import SAYS_ENOUGH, describe_error, log_traceback
 
 LOG, AGAINST = Path("logs/llm.log"), Path("metrics/report_against.html")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal that ends other tools
+EXPORTED = ("scratch", "mistral", "adapter")
 COMPARE = """\
 examples:
   python -m llm compare scratch mistral                    two models of the last run
@@ -28,14 +30,6 @@ examples:
 
 It ends with the lines for params.yaml. Nothing is written, and nothing but what a URL names is fetched."""
 
-EXAMPLES = {  # of commands that need no more than one
-    "rescore": "python -m llm rescore --out /tmp/figures",
-    "export": "python -m llm export scratch my-model",
-    "judge-audit": "python -m llm judge-audit audited.csv",
-    "results": "python -m llm results",
-    "serve": "python -m llm serve --port 8080",
-}
-
 CHAT = """\
 examples:
   python -m llm chat                                       the model that was trained here
@@ -44,59 +38,90 @@ examples:
 
 Type /help there for what else can be done: compare models, see why a token was chosen, save the conversation."""
 
+Add = Callable[..., argparse.ArgumentParser]
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line; the help of each command ends with an example."""
-    about = "What to ask of finished runs."
+    about = "What to ask of finished runs, and their models."
     parser = argparse.ArgumentParser(
         prog="python -m llm", description=about, epilog="example: python -m llm compare scratch mistral"
     )
     commands = parser.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
-    raw = argparse.RawDescriptionHelpFormatter
-    about = "which of two models, revisions or experiments is better, and how sure that is"
-    one = commands.add_parser("compare", help=about, description=about, epilog=COMPARE, formatter_class=raw)
-    one.add_argument("a", metavar="A", help="a run or several with commas: [REVISION:]MODEL,...")
-    one.add_argument("b", metavar="B", help="what A is compared with")
-    one.add_argument("--model", help="the model of every run; A and B then name revisions only")
-    about = "compute every figure of the last run again, from metrics/*.jsonl and data/, without a model"
-    two = commands.add_parser("rescore", help=about, description=about)
-    two.add_argument("--out", type=Path, metavar="FOLDER", help="also write the figures there, one file a model")
-    about = "save a trained model in Hugging Face form, with tokenizer and chat template; LoRA weights merged"
-    three = commands.add_parser("export", help=about, description=about)
-    three.add_argument("model", choices=("scratch", "mistral"))
-    three.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
-    about = "what a person's judgements of answers say of the judge: a filled-in copy of metrics/judge_audit.csv"
-    four = commands.add_parser("judge-audit", help=about, description=about)
-    four.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
-    about = "write the table of the last run, metrics/results.md, into README.md"
-    commands.add_parser("results", help=about, description=about)
-    about = "the report on the last run with another run beside it, as one HTML page"
-    seven = commands.add_parser("report", help=about, description=about)
-    seven.add_argument("--against", required=True, metavar="REV", help="a commit, branch or experiment that has a run")
-    seven.add_argument("--out", type=Path, default=AGAINST, metavar="FILE", help=f"where to write it: {AGAINST}")
-    about = "what would be read of own texts: form, dialogues, languages, damaged lines, personal data, and what next"
-    six = commands.add_parser("check-data", help=about, description=about, epilog=CHECK_DATA, formatter_class=raw)
-    six.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
-    six.add_argument("--form", metavar="FORM", help="messages, instruction, pairs or text; else it is recognised")
-    six.add_argument("--columns", type=_columns, metavar="USE=NAME,...", help="what columns of other names are for")
-    about = "talk to a model in the terminal"
-    seven = commands.add_parser("chat", help=about, description=about, epilog=CHAT, formatter_class=raw)
-    seven.add_argument(
-        "model", nargs="?", default="scratch", metavar="MODEL", help="scratch, mistral, base or a folder"
-    )
-    seven.add_argument("--seed", type=int, help="of the draws; else another one each time")
-    seven.add_argument("--temperature", type=float, help="0: the likeliest token each time; else the model's own")
-    seven.add_argument("--top-p", type=float, help="only the likeliest tokens that together are this probable")
-    seven.add_argument("--top-k", type=int, default=0, help="only so many of the likeliest tokens; 0: all")
-    seven.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1 what was said is less likely")
-    seven.add_argument("--max-bytes", type=int, default=600, help="of a reply (600)")
-    about = "serve a page to talk to the models, and an API that OpenAI's clients read; see docs/chat.md"
-    eight = commands.add_parser("serve", help=about, description=about)
-    eight.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
-    eight.add_argument("--port", type=int, default=8000, help="(8000)")
-    for name, example in EXAMPLES.items():
-        commands.choices[name].epilog = f"example: {example}"
+    _add_runs(commands.add_parser)
+    _add_talk(commands.add_parser)
+    _add_carry(commands.add_parser)
+    _add_texts(commands.add_parser)
     return parser
+
+
+def _add(add: Add, name: str, about: str, examples: str) -> argparse.ArgumentParser:
+    """A command with its help; an example in one line, or several."""
+    epilog = examples if "\n" in examples else f"example: {examples}"
+    raw = argparse.RawDescriptionHelpFormatter
+    return add(name, help=about, description=about, epilog=epilog, formatter_class=raw)
+
+
+def _add_runs(add: Add) -> None:
+    """What is asked of runs."""
+    about = "which of two models, revisions or experiments is better, and how sure that is"
+    compare = _add(add, "compare", about, COMPARE)
+    compare.add_argument("a", metavar="A", help="a run or several with commas: [REVISION:]MODEL,...")
+    compare.add_argument("b", metavar="B", help="what A is compared with")
+    compare.add_argument("--model", help="the model of every run; A and B then name revisions only")
+    about = "the report on the last run with another run beside it, as one HTML page"
+    report = _add(add, "report", about, "python -m llm report --against HEAD~1")
+    report.add_argument("--against", required=True, metavar="REV", help="a commit, branch or experiment that has a run")
+    report.add_argument("--out", type=Path, default=AGAINST, metavar="FILE", help=f"where to write it: {AGAINST}")
+    about = "compute every figure of the last run again, from metrics/*.jsonl and data/, without a model"
+    rescore = _add(add, "rescore", about, "python -m llm rescore --out /tmp/figures")
+    rescore.add_argument("--out", type=Path, metavar="FOLDER", help="also write the figures there, one file a model")
+    about = "what a person's judgements of answers say of the judge: a filled-in copy of metrics/judge_audit.csv"
+    audit = _add(add, "judge-audit", about, "python -m llm judge-audit audited.csv")
+    audit.add_argument("file", type=Path, metavar="FILE", help="the table, true or false in the column human")
+    about = "write the table of the last run, metrics/results.md, into README.md"
+    _add(add, "results", about, "python -m llm results")
+
+
+def _add_talk(add: Add) -> None:
+    """Ways to talk to the models."""
+    chat = _add(add, "chat", "talk to a model in the terminal", CHAT)
+    chat.add_argument("model", nargs="?", default="scratch", metavar="MODEL", help="scratch, mistral, base or a folder")
+    chat.add_argument("--seed", type=int, help="of the draws; else another one each time")
+    chat.add_argument("--temperature", type=float, help="0: the likeliest token each time; else the model's own")
+    chat.add_argument("--top-p", type=float, help="only the likeliest tokens that together are this probable")
+    chat.add_argument("--top-k", type=int, default=0, help="only so many of the likeliest tokens; 0: all")
+    chat.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1 what was said is less likely")
+    chat.add_argument("--max-bytes", type=int, default=600, help="of a reply (600)")
+    about = "serve a page to talk to the models, and an API that OpenAI's clients read; see docs/chat.md"
+    serve = _add(add, "serve", about, "python -m llm serve --port 8080")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    serve.add_argument("--port", type=int, default=8000, help="(8000)")
+
+
+def _add_carry(add: Add) -> None:
+    """Ways to carry a model elsewhere."""
+    about = (
+        "save a trained model for other programs: transformers, llama.cpp, Ollama; with tokenizer, template and card"
+    )
+    export = _add(add, "export", about, "python -m llm export scratch my-model --gguf f16")
+    export.add_argument("model", choices=EXPORTED, help="mistral has its adapter merged, adapter is that alone (peft)")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
+    export.add_argument("--gguf", choices=("f32", "f16"), help="as one file for llama.cpp, with a Modelfile for Ollama")
+    about = "put a trained model on the Hugging Face hub; without the variable HF_TOKEN say what would be sent"
+    publish = _add(add, "publish", about, "HF_TOKEN=hf_... python -m llm publish scratch me/my-model --private")
+    publish.add_argument("model", choices=EXPORTED)
+    publish.add_argument("repo", metavar="OWNER/NAME", help="the repository, made unless it is there")
+    publish.add_argument("--private", action="store_true", help="one that is made is seen by its owner alone")
+
+
+def _add_texts(add: Add) -> None:
+    """What is asked of texts."""
+    about = "what would be read of own texts: form, dialogues, languages, damaged lines, personal data, and what next"
+    check = _add(add, "check-data", about, CHECK_DATA)
+    check.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
+    check.add_argument("--form", metavar="FORM", help="messages, instruction, pairs or text; else it is recognised")
+    check.add_argument("--columns", type=_columns, metavar="USE=NAME,...", help="what columns of other names are for")
 
 
 def _columns(text: str) -> dict[str, str]:

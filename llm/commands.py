@@ -3,16 +3,22 @@
 import argparse
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from llm.app.model_card import model_card, read_trained
+from llm.app.publish import Publication, check_publishable
 from llm.evaluation.eval_models import MODEL_NAMES
 from llm.evaluation.figure_files import round_figures
 from llm.evaluation.result_table import put_into_page
+from llm.evaluation.samples import PROMPTS
 from llm.files import write_bytes, write_json
-from llm.hub.export import export_finetuned, export_scratch
+from llm.hub.export import check_new, merged_form, save_adapter_form, save_form, scratch_form
+from llm.hub.gguf_form import Precision, write_gguf
+from llm.hub.modelfile import modelfile
 from llm.judge.instrument import Judge, load_judge
 from llm.runs.audit import audit_figures, read_audit
 from llm.runs.compare import compare, table
@@ -119,12 +125,63 @@ def run_rescore(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Save the model in the folder; 0."""
-    models = HERE / "models"
-    if arguments.model == "scratch":
-        export_scratch(models / "scratch", arguments.folder)
+    if arguments.gguf:
+        path = export_gguf(arguments.model, arguments.folder, arguments.gguf)
+        print(f"{path} holds {arguments.model}: llama.cpp loads it, and Ollama by the Modelfile beside it")
+        return 0
+    if (cost := export_hub(arguments.model, arguments.folder)) is not None:
+        print(f"the merge changed no logit behind the tried prompts by more than {cost:.1e}")
+    loads = "peft.PeftModel" if arguments.model == "adapter" else "transformers.AutoModelForCausalLM"
+    print(f"{arguments.folder} holds {arguments.model}: {loads}.from_pretrained loads it")
+    return 0
+
+
+def export_hub(name: str, folder: Path) -> float | None:
+    """Write the model in Hugging Face form with its card; what a merge changed of the logits, None without one."""
+    base, adapter = HERE / "models/base", HERE / "models/mistral"
+    cost = None
+    if name == "adapter":
+        save_adapter_form(base, adapter, folder)
+    elif name == "mistral":
+        form, cost = merged_form(base, adapter, PROMPTS)
+        save_form(form, folder)
     else:
-        export_finetuned(models / "base", models / "mistral", arguments.folder)
-    print(f"{arguments.folder} holds {arguments.model}: transformers.AutoModelForCausalLM.from_pretrained loads it")
+        save_form(scratch_form(HERE / "models/scratch"), folder)
+    trained = read_trained("scratch" if name == "scratch" else "mistral", HERE)
+    model_card(trained, "adapter" if name == "adapter" else "whole", cost).save(folder / "README.md")
+    return cost
+
+
+def export_gguf(name: str, folder: Path, precision: Precision) -> Path:
+    """Write the model as a gguf file, with Modelfile and card; where the file is."""
+    if name == "adapter":
+        raise ValueError("an adapter alone is not written as gguf: export mistral, which has it merged")
+    check_new(folder)
+    base, adapter = HERE / "models/base", HERE / "models/mistral"
+    form = scratch_form(HERE / "models/scratch") if name == "scratch" else merged_form(base, adapter, PROMPTS)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{precision}.gguf"
+    write_gguf(path, form.network, form.tokenizer, precision, f"Tandem {name}")
+    decoding = read_settings(HERE / SETTINGS).evaluate.drawn(name, seed=0) if (HERE / SETTINGS).is_file() else None
+    write_bytes(folder / "Modelfile", modelfile(path.name, form, decoding).encode())
+    model_card(read_trained(name, HERE), "gguf").save(folder / "README.md")
+    return path
+
+
+def run_publish(arguments: argparse.Namespace) -> int:
+    """Send the model to the hub, or print what would be sent; 0."""
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    validate_repo_id(arguments.repo)
+    check_publishable(read_trained("scratch" if arguments.model == "scratch" else "mistral", HERE))
+    with tempfile.TemporaryDirectory() as temporary:
+        publication = Publication(Path(temporary) / arguments.model, arguments.repo, arguments.private)
+        export_hub(arguments.model, publication.folder)
+        if token := os.environ.get("HF_TOKEN"):
+            print(f"{publication.send(token)} holds {arguments.model}")
+        else:
+            print(publication.plan())
+            print("nothing was sent: the environment variable HF_TOKEN is not set")
     return 0
 
 
@@ -206,6 +263,7 @@ COMMANDS = {
     "check-data": run_check_data,
     "chat": run_chat,
     "serve": run_serve,
+    "publish": run_publish,
 }
 
 

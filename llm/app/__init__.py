@@ -1,1 +1,1 @@
-"""What people meet: talking to the models in the terminal and on a page, and the report on a run."""
+"""What people meet: talking to the models, the report on a run, and models carried elsewhere."""

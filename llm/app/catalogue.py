@@ -24,17 +24,7 @@ MODELS = Path("models")
 BATCH_TOKENS = 8192  # of the calls of the evaluation, which are not used here
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn where nobody says how."""
-
-    temperature: float
-    top_p: float
-
-
-# By model, for what is readable differs: a small one drifts off at a temperature that suits a large one.
-SAMPLING = {"scratch": Sampling(0.8, 0.95), "mistral": Sampling(0.8, 0.95), "base": Sampling(0.8, 0.95)}
-ELSE = Sampling(0.8, 0.95)  # of a model from a folder
+USUAL = Sampling(0.8, 0.95)  # where no run says how: of a model from a folder, or before the first evaluation
 
 
 @dataclass(frozen=True)

@@ -55,17 +55,30 @@ def _rendered_pieces(
     tokenizer: "PreTrainedTokenizerBase", template: str, n_turns: int, ask: bool, system: bool
 ) -> tuple[tuple[int, ...], ...]:
     """`_template_pieces`, rendered once for all dialogues of as many turns: of short ones it takes most of the time."""
+    pieces = render_pieces(tokenizer, template, n_turns, ask, system)
+    return tuple(map(tuple, tokenizer(pieces, add_special_tokens=False)["input_ids"]))
+
+
+def render_pieces(
+    tokenizer: "PreTrainedTokenizerBase", template: str, n_turns: int, ask: bool, system: bool
+) -> list[str]:
+    """What the template writes before, between and behind the system message, where `system`, and `n_turns` turns.
+
+    Raises ValueError when the template does not keep every text once and in order.
+    """
     roles = [*["system"] * system, *(("user", "assistant")[i % 2] for i in range(n_turns))]
     messages = [{"role": role, "content": MARK.format(i)} for i, role in enumerate(roles)]
-    text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
+    text = str(
+        tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
+    )
     pieces = []
     for i, role in enumerate(roles):
-        piece, found, text = str(text).partition(MARK.format(i))
+        piece, found, text = text.partition(MARK.format(i))
         if not found or MARK[0] in piece:
             what = "the system message" if role == "system" else f"turn {i - system} of {n_turns}"
             raise ValueError(f"the chat template of {tokenizer.name_or_path} leaves out {what}, or its place")
         pieces.append(piece)
-    return tuple(map(tuple, tokenizer([*pieces, text], add_special_tokens=False)["input_ids"]))
+    return [*pieces, text]
 
 
 def takes_system(tokenizer: "PreTrainedTokenizerBase") -> bool:

@@ -1,13 +1,18 @@
 """The trained models in Hugging Face form: what transformers, lm-eval, vLLM and others load without this project."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from llm.hub.chat import FALLBACK_TEMPLATE, SPLIT_MESSAGES, end_id
-from llm.hub.pretrained import load_finetuned
+from llm.files import copy_file, write_json
+from llm.hub.chat import FALLBACK_TEMPLATE, SPLIT_MESSAGES, encode_prompt, end_id
+from llm.hub.info import hub_id_of, read_adapter
+from llm.hub.pretrained import load_adapted, load_base, quiet_bars
 from llm.models.gpt import GPT
 from llm.models.layers import NORM_EPS, ROPE_BASE, mlp_width
 from llm.models.llama import Llama
@@ -15,7 +20,7 @@ from llm.models.registry import load_gpt
 from llm.tokens.tokenizer import ASSISTANT, END, ROLES, SYSTEM, USER, load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 CHAT_TEMPLATE = (  # the ids of Tokenizer.encode_prompt and encode_dialogue
     SPLIT_MESSAGES + "{% if system is not none %}" + SYSTEM + "{{ system }}{% endif %}"
@@ -36,6 +41,14 @@ LLAMA_PARTS = {
     "mlp.up": "mlp.up_proj",
     "mlp.proj": "mlp.down_proj",
 }
+
+
+@dataclass(frozen=True)
+class HubForm:
+    """A model as transformers knows it: the network in evaluation mode, the tokenizer with a chat template."""
+
+    network: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
 
 
 def gpt2_tensors(gpt: GPT) -> dict[str, Tensor]:
@@ -157,31 +170,69 @@ def to_hugging_face_tokenizer(path: Path, context_length: int) -> "PreTrainedTok
     )
 
 
-def export_scratch(source: Path, folder: Path, weights: str = "best") -> None:
-    """Write the model of the stage train_scratch into the folder: GPT-2's class for gpt2, Llama's for llama."""
+def scratch_form(source: Path, weights: str = "best") -> HubForm:
+    """The model of the stage train_scratch: GPT-2's class for gpt2, Llama's for llama, Qwen3's for qwen3."""
     model, path = load_gpt(source, weights), source / "tokenizer.json"
     ours = load_tokenizer(path)
     network = to_hugging_face(model, [ours.end_id, *(role for role in ours.role_ids if role != ours.end_id)])
-    _save(network, to_hugging_face_tokenizer(path, model.config.context_length), folder)
+    return HubForm(network, to_hugging_face_tokenizer(path, model.config.context_length))
 
 
-def export_finetuned(base: Path, adapter: Path, folder: Path) -> None:
-    """Write the base model with the adapter merged into its unquantised weights into the folder."""
-    network, tokenizer = load_finetuned(base, adapter)
+def merged_form(base: Path, adapter: Path, texts: Sequence[str]) -> tuple[HubForm, float]:
+    """The base model with the adapter merged into its unquantised weights, and what the merge costs.
+
+    That is the largest difference of a logit behind any token of the texts, each asked as a first turn.
+    """
+    adapted, tokenizer = load_adapted(base, adapter)
+    form = _templated(adapted, tokenizer)
+    asked = [torch.tensor([encode_prompt(form.tokenizer, [text])]) for text in texts]
+    with torch.no_grad():
+        before = [adapted(input_ids=ids).logits for ids in asked]
+        network = adapted.merge_and_unload().eval()
+        costs = [
+            float((network(input_ids=ids).logits - old).abs().max()) for ids, old in zip(asked, before, strict=True)
+        ]
+    return HubForm(network, form.tokenizer), max(costs)
+
+
+def _templated(network: Any, tokenizer: Any) -> HubForm:
+    """A pretrained model with a chat template, its replies ended as that says."""
     tokenizer.chat_template = tokenizer.chat_template or FALLBACK_TEMPLATE
     end = end_id(tokenizer)
-    network.generation_config.update(eos_token_id=end, pad_token_id=end)  # type: ignore[no-untyped-call]
-    _save(network, tokenizer, folder)
+    network.generation_config.update(eos_token_id=end, pad_token_id=end)
+    return HubForm(network, tokenizer)
 
 
-def _save(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Write model and tokenizer into a new folder.
-
-    Raises FileExistsError when there is something in it: files of two models would mix.
-    """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty: name a new folder or empty it first")
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def save_form(form: HubForm, folder: Path) -> None:
+    """Write model and tokenizer into a new folder. Raises FileExistsError like check_new."""
+    check_new(folder)
+    with quiet_bars():
+        form.network.save_pretrained(folder)
+    form.tokenizer.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors leaves it readable by its owner alone
+
+
+def save_adapter_form(base: Path, adapter: Path, folder: Path) -> None:
+    """Write the adapter in peft's form into a new folder, and what it belongs to.
+
+    A base model of the hub is named with its commit; any other is written into the folder `base` below, for an adapter
+    is worth nothing beside other weights. Raises FileExistsError like check_new.
+    """
+    check_new(folder)
+    origin = read_adapter(adapter)["base"]
+    form = _templated(*load_base(base))
+    form.tokenizer.save_pretrained(folder)
+    hub_id = hub_id_of(origin)
+    if hub_id is None:
+        save_form(form, folder / "base")
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    named = {"base_model_name_or_path": hub_id or "base", "revision": hub_id and origin["revision"]}
+    write_json(folder / "adapter_config.json", config | named)
+    copy_file(adapter / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+
+
+def check_new(folder: Path) -> None:
+    """Raise FileExistsError when there is something in the folder: files of two models would mix."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: name a new folder or empty it first")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 INFO = "tandem.json"
+HUB = "https://huggingface.co/"  # before the id of a model, as the source of one that came from there
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,17 @@ def read_info(folder: Path) -> dict[str, Any]:
         stage = "download_base" if folder.name == "base" else "finetune_mistral"
         raise FileNotFoundError(f"{folder / INFO} is missing: run `dvc repro {stage}` first")
     return json.loads((folder / INFO).read_text(encoding="utf-8"))
+
+
+def read_adapter(folder: Path) -> dict[str, Any]:
+    """`read_info` of a fine-tuned model; ValueError when fine-tuning was switched off."""
+    info = read_info(folder)
+    if not info["enabled"]:
+        raise ValueError(f"{folder} holds no adapter: set finetune.enabled to true and run `dvc repro`")
+    return info
+
+
+def hub_id_of(origin: Mapping[str, Any]) -> str | None:
+    """The hub's name of a base model, None for one that came from elsewhere."""
+    source = str(origin["source"])
+    return source.removeprefix(HUB) if source.startswith(HUB) else None

@@ -10,22 +10,33 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from llm.hub.info import read_info
+from llm.hub.info import read_adapter, read_info
 from llm.hub.smollm2 import without_default_system
 from llm.machine import products_type
 from llm.models.attention import attend
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CPU = torch.device("cpu")
 
 
 def load_shipped_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a base model with its template as it was published."""
+    """The tokenizer of a base model with its template as it was published; of several templates the one `default`.
+
+    Raises ValueError where none of several is called so.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if isinstance(named := tokenizer.chat_template, dict):  # of a list of names and templates, or of several files
+        if "default" not in named:
+            raise ValueError(
+                f"the tokenizer in {folder} has the chat templates {', '.join(sorted(named))}: call one `default`"
+            )
+        tokenizer.chat_template = named["default"]
+    return tokenizer
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
@@ -137,18 +148,24 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
-def load_finetuned(
+def load_adapted(
     base_folder: Path, adapter_folder: Path, device: torch.device = CPU
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """The base model with the adapter merged into its unquantised weights, and its tokenizer.
+) -> tuple["PeftModel", "PreTrainedTokenizerBase"]:
+    """The base model with the adapter beside its weights, and its tokenizer.
 
     Raises ValueError when fine-tuning was switched off.
     """
     from peft import PeftModel
 
-    if not read_info(adapter_folder)["enabled"]:
-        raise ValueError(f"{adapter_folder} holds no adapter: set finetune.enabled to true and run `dvc repro`")
+    read_adapter(adapter_folder)
     model, tokenizer = load_base(base_folder, device)
     with quiet_peft():
-        adapted = PeftModel.from_pretrained(model, adapter_folder)
+        return PeftModel.from_pretrained(model, adapter_folder).eval(), tokenizer
+
+
+def load_finetuned(
+    base_folder: Path, adapter_folder: Path, device: torch.device = CPU
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """`load_adapted` with the adapter merged into the unquantised weights."""
+    adapted, tokenizer = load_adapted(base_folder, adapter_folder, device)
     return adapted.merge_and_unload().eval(), tokenizer

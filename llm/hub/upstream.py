@@ -23,7 +23,7 @@ from llm.failures import is_out_of_memory
 from llm.fetched import Kept, keep, link_or_copy, size_and_time
 from llm.files import code_hash, file_sha256, folder_sha256
 from llm.hub import smollm2, tiny
-from llm.hub.info import Origin
+from llm.hub.info import HUB, Origin
 from llm.hub.whole import check_model
 from llm.zips import refuse_damage
 
@@ -228,7 +228,7 @@ def _download(config: BaseConfig, folder: Path) -> dict[str, Any]:
     _link(_wanted(Path(snapshot)), folder)
     check_model(folder, name)
     licence = info.card_data.license if info.card_data and info.card_data.license else "none stated"
-    source = f"https://huggingface.co/{name}"
+    source = f"{HUB}{name}"
     return {"name": name, "source": source, "revision": info.sha, "licence": str(licence)}
 
 

@@ -16,7 +16,7 @@ from llm.evaluation.perplexity import bits_per_byte, perplexity, resample_exampl
 from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
 from llm.hub.chat import FALLBACK_TEMPLATE
-from llm.hub.export import export_finetuned, export_scratch
+from llm.hub.export import merged_form, save_form, scratch_form
 from llm.hub.pretrained import load_base, load_finetuned
 from llm.hub.upstream import describe_tiny
 from llm.models.registry import build_model, describe_model, load_gpt
@@ -105,7 +105,7 @@ def assert_equal(found, expected):
 
 
 def test_the_exported_gpt_recomputed(scratch, clean, tmp_path):
-    export_scratch(scratch, tmp_path / "model")
+    save_form(scratch_form(scratch), tmp_path / "model")
     tokenizer = load_tokenizer(scratch / "tokenizer.json")
     expected, scores = evaluated(ScratchModel("scratch", load_gpt(scratch), tokenizer, 300), clean)
     assert any(score.n_windows > 2 for score in scores) and any(score.n_cut for score in scores)
@@ -122,7 +122,7 @@ def test_the_fine_tuned_model_recomputed_with_its_adapter_apart_and_merged(finet
     model, tokenizer = load(*finetuned)
     tokenizer.chat_template = FALLBACK_TEMPLATE
     assert_equal(measure(model, tokenizer, replies), expected)
-    export_finetuned(*finetuned, tmp_path / "merged")
+    save_form(merged_form(*finetuned, ["Why?"])[0], tmp_path / "merged")
     assert_equal(measure(*load(tmp_path / "merged"), replies), expected)
     model, _ = load(finetuned[0])
     assert_equal(measure(model, tokenizer, replies), plain)

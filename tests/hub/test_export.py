@@ -11,8 +11,9 @@ from llm.dialogue import Prompt
 from llm.evaluation.hub_model import HubModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.files import write_json
-from llm.hub.export import export_finetuned, export_scratch
-from llm.hub.pretrained import load_base, load_finetuned
+from llm.hub.chat import encode_prompt
+from llm.hub.export import merged_form, save_adapter_form, save_form, scratch_form
+from llm.hub.pretrained import load_adapted, load_base, load_finetuned, quiet_peft
 from llm.hub.upstream import describe_tiny
 from llm.inference.decoding import Decoding
 from llm.inference.replies import cut_reply
@@ -42,9 +43,13 @@ def perturb(model, std, only=""):
 @pytest.fixture(scope="module", params=["gpt2", "llama", "qwen3"])
 def scratch(request, tmp_path_factory):
     """Folder of a model as the stage train_scratch leaves it."""
-    folder = tmp_path_factory.mktemp(request.param)
+    return save_scratch(tmp_path_factory.mktemp(request.param), request.param)
+
+
+def save_scratch(folder, architecture):
+    """Write a tiny model of random weights as the stage train_scratch does; the folder."""
     tokenizer = train_tokenizer([*TURNS, "the cat sat on the mat"] * 3, TokenizerConfig(300, 2))
-    shape = ModelConfig(request.param, 2, 2, 16, 64, dropout=0.1, attn_dropout=0.0)
+    shape = ModelConfig(architecture, 2, 2, 16, 64, dropout=0.1, attn_dropout=0.0)
     model = build_model(shape, tokenizer.vocab_size, torch.Generator().manual_seed(1))
     perturb(model, 0.2)
     save_tensors(folder / "best.safetensors", dict(model.named_parameters()))
@@ -59,7 +64,7 @@ def exported(scratch, tmp_path_factory):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export_scratch(scratch, folder)
+    save_form(scratch_form(scratch), folder)
     return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 
@@ -150,7 +155,7 @@ def test_a_reply_ends_at_any_role_token(scratch, exported):
 def test_a_folder_with_files_is_not_overwritten(scratch, tmp_path):
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileExistsError, match="name a new folder"):
-        export_scratch(scratch, tmp_path)
+        save_form(scratch_form(scratch), tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +173,7 @@ def finetuned(tmp_path_factory):
 def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    export_finetuned(*finetuned, tmp_path / "merged")
+    save_form(merged_form(*finetuned, TURNS)[0], tmp_path / "merged")
     model, tokenizer = (c.from_pretrained(tmp_path / "merged") for c in (AutoModelForCausalLM, AutoTokenizer))
     ids = torch.randint(0, 200, (1, 30), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -180,6 +185,40 @@ def test_the_merged_model_is_the_fine_tuned_one(finetuned, tmp_path):
     prompt = tokenizer.apply_chat_template(messages(TURNS), add_generation_prompt=True, return_tensors="pt")
     said = model.generate(**prompt, max_new_tokens=16)[0, prompt["input_ids"].size(1) :]
     assert cut_reply(tokenizer.decode(said, skip_special_tokens=True), True, 12).text == expected
+
+
+def test_the_cost_of_the_merge_is_that_of_the_logits(finetuned):
+    form, cost = merged_form(*finetuned, TURNS[:1])
+    ids = torch.tensor([encode_prompt(form.tokenizer, TURNS[:1])])
+    adapted, _ = load_adapted(*finetuned)
+    with torch.no_grad():
+        apart = float((adapted(input_ids=ids).logits - form.network(ids).logits).abs().max())
+    assert 0 < cost < 1e-4 and cost == pytest.approx(apart)
+
+
+def test_the_adapter_form_is_the_fine_tuned_model_on_the_base_beside_it(finetuned, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    origin = {"name": "tiny", "source": "generated", "revision": None}
+    write_json(finetuned[1] / "tandem.json", {"enabled": True, "description": "tiny", "base": origin})
+    save_adapter_form(*finetuned, tmp_path / "adapter")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "adapter/base")
+    with quiet_peft():
+        model = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    ids = torch.randint(0, 200, (1, 30), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        due = load_finetuned(*finetuned)[0](ids).logits
+        torch.testing.assert_close(model(input_ids=ids).logits, due, atol=1e-5, rtol=1e-5)
+
+
+def test_a_base_model_of_the_hub_is_named_with_its_commit_and_not_copied(finetuned, tmp_path):
+    origin = {"name": "a/b", "source": "https://huggingface.co/a/b", "revision": "c0ffee"}
+    write_json(finetuned[1] / "tandem.json", {"enabled": True, "description": "tiny", "base": origin})
+    save_adapter_form(*finetuned, tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["base_model_name_or_path"], config["revision"]) == ("a/b", "c0ffee")
+    assert not (tmp_path / "adapter/base").exists()
 
 
 def test_the_command_exports_the_model_of_the_last_run(scratch, tmp_path, monkeypatch, capsys):

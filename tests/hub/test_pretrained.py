@@ -40,6 +40,18 @@ def test_a_default_system_prompt_is_left_out(base, tmp_path):
     assert template_notes(tmp_path) == ("", "")
 
 
+def test_of_several_named_templates_the_default_is_taken(base, tmp_path):
+    load_tokenizer(base).save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": IM_TEMPLATE}]
+    path.write_text(json.dumps(config | {"chat_template": named}), encoding="utf-8")
+    assert load_tokenizer(tmp_path).chat_template == IM_TEMPLATE
+    path.write_text(json.dumps(config | {"chat_template": named[:1]}), encoding="utf-8")
+    with pytest.raises(ValueError, match="has the chat templates tool_use: call one `default`"):
+        load_tokenizer(tmp_path)
+
+
 def test_the_base_is_loaded_in_fp32_on_a_cpu_and_for_evaluation(base):
     model, _ = load_base(base)
     assert model.dtype == torch.float32 and not model.training
