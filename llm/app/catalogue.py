@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,20 @@ import torch
 from llm.app.speaker import About, Speaker, hub_speaker, own_speaker
 from llm.evaluation.eval_models import describe_base, describe_scratch, template_notes
 from llm.evaluation.hub_model import HubModel
+from llm.evaluation.items import Sampling
 from llm.evaluation.scratch_model import ScratchModel
 from llm.hub.info import INFO, read_info
 from llm.hub.pretrained import load_base, load_finetuned, load_shipped_tokenizer, quiet_bars, weights_dtype
 from llm.machine import pick_device
 from llm.models.registry import build_model, load_gpt, n_parameters
 from llm.models.shape import ModelConfig
+from llm.runs.packed import SETTINGS
+from llm.runs.run_files import read_settings
 from llm.tokens.tokenizer import load_tokenizer
 
 NAMES = ("scratch", "mistral", "base")
 MODELS = Path("models")
 BATCH_TOKENS = 8192  # of the calls of the evaluation, which are not used here
-
-
 USUAL = Sampling(0.8, 0.95)  # where no run says how: of a model from a folder, or before the first evaluation
 
 
@@ -33,11 +34,7 @@ class Listed:
 
     about: About
     load: Callable[[], Speaker]
-
-    @property
-    def sampling(self) -> Sampling:
-        """How its tokens are drawn where nobody says how."""
-        return SAMPLING.get(self.about.name, ELSE)
+    sampling: Sampling = USUAL  # how its tokens are drawn where nobody says how
 
 
 def find_model(name: str, models: Path = MODELS) -> Listed:
@@ -45,11 +42,11 @@ def find_model(name: str, models: Path = MODELS) -> Listed:
 
     Raises FileNotFoundError naming the stage that makes it.
     """
-    if name == "scratch":
-        return _scratch(models / "scratch")
-    if name in NAMES:
-        return _of_base(name, models / "base", models / "mistral")
-    return _of_folder(Path(name))
+    if name not in NAMES:
+        return _of_folder(Path(name))
+    found = _scratch(models / "scratch") if name == "scratch" else _of_base(name, models / "base", models / "mistral")
+    settings = models.parent / SETTINGS
+    return replace(found, sampling=read_settings(settings).evaluate.sampling.of(name)) if settings.is_file() else found
 
 
 def list_models(models: Path = MODELS) -> list[Listed]:
