@@ -28,6 +28,14 @@ examples:
 
 It ends with the lines for params.yaml. Nothing is written, and nothing but what a URL names is fetched."""
 
+PODCAST = """\
+examples:
+  python -m llm podcast                                    speak metrics/podcast.md with what is installed
+  python -m llm podcast --engine espeak-ng --voice en-gb,en-us+f3,en-gb-scotland+m3
+  python -m llm podcast --engine piper --voice host.onnx,pip.onnx,oak.onnx --out episode
+
+What is spoken is the script as it stands there: change a line, and the changed line is heard."""
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -56,6 +64,11 @@ def make_parser() -> argparse.ArgumentParser:
     six.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
     six.add_argument("--form", metavar="FORM", help="messages, instruction, pairs or text; else it is recognised")
     six.add_argument("--columns", type=_columns, metavar="USE=NAME,...", help="what columns of other names are for")
+    about = "speak the episode that the last run made, metrics/podcast.md, by a speech engine; see docs/podcast.md"
+    last = commands.add_parser("podcast", help=about, description=about, epilog=PODCAST, formatter_class=raw)
+    last.add_argument("--engine", choices=("flite", "espeak-ng", "piper"), help="else the first that is installed")
+    last.add_argument("--voice", default="", metavar="NAME,...", help="of the host, Pip and Oak; piper: .onnx files")
+    last.add_argument("--out", type=Path, default=Path("podcast"), metavar="FOLDER", help="where to write it: podcast")
     return parser
 
 

@@ -32,7 +32,7 @@ from llm.runs.run_files import (
     train_texts,
 )
 
-HERE = Path()
+HERE, SCRIPT = Path(), "metrics/podcast.md"
 logger = logging.getLogger(__name__)
 
 
@@ -171,6 +171,28 @@ def run_check_data(arguments: argparse.Namespace) -> int:
     return refused
 
 
+def run_podcast(arguments: argparse.Namespace) -> int:
+    """Speak the script of the last run and print what was written; 0."""
+    from llm.app.loudness import integrated_loudness, true_peak
+    from llm.app.recorded import write_recording
+    from llm.app.script import read_script, show_time
+    from llm.app.speech import RATE, cast_voices, choose_engine, speak
+
+    engine = choose_engine(arguments.engine)
+    script = HERE / SCRIPT
+    if not script.is_file():
+        raise FileNotFoundError(f"{SCRIPT} is missing: run `dvc repro` first")
+    episode = read_script(script.read_text(encoding="utf-8"))
+    voices = cast_voices(episode, engine, [name for name in arguments.voice.split(",") if name])
+    print(f"{engine.licence}. Voices: {', '.join(f'{who} {voice}' for who, voice in voices.items())}")
+    recording = speak(episode, engine, voices)
+    files = write_recording(episode, recording, arguments.out)
+    loudness, peak = integrated_loudness(recording.samples, RATE), true_peak(recording.samples)
+    print(f"{show_time(recording.seconds)} minutes at {loudness:.1f} LUFS, true peak {peak:.1f} dBTP")
+    print("\n".join(str(path) for path in files))
+    return 0
+
+
 COMMANDS = {
     "compare": run_compare,
     "rescore": run_rescore,
@@ -178,6 +200,7 @@ COMMANDS = {
     "judge-audit": run_audit,
     "results": run_results,
     "check-data": run_check_data,
+    "podcast": run_podcast,
 }
 
 
