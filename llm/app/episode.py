@@ -10,7 +10,7 @@ from llm.app.script import Chapter, Episode
 
 MIN_WORDS, MAX_WORDS = 600, 900  # four to six minutes
 SURELY_WRONG = 6  # of the pairs with the greatest likelihood for the false statement, one is told
-MAX_QUESTIONS = 5
+MIN_QUESTIONS, MAX_QUESTIONS = 2, 5
 
 
 def make_episode(heard: Heard, seed: int) -> Episode:
@@ -28,25 +28,16 @@ def make_episode(heard: Heard, seed: int) -> Episode:
         *trap_chapter(heard, rng),
         Chapter("What to take home", telling.lesson(heard, opener, rng)),
     ]
-    middle = [
-        Chapter(telling.chapter_title(number), telling.question(asked, heard, number, rng))
-        for number, asked in enumerate(questions)
-    ]
-    told = fit(before, middle, after)
-    return Episode(telling.title(heard, rng), told, telling.notes(heard))
-
-
-def fit(before: Sequence[Chapter], middle: Sequence[Chapter], after: Sequence[Chapter]) -> list[Chapter]:
-    """The chapters, with as many of the middle as fill MIN_WORDS and leave the whole below MAX_WORDS."""
-    total = sum(chapter.words for chapter in (*before, *after))
-    taken = list[Chapter]()
-    for chapter in middle:
-        if total >= MIN_WORDS and len(taken) >= 2:
+    total, middle = sum(chapter.words for chapter in (*before, *after)), list[Chapter]()
+    for asked in questions:
+        if total >= MIN_WORDS and len(middle) >= MIN_QUESTIONS:
             break
-        if total + chapter.words <= MAX_WORDS:
+        place = len(middle)
+        chapter = Chapter(telling.chapter_title(place), telling.question(asked, heard, place, rng))
+        if total + chapter.words <= MAX_WORDS:  # else a shorter one may fit
             total += chapter.words
-            taken.append(chapter)
-    return [*before, *taken, *after]
+            middle.append(chapter)
+    return Episode(telling.title(rng), [*before, *middle, *after], telling.notes(heard))
 
 
 def choose_opener(shown: Sequence[Asked], rng: random.Random) -> Asked:

@@ -97,7 +97,7 @@ def normalise_loudness(samples: Samples, rate: int) -> Samples:
     gain_db = 0.0
     for _ in range(ROUNDS):
         loudness = integrated_loudness(found, rate)
-        if math.isinf(loudness) or abs(loudness - TARGET_LUFS) < 0.05 and true_peak(found) <= CEILING_DBTP:
+        if math.isinf(loudness) or (abs(loudness - TARGET_LUFS) < 0.05 and true_peak(found) <= CEILING_DBTP):
             break
         gain_db += TARGET_LUFS - loudness  # what the limiter took away is made up for
         found = limit_peaks(samples * 10 ** (gain_db / 20), rate, CEILING_DBTP - HEADROOM_DB)

@@ -8,7 +8,7 @@ from llm.corpus.normalise import split_words
 from llm.judge.overlap import is_degenerate
 
 Kind = Literal["silent", "unsure", "loop", "yes", "no", "open"]
-MAX_WORDS = 30  # of a quote of more than one sentence: 12 seconds
+MAX_WORDS = 26  # of a quote of more than one sentence: ten seconds
 ONE_BREATH = 20  # words of a sentence that is said whole, whatever comes again in it
 ROUND = 4  # words in a row that come again are a round of a loop
 MORE = "…"

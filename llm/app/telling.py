@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections.abc import Sequence
 
 from llm.app.ear import TEN, in_ten, spoken_size, times, times_in_ten, two_digits
 from llm.app.heard import Asked, Heard, Pair, Share, Trap
@@ -14,10 +13,11 @@ LARGER = 2.0  # so many times the weights make a model larger for the ear
 SURE_NATS = math.log(10)  # from ten times as likely on, a model is called sure
 SPOKEN_N = 100  # of fewer items the exact number is said
 
+STUCK = "The same thing again. Always taking the likeliest next word can do that."
 TITLES = ("Sure Is Not the Same as Right", "It Talks. Does It Know?", "Two Programs and a Straight Face")
 
 
-def title(heard: Heard, rng: random.Random) -> str:
+def title(rng: random.Random) -> str:
     """What the episode is called."""
     return rng.choice(TITLES)
 
@@ -77,7 +77,7 @@ def cold_open(asked: Asked, heard: Heard, rng: random.Random) -> list[Line]:
     doubts = {asked.small.kind, asked.large.kind} & {"silent", "unsure"}
     last = "How would you know what to make of that? This is what this episode is about." if doubts else rng.choice(
         (
-            "Two answers, one tone of voice. How would you know which one to trust? That is what this episode is about.",
+            "Two answers, one tone of voice. How would you know which one to trust? That is our question today.",
             "Both sound sure of themselves. Sounding sure is easy. Today we find out what it is worth.",
         )
     )  # fmt: skip
@@ -92,14 +92,14 @@ def cold_open(asked: Asked, heard: Heard, rng: random.Random) -> list[Line]:
 
 def introduction(heard: Heard, rng: random.Random) -> list[Line]:
     """Who the two are, and that both can chat."""
-    lines = [host("Let me introduce the two.", *sizes(heard)), host(*upbringing(heard))]
+    lines = [host(*sizes(heard)), host(*upbringing(heard))]
     if heard.talk:
         talk = rng.choice(heard.talk)
         lines += [
-            host(f"Neither of them looks anything up. They guess the next bit of text, and the next. First, some small "
-                 f"talk. I say: {talk.question}"),
-            *says(PIP, talk.small, heard, "The same thing again. Always taking the likeliest next word can do that." if talk.small.loops else ""),
-            *says(OAK, talk.large, heard, "It, too, says the same thing again and again." if talk.large.loops else ""),
+            host("Neither of them looks anything up. They guess the next bit of text, and the next.",
+                 f"First, some small talk. I say: {talk.question}"),
+            *says(PIP, talk.small, heard, STUCK if talk.small.loops else ""),
+            *says(OAK, talk.large, heard, "That one goes round in circles." if talk.large.loops else ""),
             host(rng.choice((
                 "That is chat. Nobody can be wrong about a greeting. So now we ask for facts.",
                 "In small talk nothing has to be true. It only has to sound like talk. So let us raise the stakes.",
@@ -113,7 +113,9 @@ def sizes(heard: Heard) -> list[str]:
     small, large = heard.small.parameters, heard.large.parameters
     if not small or not large:
         return ["I call them Pip and Oak. Each is a program that writes text."]
-    found = [f"The first one I call Pip, like the seed of an apple. It is made of about {spoken_size(small)} numbers."]
+    found = [
+        f"The first program I call Pip, like the seed of an apple. It is made of about {spoken_size(small)} numbers."
+    ]
     second = f"The second one I call Oak. It has about {spoken_size(large)}."
     if large >= LARGER * small:
         return [*found, second, f"That is {two_digits(large / small)} times as many."]
@@ -255,8 +257,8 @@ def trapped(trap: Trap, heard: Heard, rng: random.Random) -> list[Line]:
         host(rng.choice(("Some questions have a mistake built in. Listen closely.", "Now a nasty one. Mind the trap.")),
              trap.question),
         host("Did you catch it?", trap.right, trap.why),
-        host(f"We showed Oak {number(trap.n_answers)} ready-made answers. Some put the question right. Some play along. It "
-             f"found this one likeliest. {trap.likeliest}", walked),
+        host(f"We showed Oak {number(trap.n_answers)} ready-made answers. Some put the question right. Some play along.",
+             f"It found this one likeliest. {trap.likeliest}", walked),
         host(*trap_scores(heard, share)),
     ]  # fmt: skip
 
@@ -275,11 +277,11 @@ def trap_scores(heard: Heard, large: Share) -> list[str]:
 def lesson(heard: Heard, opener: Asked, rng: random.Random) -> list[Line]:
     """What there is to learn from it, and goodbye."""
     return [
-        host("What do we take home?", *summed_up(heard)),
+        host(*summed_up(heard)),
         *([host(*sureness(heard))] if sureness(heard) else []),
         host(rng.choice((
-            "So here are three habits. Ask where a claim comes from. Ask again in other words, and see whether the "
-            "answer holds. And ask what is wrong with your own question.",
+            "So, three habits. Ask where a claim comes from. Ask again in other words. And ask what is wrong with your "
+            "own question.",
             "Three things you can do. Look for a source that stands behind the claim. Ask twice, in different words. "
             "And before you ask, check what your question takes for granted.",
         ))),
