@@ -215,7 +215,7 @@ def test_one_changed_number_reruns_only_what_depends_on_it(clone):
 
 
 def test_the_old_value_comes_back_without_training_or_evaluating_again(clone):
-    """All but `report` and `podcast`, whose pages git tracks: DVC caches no stage that leaves such. They take seconds."""
+    """All but `report` and `podcast`, whose pages git tracks: DVC caches no such stage. They take seconds."""
     clone.restore_params()
     clone.dvc("repro")
     before = clone.everything()

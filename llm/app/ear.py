@@ -4,6 +4,7 @@ import math
 import re
 
 TEN = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+EXACT = 100  # smaller numbers are said as they are
 UNITS = {"k": 1e3, "M": 1e6, "B": 1e9}
 
 
@@ -72,3 +73,14 @@ def spoken_size(number: float) -> str:
         if number >= unit:
             return f"{two_digits(number / unit, 3)} {name}"
     return two_digits(number)
+
+
+def spoken_number(n: int) -> str:
+    """A number of items for the ear.
+
+    >>> spoken_number(6), spoken_number(27), spoken_number(344)
+    ('six', '27', 'about 340')
+    """
+    if n < len(TEN):
+        return TEN[n]
+    return f"about {two_digits(n)}" if n >= EXACT else str(n)

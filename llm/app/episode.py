@@ -1,15 +1,19 @@
 """An episode on a run: which of its questions are told, in which order, and the chapters that they become."""
 
 import random
+import re
 from collections.abc import Sequence
 
 from llm.app import telling
 from llm.app.heard import Asked, Heard, Pair, Trap
 from llm.app.known import OPENERS
+from llm.app.rounds import game, trapped
 from llm.app.script import Chapter, Episode
+from llm.app.show_notes import notes
 
 MIN_WORDS, MAX_WORDS = 600, 900  # four to six minutes
 SURELY_WRONG = 6  # of the pairs with the greatest likelihood for the false statement, one is told
+ABOUT_AI = re.compile(r"\b(AI|chatbots?|language models?|neural networks?|robots?)\b")
 MIN_QUESTIONS, MAX_QUESTIONS = 2, 5
 
 
@@ -37,7 +41,7 @@ def make_episode(heard: Heard, seed: int) -> Episode:
         if total + chapter.words <= MAX_WORDS:  # else a shorter one may fit
             total += chapter.words
             middle.append(chapter)
-    return Episode(telling.title(rng), [*before, *middle, *after], telling.notes(heard))
+    return Episode(telling.title(rng), [*before, *middle, *after], notes(heard))
 
 
 def choose_opener(shown: Sequence[Asked], rng: random.Random) -> Asked:
@@ -71,7 +75,7 @@ def pair_chapter(heard: Heard, rng: random.Random) -> list[Chapter]:
     if not heard.pairs or heard.large.literacy is None:
         return []
     pair = choose_pair(heard.pairs, rng)
-    return [Chapter("Two sentences", telling.game(pair, heard, rng))]
+    return [Chapter("Two sentences", game(pair, heard, rng))]
 
 
 def choose_pair(pairs: Sequence[Pair], rng: random.Random) -> Pair:
@@ -83,10 +87,12 @@ def trap_chapter(heard: Heard, rng: random.Random) -> list[Chapter]:
     """The question with a mistake in it, where the run has such."""
     if not heard.traps or heard.large.premises is None:
         return []
-    return [Chapter("A question with a trap", telling.trapped(choose_trap(heard.traps, rng), heard, rng))]
+    return [Chapter("A question with a trap", trapped(choose_trap(heard.traps, rng), heard, rng))]
 
 
 def choose_trap(traps: Sequence[Trap], rng: random.Random) -> Trap:
-    """One that the larger model walks into, where there is one, and of these one that is explained in few words."""
-    told = sorted([trap for trap in traps if trap.fell] or traps, key=lambda trap: len(trap.right + trap.why))
+    """One that the larger model walks into and that is about AI, where there are such, explained in few words."""
+    fell = [trap for trap in traps if trap.fell] or list(traps)
+    about = [trap for trap in fell if ABOUT_AI.search(trap.question)] or fell
+    told = sorted(about, key=lambda trap: len(trap.right + trap.why))
     return rng.choice(told[: max(1, len(told) // 2)])

@@ -1,17 +1,14 @@
 """How an episode is told: the host's words, which depend on what happened, between the models' own."""
 
-import math
 import random
 
-from llm.app.ear import TEN, in_ten, spoken_size, times, times_in_ten, two_digits
-from llm.app.heard import Asked, Heard, Pair, Share, Trap
+from llm.app.ear import in_ten, spoken_size, two_digits
+from llm.app.heard import Asked, Heard
 from llm.app.quote import Quote
 from llm.app.script import Line
 
 HOST, PIP, OAK = "Host", "Pip", "Oak"
 LARGER = 2.0  # so many times the weights make a model larger for the ear
-SURE_NATS = math.log(10)  # from ten times as likely on, a model is called sure
-SPOKEN_N = 100  # of fewer items the exact number is said
 
 STUCK = "The same thing again. Always taking the likeliest next word can do that."
 TITLES = ("Sure Is Not the Same as Right", "It Talks. Does It Know?", "Two Programs and a Straight Face")
@@ -113,9 +110,8 @@ def sizes(heard: Heard) -> list[str]:
     small, large = heard.small.parameters, heard.large.parameters
     if not small or not large:
         return ["I call them Pip and Oak. Each is a program that writes text."]
-    found = [
-        f"The first program I call Pip, like the seed of an apple. It is made of about {spoken_size(small)} numbers."
-    ]
+    pip = "The first program I call Pip, like the seed of an apple."
+    found = [pip, f"It is made of about {spoken_size(small)} numbers, its weights."]
     second = f"The second one I call Oak. It has about {spoken_size(large)}."
     if large >= LARGER * small:
         return [*found, second, f"That is {two_digits(large / small)} times as many."]
@@ -177,103 +173,6 @@ def doubt(heard: Heard) -> str:
     )
 
 
-def game(pair: Pair, heard: Heard, rng: random.Random) -> list[Line]:
-    """Two sentences of almost the same words: which one is true, and which one the models find likelier."""
-    first = rng.randrange(2)
-    texts = [pair.false, pair.true] if first else [pair.true, pair.false]
-    literacy = heard.large.literacy
-    assert literacy is not None  # else there is no game
-    return [
-        host("Time for a game, and you play too. I read two sentences. One is true."),
-        host(f"One. {texts[0]}"),
-        host(f"Two. {texts[1]}"),
-        host("Which one? Three. Two. One."),
-        host(f"The true one is number {('one', 'two')[first]}.", pair.note),
-        host("For this we did not let the models talk. We measured which sentence they find likelier.", *choice(pair)),
-        host(*scores(heard, literacy)),
-    ]
-
-
-def choice(pair: Pair) -> list[str]:
-    """Sentences on what the two models find likelier."""
-    if pair.large_nats < 0:
-        oak = f"Oak went for the false one. It found it {times(-pair.large_nats)} the true one."
-        return [
-            oak,
-            "That is sure. And it is wrong." if -pair.large_nats > SURE_NATS else "",
-            pip_choice(pair, "Pip, too,", "Pip"),
-        ]
-    oak = f"Oak went for the true one. It found it {times(pair.large_nats)} the false one."
-    return [oak, pip_choice(pair, "Pip", "Pip, too,")]
-
-
-def pip_choice(pair: Pair, falsely: str, rightly: str) -> str:
-    """A sentence on which of the two the smaller model finds likelier."""
-    name, which = (falsely, "false") if pair.small_nats < 0 else (rightly, "true")
-    return f"{name} picked the {which} one."
-
-
-def scores(heard: Heard, large: Share) -> list[str]:
-    """Sentences on all pairs of the run."""
-    found = [f"One pair proves nothing. So the run took {number(large.n)} of them. Oak picked the true one "
-             f"{times_in_ten(large.value)}.", against_coin("Oak", large)]  # fmt: skip
-    if (small := heard.small.literacy) is not None:
-        found += [f"Pip, {times_in_ten(small.value)}.", against_coin("Pip", small)]
-    return found
-
-
-def number(n: int) -> str:
-    """A number of items for the ear.
-
-    >>> number(6), number(27), number(344)
-    ('six', '27', 'about 340')
-    """
-    if n < len(TEN):
-        return TEN[n]
-    return f"about {two_digits(n)}" if n >= SPOKEN_N else str(n)
-
-
-def against_coin(name: str, share: Share) -> str:
-    """A sentence on whether a model does better than a tossed coin; empty where nothing can be said."""
-    if share.low is None:
-        return "On so few, that is a hint at most."
-    return {
-        1: "That is better than tossing a coin.",
-        0: "A tossed coin would do as well, as far as we can tell.",
-        -1: "A tossed coin would do better.",
-    }[share.side]
-
-
-def trapped(trap: Trap, heard: Heard, rng: random.Random) -> list[Line]:
-    """A question that assumes something false, and which ready-made answer the larger model finds likeliest."""
-    share = heard.large.premises
-    assert share is not None  # else there is no such chapter
-    walked = (
-        "That answer plays along. It is smooth, and it is nonsense."
-        if trap.fell
-        else "That answer does not play along. Well done, Oak."
-    )
-    return [
-        host(rng.choice(("Some questions have a mistake built in. Listen closely.", "Now a nasty one. Mind the trap.")),
-             trap.question),
-        host("Did you catch it?", trap.right, trap.why),
-        host(f"We showed Oak {number(trap.n_answers)} ready-made answers. Some put the question right. Some play along.",
-             f"It found this one likeliest. {trap.likeliest}", walked),
-        host(*trap_scores(heard, share)),
-    ]  # fmt: skip
-
-
-def trap_scores(heard: Heard, large: Share) -> list[str]:
-    """Sentences on all false premises of the run."""
-    found = [f"Over {number(large.n)} such questions, Oak preferred the correction {times_in_ten(large.value)}."]
-    if (small := heard.small.premises) is not None:
-        same = times_in_ten(small.value) == times_in_ten(large.value)
-        found.append("So did Pip." if same else f"Pip, {times_in_ten(small.value)}.")
-    if large.side < 0:
-        found.append("Ask a crooked question, and you may well get a crooked answer.")
-    return found
-
-
 def lesson(heard: Heard, opener: Asked, rng: random.Random) -> list[Line]:
     """What there is to learn from it, and goodbye."""
     return [
@@ -329,29 +228,3 @@ def goodbye(opener: Asked, rng: random.Random) -> str:
         else "And the vaccines? They show the body something harmless, so that it knows the real thing."
     )
     return f"{thanks} {fact} But do not take my word for it. Check."
-
-
-def notes(heard: Heard) -> list[str]:
-    """Show notes, Markdown."""
-    found = [
-        f"Pip is `{heard.small.name}`: {heard.small.description}.",
-        f"Oak is `{heard.large.name}`: {heard.large.description}.",
-        "What Pip and Oak say is what the models replied, likeliest token by token, to the letter; it is shortened at "
-        "ends of sentences, and a loop is heard once, up to …, where it begins anew.",
-        "True answers come from `data/curated/` (CC BY 4.0) and from the authors of this project.",
-    ]
-    if heard.judge_doubt:
-        found.append(f"No rate of true answers is given: {heard.judge_doubt}.")
-    for model in (heard.small, heard.large):
-        for what, share in (("true statements", model.literacy), ("corrections of false premises", model.premises)):
-            if share is not None:
-                found.append(f"`{model.name}` finds {what} likelier in {show(share)}.")
-        if model.own_bits is not None:
-            found.append(f"`{model.name}` needs {model.own_bits:.2f} bits for each byte of its own answers.")
-    return [*found, "The voices are synthetic. Nobody lent theirs."]
-
-
-def show(share: Share) -> str:
-    """A share with its interval and the number of items."""
-    interval = "" if share.low is None or share.high is None else f", 95 % interval {share.low:.2f} to {share.high:.2f}"
-    return f"{share.value:.2f} (n = {share.n}{interval})"
