@@ -125,9 +125,12 @@ def speak_line(engine: Engine, voice: str, text: str) -> Samples:
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "line.wav"
         options = [option.format(voice=voice, wav=wav) for option in engine.options]
-        done = subprocess.run(
-            [engine.program, *options], input=plain_text(text).encode(), capture_output=True, timeout=TIMEOUT_S
-        )
+        try:
+            done = subprocess.run(
+                [engine.program, *options], input=plain_text(text).encode(), capture_output=True, timeout=TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"{engine.program} took more than {TIMEOUT_S} s for a line: try another voice") from None
         said = " ".join(done.stderr.decode(errors="replace").split()[-30:])
         if done.returncode or not wav.is_file():
             raise ValueError(f"{engine.program} failed with voice {voice}: {said or f'exit {done.returncode}'}")

@@ -17,7 +17,7 @@ OWN = {"dialogue": {"served": [{"provider": "local"}]}}
 def evaluated(project, repository, tmp_path, monkeypatch):  # noqa: F811
     """A folder with what a run has measured, in which the stage runs."""
     shutil.copytree(project / "metrics", tmp_path / "metrics")
-    shutil.copytree(repository / "data/curated", tmp_path / "data/curated")
+    shutil.copytree(project / "data/curated", tmp_path / "data/curated")
     shutil.copy(repository / "metrics/data.json", tmp_path / "data/summary.json")
     shutil.copy(repository / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
