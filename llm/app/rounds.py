@@ -49,8 +49,11 @@ def pip_choice(pair: Pair, falsely: str, rightly: str) -> str:
 
 def scores(heard: Heard, large: Share) -> list[str]:
     """Sentences on all pairs of the run."""
-    found = [f"We picked that pair, and one pair proves nothing. The run took {spoken_number(large.n)} of them. Oak picked the true one "
-             f"{times_in_ten(large.value)}.", against_coin("Oak", large)]  # fmt: skip
+    found = [
+        f"We picked that pair, and one pair proves nothing. The run took {spoken_number(large.n)} of them.",
+        f"Oak picked the true one {times_in_ten(large.value)}.",
+        against_coin("Oak", large),
+    ]
     if (small := heard.small.literacy) is not None:
         found += [f"Pip, {times_in_ten(small.value)}.", against_coin("Pip", small)]
     return found
