@@ -38,6 +38,14 @@ examples:
 
 Type /help there for what else can be done: compare models, see why a token was chosen, save the conversation."""
 
+PODCAST = """\
+examples:
+  python -m llm podcast                                    speak metrics/podcast.md with what is installed
+  python -m llm podcast --engine espeak-ng --voice en-gb,en-us+f3,en-gb-scotland+m3
+  python -m llm podcast --engine piper --voice host.onnx,pip.onnx,oak.onnx --out episode
+
+What is spoken is the script as it stands there: change a line, and the changed line is heard."""
+
 Add = Callable[..., argparse.ArgumentParser]
 
 
@@ -84,7 +92,7 @@ def _add_runs(add: Add) -> None:
 
 
 def _add_talk(add: Add) -> None:
-    """Ways to talk to the models."""
+    """Ways to talk to the models, and to hear of them."""
     chat = _add(add, "chat", "talk to a model in the terminal", CHAT)
     chat.add_argument("model", nargs="?", default="scratch", metavar="MODEL", help="scratch, mistral, base or a folder")
     chat.add_argument("--seed", type=int, help="of the draws; else another one each time")
@@ -97,6 +105,11 @@ def _add_talk(add: Add) -> None:
     serve = _add(add, "serve", about, "python -m llm serve --port 8080")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     serve.add_argument("--port", type=int, default=8000, help="(8000)")
+    about = "speak the episode that the last run made, metrics/podcast.md, by a speech engine; see docs/podcast.md"
+    podcast = _add(add, "podcast", about, PODCAST)
+    podcast.add_argument("--engine", choices=("flite", "espeak-ng", "piper"), help="else the first that is installed")
+    podcast.add_argument("--voice", default="", metavar="NAME,...", help="of the host, Pip and Oak; piper: .onnx files")
+    podcast.add_argument("--out", type=Path, default=Path("podcast"), metavar="FOLDER", help="where to write: podcast")
 
 
 def _add_carry(add: Add) -> None:

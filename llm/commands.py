@@ -253,6 +253,13 @@ def run_serve(arguments: argparse.Namespace) -> int:
     return run_serve(arguments)
 
 
+def run_podcast(arguments: argparse.Namespace) -> int:
+    """Speak the script of the last run; 0."""
+    from llm.app.spoken import run_podcast
+
+    return run_podcast(arguments)
+
+
 COMMANDS = {
     "compare": run_compare,
     "rescore": run_rescore,
@@ -264,6 +271,7 @@ COMMANDS = {
     "chat": run_chat,
     "serve": run_serve,
     "publish": run_publish,
+    "podcast": run_podcast,
 }
 
 

@@ -47,6 +47,7 @@ FIXED_S = {  # imports and files; they hardly depend on the machine
     "evaluate": 10,
     "plots": 3,
     "report": 3,
+    "podcast": 3,
 }
 
 PROVIDERS = {  # exchanges that each has, and tokens of an exchange

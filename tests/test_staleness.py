@@ -16,7 +16,7 @@ def test_the_page_has_the_seconds_of_every_stage():
 
 
 def test_what_follows_training_is_evaluated_drawn_and_reported():
-    assert followers(["train_scratch"]) == ["evaluate", "plots", "report"]
+    assert followers(["train_scratch"]) == ["evaluate", "plots", "report", "podcast"]
 
 
 def test_what_is_downloaded_is_cleaned_though_clean_names_its_folder_alone():
@@ -32,4 +32,4 @@ def test_the_learning_rate_does_not_reach_the_fine_tune():
 
 
 def test_a_judge_s_change_trains_nothing():
-    assert stale_by_code()["llm/judge"] == ["check_params", "train_judge", "evaluate", "report"]
+    assert stale_by_code()["llm/judge"] == ["check_params", "train_judge", "evaluate", "report", "podcast"]

@@ -26,10 +26,10 @@ LIGHT = (
     *("stages.tokenize_corpus", "stages.train_judge"),
 )
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
-# report and seed_sd know the models by what evaluate asked of them.
+# podcast, report and seed_sd know the models by what evaluate asked of them.
 WITH_TORCH = (
     *("llm.commands", "stages.check_params", "stages.choose_sampling", "stages.ensemble", "stages.evaluate"),
-    *("stages.finetune_mistral", "stages.report", "stages.seed_sd", "stages.train_scratch"),
+    *("stages.finetune_mistral", "stages.podcast", "stages.report", "stages.seed_sd", "stages.train_scratch"),
 )
 
 

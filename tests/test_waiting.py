@@ -21,7 +21,7 @@ class Look:
 sys.meta_path.insert(0, Look())
 importlib.import_module(sys.argv[1])
 """
-STARTED = ["check_params", "train_scratch", "finetune_mistral", "evaluate", "report"]  # import torch
+STARTED = ["check_params", "train_scratch", "finetune_mistral", "evaluate", "report", "podcast"]  # import torch
 
 
 def environment_at_torch(repository, module, **chosen):
