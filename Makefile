@@ -25,8 +25,8 @@ all: install
 	-@python -m stages.plan
 	dvc repro
 	@echo
-	@echo 'Look at:    metrics/results.md (which model is better) and metrics/samples.md (what they say)'
-	@echo 'Then ask:   source .venv/bin/activate && python -m llm compare scratch mistral'
+	@echo 'Look at:    metrics/report.html (which model is better, and how sure that is) and metrics/samples.md'
+	@echo 'Then ask:   source .venv/bin/activate && python -m llm chat    # python -m llm serve: a page'
 	@echo 'And change: dvc exp run -S train.lr=1e-3    # more: notebooks/tour.ipynb, docs/exercises.md'
 
 install: .venv/installed
