@@ -71,7 +71,11 @@ def with_sampling(params: str, model: str, how: Sampling) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the settings of each model that is asked for, and write the chosen one into params.yaml."""
-    parser = argparse.ArgumentParser(prog="python -m stages.choose_sampling", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.choose_sampling",
+        description=__doc__,
+        epilog="example: python -m stages.choose_sampling scratch",
+    )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all of them")
     names = parser.parse_args(arguments).models or MODELS
     config, seed, device = load("evaluate", EvaluateConfig), load("data_seed", int), pick_device(load("device", str))

@@ -43,7 +43,6 @@ ADVICE = {  # where memory is short
     "finetune_mistral": "close other programs, or lower finetune.train.micro_batch or finetune.context_length",
     "evaluate": "close other programs, lower evaluate.batch_tokens, or take a smaller base.location",
 }
-TOOLS = ("doctor", "judge_replies", "own_data", "plan", "preset", "seed_sd")  # modules that are no stages
 
 CpuSeconds = Mapping[int, float]  # by process
 
@@ -198,6 +197,12 @@ def all_stages(params: Params) -> list[str]:
     return [name for stage in FIXED_S if stage != LOOK for name in (downloads if stage == "download" else [stage])]
 
 
+def tool_names() -> tuple[str, ...]:
+    """Modules of stages/ that no stage of the DAG runs."""
+    run = set(re.findall(r"python -m stages\.(\w+)", Path("dvc.yaml").read_text(encoding="utf-8")))
+    return tuple(sorted({path.stem for path in Path("stages").glob("*.py")} - run))
+
+
 def package_findings(lock: Path = LOCK) -> list[Finding]:
     """Packages that are not of the version in requirements.lock."""
     pinned = re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
@@ -233,7 +238,7 @@ def dvc_findings(stale: list[str] | None) -> list[Finding]:
     from dvc.exceptions import DvcException
 
     try:
-        found = [*lock_findings(TOOLS), cache_finding()]
+        found = [*lock_findings(tool_names()), cache_finding()]
     except DvcException as error:
         return [Finding("problem", " ".join(str(error).split()), "run this in the project's folder")]
     if stale is not None:

@@ -50,7 +50,11 @@ def show(found: Estimate) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the bits per byte of each model, and of all as one."""
-    parser = argparse.ArgumentParser(prog="python -m stages.ensemble", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.ensemble",
+        description=__doc__,
+        epilog="example: python -m stages.ensemble seed-sd-1 seed-sd-2",
+    )
     parser.add_argument("revisions", nargs="+", metavar="REVISION")
     revisions = parser.parse_args(arguments).revisions
     config, seed = load("evaluate", EvaluateConfig), load("data_seed", int)

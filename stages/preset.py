@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from llm.app.dotted import flatten
 from llm.files import write_bytes
 from stages.logs import run_stage
 from stages.params import PARAMS, nearest, read_commented, read_params, rewrite
@@ -50,14 +51,6 @@ def render(name: str, folder: Path = PRESETS) -> str:
         return rewrite(whole, lambda values: overlay(values, changes))
     except ValueError as error:
         raise ValueError(f"{folder / name}.yaml: {error}") from None
-
-
-def flatten(values: dict[str, Any], section: str = "") -> dict[str, Any]:
-    """Values by dotted name.  flatten({"a": {"b": 1}}) == {"a.b": 1}"""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{section}{key}.") if isinstance(value, dict) else {f"{section}{key}": value}
-    return flat
 
 
 def _text(flat: dict[str, Any], name: str) -> str:

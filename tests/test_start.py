@@ -51,7 +51,9 @@ def test_every_stage_and_command_is_looked_at(repository):
     }
 
 
-TOOLS = ("doctor", "judge_replies", "own_data", "plan", "preset", "seed_sd")  # what people start by hand
+TOOLS = (  # what people start by hand
+    *("choose_sampling", "doctor", "ensemble", "judge_replies", "own_data", "plan", "preset", "seed_sd"),
+)
 
 
 @pytest.mark.parametrize("name", TOOLS)

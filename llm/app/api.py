@@ -1,6 +1,5 @@
 """The server's application: the page, what the page asks, and how every error is answered, as JSON."""
 
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -18,7 +17,7 @@ from llm.app.bodies import NextBody, ReplyBody, read_prompt
 from llm.app.guard import Application, Guard
 from llm.app.house import House, ReplyFailed, UnknownModel, read_stream
 from llm.app.limits import RETRY_AFTER_S
-from llm.app.openai_api import add_openai
+from llm.app.openai_api import add_openai, event
 from llm.app.talk import Token
 from llm.app.worker import Busy, End, LoadFailed, Stream
 from llm.failures import describe_error
@@ -32,6 +31,8 @@ PROMPTS = (
     "How does a chatbot decide which word comes next?",
     "Where would you travel if you could go anywhere?",
 )
+
+STATUS: dict[type[Exception], int] = {UnknownModel: 404, ReplyFailed: 500, LoadFailed: 503}  # of what says enough
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +103,6 @@ def token_json(token: Token) -> dict[str, Any]:
     return {**vars(token), "alternatives": [vars(one) for one in token.alternatives]}
 
 
-def event(data: dict[str, Any]) -> str:
-    """One server-sent event."""
-    return f"data: {json.dumps(data)}\n\n"
-
-
 def _add_errors(app: FastAPI) -> None:
     """Answer every failure as JSON, in the form that OpenAI's clients read where they ask."""
 
@@ -118,26 +114,20 @@ def _add_errors(app: FastAPI) -> None:
     async def of_body(request: Request, error: RequestValidationError) -> Response:
         return failure(request, 422, "; ".join(map(_describe, error.errors()[:5])))
 
-    @app.exception_handler(UnknownModel)
-    async def of_model(request: Request, error: UnknownModel) -> Response:
-        return failure(request, 404, str(error))
-
-    @app.exception_handler(ValueError)
-    async def of_value(request: Request, error: ValueError) -> Response:
-        return failure(request, 422, describe_error(error))
-
     @app.exception_handler(Busy)
     async def of_busy(request: Request, _: Busy) -> Response:
         line = f"too many requests are waiting: try again in {RETRY_AFTER_S} s"
         return failure(request, 503, line, {"retry-after": str(RETRY_AFTER_S)})
 
-    @app.exception_handler(ReplyFailed)
-    async def of_reply(request: Request, error: ReplyFailed) -> Response:
-        return failure(request, 500, str(error))
+    async def of_ours(request: Request, error: Exception) -> Response:
+        return failure(request, STATUS[type(error)], str(error))
 
-    @app.exception_handler(LoadFailed)
-    async def of_load(request: Request, error: LoadFailed) -> Response:
-        return failure(request, 503, str(error))
+    for kind in STATUS:
+        app.add_exception_handler(kind, of_ours)
+
+    @app.exception_handler(ValueError)
+    async def of_value(request: Request, error: ValueError) -> Response:
+        return failure(request, 422, describe_error(error))
 
     @app.exception_handler(Exception)
     async def of_defect(request: Request, error: Exception) -> Response:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
 from typing import Any
 
 from llm.app.batch import next_logprobs
@@ -100,14 +99,3 @@ async def read_stream(stream: Stream) -> AsyncGenerator[Token | End, None]:
                 return
     finally:
         stream.leave()
-
-
-async def read_whole(stream: Stream) -> tuple[list[Token], str]:
-    """All tokens, and why there are no more."""
-    tokens: list[Token] = []
-    async with aclosing(read_stream(stream)) as items:
-        async for item in items:
-            if isinstance(item, End):
-                return tokens, item.reason
-            tokens.append(item)
-    raise ReplyFailed("the reply has no end")

@@ -220,16 +220,16 @@ class Answer:
         """The answer piece by piece."""
         if self.chat:
             first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None, "logprobs": None}
-            yield _event(self.envelope([first], chunk=True))
+            yield event(self.envelope([first], chunk=True))
         try:
             async with aclosing(self.pieces()) as pieces:
                 async for text, tokens, reason in pieces:
-                    yield _event(self.envelope([self.choice(text, tokens, reason, chunk=True)], chunk=True))
+                    yield event(self.envelope([self.choice(text, tokens, reason, chunk=True)], chunk=True))
         except ReplyFailed as error:
-            yield _event({"error": {"message": str(error), "type": "server_error", "param": None, "code": None}})
+            yield event({"error": {"message": str(error), "type": "server_error", "param": None, "code": None}})
             return
         if self.body.with_usage:
-            yield _event(self.envelope([], chunk=True) | {"usage": self.usage()})
+            yield event(self.envelope([], chunk=True) | {"usage": self.usage()})
         yield DONE
 
 
@@ -243,8 +243,14 @@ def chat_logprob(token: Token, n: int) -> dict[str, Any]:
     return one(token.text, token.logprob) | {"top_logprobs": others}
 
 
-def _event(data: dict[str, Any]) -> str:
+def event(data: dict[str, Any]) -> str:
+    """One server-sent event."""
     return f"data: {json.dumps(data)}\n\n"
+
+
+def model_json(name: str) -> dict[str, Any]:
+    """A model as their clients list it."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tandem"}
 
 
 async def unless_gone(request: Request, answer: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -279,13 +285,11 @@ def add_openai(app: FastAPI, house: House) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        made = [{"id": name, "object": "model", "created": 0, "owned_by": "tandem"} for name in house.listed]
-        return {"object": "list", "data": made}
+        return {"object": "list", "data": [model_json(name) for name in house.listed]}
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        house.find(name)
-        return {"id": name, "object": "model", "created": 0, "owned_by": "tandem"}
+        return model_json(house.find(name).about.name)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request, body: ChatBody) -> Response:

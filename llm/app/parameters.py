@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from llm.app.dotted import flatten
 from llm.app.markdown import markdown_table
-from llm.app.report_run import Values, flatten
+from llm.app.report_run import Values
 
 PRIVATE = "canaries.own"  # texts that no page repeats
 

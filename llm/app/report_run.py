@@ -90,11 +90,3 @@ def read_yaml(path: Path) -> dict[str, Any]:
     from ruamel.yaml import YAML
 
     return YAML(typ="safe", pure=True).load(read_text(path)) or {}
-
-
-def flatten(values: Values, section: str = "") -> dict[str, Any]:
-    """Values by dotted name.  flatten({"a": {"b": 1}}) == {"a.b": 1}"""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{section}{key}.") if isinstance(value, dict) else {f"{section}{key}": value}
-    return flat

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from llm.runs.packed import ITEM_TEXTS, PACKED, PREDICTIONS, SCORES, SETTINGS, u
 WORKSPACE = "workspace"  # DVC's own name for the working tree
 ASKED_ALL = {"literacy_questions": None}  # what a run did that was made before this could be chosen
 DRAWN_ALIKE = ("temperature", "top_p")  # of all models, in a run from before each had its own
-MODELS_THAT_DRAW = ("scratch", "mistral", "base")
 METRICS, TRAIN, JUDGE = "metrics", "data/clean/train.arrow", "models/judge"
 SCRATCH_FILES = ("config.json", "tokenizer.json", "best.safetensors")
 FIGURES = f"{METRICS}/detail/figures"  # a file for each model, of which the stage report writes copies for git
@@ -60,7 +59,7 @@ def read_evaluate(values: Mapping[str, Any]) -> EvaluateConfig:
     known: dict[str, Any] = {**ASKED_ALL, **values}
     if "sampling" not in known:
         alike = {name: known.pop(name) for name in DRAWN_ALIKE}
-        known["sampling"] = dict.fromkeys(MODELS_THAT_DRAW, alike)
+        known["sampling"] = {field.name: alike for field in fields(SamplingConfig)}
     sampling = {model: Sampling(**how) for model, how in known["sampling"].items()}
     return EvaluateConfig(**known | {"sampling": SamplingConfig(**sampling)})
 

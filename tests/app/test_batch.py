@@ -124,13 +124,19 @@ def test_log_probabilities_are_those_of_the_model_at_temperature_1(models, scrat
         assert [p for _, p in step.alternatives] == pytest.approx(best.tolist(), abs=1e-4)
 
 
+def begun_batch(speaker, alone, *together):
+    """A batch of the others that has taken a step, after the one was written alone."""
+    write_staggered(speaker, [alone])
+    batch = Batch(speaker, 1)
+    for seat in together:
+        batch.join(seat)
+    batch.step()
+    return batch
+
+
 def test_who_has_left_gets_no_more_and_the_others_what_they_would_have(scratch):
     alone, gone, stays = seats_of(scratch, DRAWN, [PROMPTS[1]] * 3)
-    write_staggered(scratch, [alone])
-    batch = Batch(scratch, 1)
-    batch.join(gone)
-    batch.join(stays)
-    batch.step()
+    batch = begun_batch(scratch, alone, gone, stays)
     gone.left = True
     while not stays.draft.done:
         batch.step()
@@ -139,11 +145,7 @@ def test_who_has_left_gets_no_more_and_the_others_what_they_would_have(scratch):
 
 def test_who_was_left_out_for_a_while_goes_on(scratch):
     alone, other, late = seats_of(scratch, DRAWN, [PROMPTS[1], PROMPTS[0], PROMPTS[1]])
-    write_staggered(scratch, [alone])
-    batch = Batch(scratch, 1)
-    batch.join(other)
-    batch.join(late)
-    batch.step()
+    batch = begun_batch(scratch, alone, other, late)
     late.left = True
     batch.step()
     batch.rejoin(late)
