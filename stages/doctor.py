@@ -199,8 +199,8 @@ def all_stages(params: Params) -> list[str]:
 
 def tool_names() -> tuple[str, ...]:
     """Modules of stages/ that no stage of the DAG runs."""
-    run = set(re.findall(r"python -m stages\.(\w+)", Path("dvc.yaml").read_text(encoding="utf-8")))
-    return tuple(sorted({path.stem for path in Path("stages").glob("*.py")} - run))
+    run = set(re.findall(r"python -m stages\.(\w+)", (LOCK.parent / "dvc.yaml").read_text(encoding="utf-8")))
+    return tuple(sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - run))
 
 
 def package_findings(lock: Path = LOCK) -> list[Finding]:

@@ -1,13 +1,18 @@
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
-from llm.app.catalogue import find_model, list_models
+from llm.app.catalogue import USUAL, find_model, list_models
 from llm.app.talk import stream_reply
-from llm.hub.export import export_scratch
+from llm.evaluation.items import Sampling, SamplingConfig
+from llm.files import write_json
+from llm.hub.export import save_form, scratch_form
 from llm.models.registry import load_gpt, n_parameters
+from llm.runs.packed import SETTINGS
 from tests.app.small_project import write_scratch
 from tests.app.test_batch import GREEDY, PROMPTS, evaluation_model
+from tests.runs.test_run_files import OWN_SETTINGS
 
 
 def test_the_models_that_are_there_are_listed(models, tmp_path):
@@ -19,6 +24,16 @@ def test_scratch_is_described_without_its_weights(models):
     about = find_model("scratch", models).about
     assert about.parameters == n_parameters(load_gpt(models / "scratch"))
     assert about.title == "Qwen3 architecture (2 layers, 16 wide, 0.0M parameters), trained here from scratch"
+
+
+def test_a_model_draws_as_the_last_run_had_it_draw(models, tmp_path):
+    (tmp_path / "models").symlink_to(models)
+    assert find_model("scratch", tmp_path / "models").sampling == USUAL
+    own = SamplingConfig(scratch=Sampling(0.5, 0.6), mistral=USUAL, base=Sampling(0.7, 0.9))
+    settings = replace(OWN_SETTINGS, evaluate=replace(OWN_SETTINGS.evaluate, sampling=own))
+    write_json(tmp_path / SETTINGS, asdict(settings))
+    assert find_model("scratch", tmp_path / "models").sampling == Sampling(0.5, 0.6)
+    assert find_model("base", tmp_path / "models").sampling == Sampling(0.7, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +56,7 @@ def test_without_fine_tuning_there_is_no_mistral(models, tmp_path):
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
 def test_an_exported_model_replies_as_it_did_before(tmp_path, architecture):
     write_scratch(tmp_path / "scratch", architecture)
-    export_scratch(tmp_path / "scratch", tmp_path / "exported")
+    save_form(scratch_form(tmp_path / "scratch"), tmp_path / "exported")
     listed = find_model(str(tmp_path / "exported"))
     own = find_model("scratch", tmp_path).about
     assert listed.about.parameters == own.parameters and listed.about.context_length == own.context_length

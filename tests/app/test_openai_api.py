@@ -4,7 +4,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.app.openai_api import StopText
+from llm.app.stop_text import StopText
 from llm.dialogue import Prompt
 from tests.app.served import events
 
