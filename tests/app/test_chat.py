@@ -142,7 +142,7 @@ def test_ctrl_c_ends_a_reply_and_what_was_said_stays(project, monkeypatch, capsy
 def test_a_terminal_gets_title_prompt_and_an_end_by_ctrl_c(repository, project):
     ours, theirs = pty.openpty()
     command = subprocess.Popen(
-        [sys.executable, "-m", "llm", "chat", "scratch", "--max-bytes", "20"],
+        [sys.executable, "-m", "llm", "chat", "scratch", "--max-bytes", "20", "--temperature", "0"],
         cwd=project, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         env=os.environ | {"PYTHONPATH": str(repository), "TERM": "dumb"},
     )  # fmt: skip

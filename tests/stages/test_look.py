@@ -21,7 +21,17 @@ from stages.preset import render
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 
 ROOT = Path(__file__).parents[2]
-LATER = {"download_base", "tokenize", "train_scratch", "finetune_mistral", "train_judge", "evaluate", "plots", "report"}
+LATER = {
+    "download_base",
+    "tokenize",
+    "train_scratch",
+    "finetune_mistral",
+    "train_judge",
+    "evaluate",
+    "plots",
+    "podcast",
+    "report",
+}
 
 
 def curated(name, **changes):
