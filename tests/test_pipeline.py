@@ -1,142 +1,27 @@
 """The real DAG on the preset `smoke`, in a clone of its own: built, rebuilt, interrupted, compared.
 
-It runs in hostile surroundings: see SURROUNDINGS and the clone's folder.
+It runs in hostile surroundings: see tests/clone.py, and the clone's folder.
 """
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
 import yaml
 
 from llm.evaluation.figure_files import SUMMARY_ROWS
+from tests.clone import Clone, end_when, stages_run, states
 from tests.staleness import stale_by_code, stale_by_parameter
 
-ROOT = Path(__file__).parent.parent
 TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "models/scratch/summary.json"]
-COSTS = ("metrics/cost.json", "metrics/report.html")
 MAX_REPORT_BYTES = 10**6
 FOLDER = "a cloné, 复制"
-SURROUNDINGS = {
-    "LANG": "C",
-    "LC_ALL": "C",  # in whose characters no text of the data can be written
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # of a notebook, and not installed here
-    "HOME": "/proc/home",  # where nobody, root neither, can make a folder
-}
-UNSET = ("PYTHONUTF8", "PYTHONIOENCODING", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "MPLCONFIGDIR", "TERM")
-
-
-class Clone:
-    """A copy of the working tree as a repository with one commit, on the preset `smoke`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        listed = self.run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith("metrics/") and name != "dvc.lock":
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        self.run(sys.executable, "-m", "stages.preset", "smoke")
-        self.run("git", "init", "-q", "-b", "main")
-        self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "smoke")
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The caller's in SURROUNDINGS, with this interpreter first on PATH and no state of another run in sight.
-
-        DVC starts stages by SHELL. bash becomes the stage; a dash would wait for it and end by Ctrl-C itself.
-        """
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        author = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return {
-            **{name: value for name, value in os.environ.items() if name not in UNSET},
-            **SURROUNDINGS,
-            **author,
-            "PATH": path,
-            "SHELL": "/bin/bash",
-            "PYTHONWARNINGS": "",
-            "DVC_NO_ANALYTICS": "1",
-            "TANDEM_FETCHED": "",  # its own folder
-        }
-
-    def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command, cwd=cwd or self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
-            encoding="utf-8", timeout=900,
-        )  # fmt: skip
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-        return done
-
-    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
-
-    def hashes(self, names: list[str]) -> dict[str, str]:
-        return {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in names}
-
-    def metrics(self) -> dict[str, bytes]:
-        """But what the run cost, and the page that shows it: they tell of the machine."""
-        return {name: content for name, content in self.contents("metrics").items() if name not in COSTS}
-
-    def restore_params(self) -> None:
-        """Put the committed params.yaml back; git overlooks an edit of the same size within a second."""
-        (self.folder / "params.yaml").write_text(self.run("git", "show", "HEAD:params.yaml").stdout, encoding="utf-8")
-
-    @contextmanager
-    def renamed(self, name: str) -> Iterator[None]:
-        """The folder has that name meanwhile."""
-        before = self.folder
-        self.folder = before.rename(before.with_name(name))
-        yield
-        self.folder = self.folder.rename(before)
-
-    @contextmanager
-    def comment_in(self, name: str) -> Iterator[None]:
-        """A comment stands at the end of a source file meanwhile; afterwards all is as it was, dvc.lock too."""
-        path, lock = self.folder / name, (self.folder / "dvc.lock").read_bytes()
-        kept = path.read_text(encoding="utf-8")
-        path.write_text(f"{kept}# a comment\n", encoding="utf-8")
-        yield
-        path.write_text(kept, encoding="utf-8")
-        (self.folder / "dvc.lock").write_bytes(lock)
-
-    def stale(self) -> set[str]:
-        """Stages that DVC would run because something they depend on differs; look always runs."""
-        differs = {
-            name: [change for change in changes if change != "always changed"]
-            for name, changes in json.loads(self.dvc("status", "--json").stdout).items()
-        }
-        return {name for name, changes in differs.items() if changes and not name.endswith(".dvc")}
-
-    def everything(self) -> dict[str, bytes]:
-        """What the stages leave, but what it cost."""
-        return {
-            **self.metrics(),
-            **{name: content for part in ("models", "data") for name, content in self.contents(part).items()},
-        }
-
-    def adapter(self) -> dict[str, bytes]:
-        return self.contents("models/mistral")
-
-    def contents(self, name: str) -> dict[str, bytes]:
-        files = [path for path in sorted((self.folder / name).rglob("*")) if path.is_file()]
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
-
-
-def stages_run(output: str) -> list[str]:
-    """But for look, which always runs."""
-    return [name for name in re.findall(r"Running stage '([^']+)'", output) if name != "look"]
 
 
 @pytest.fixture(scope="module")
@@ -311,26 +196,6 @@ def test_a_queued_experiment_runs_in_a_copy(clone):
         rows = json.loads(clone.dvc("exp", "show", "--json").stdout)
         assert f'"lr": {3e-4}' in json.dumps(rows)
         assert any((clone.folder / ".train_state").iterdir())
-
-
-def end_when(clone: Clone, ready: Callable[[], bool], number: int, *arguments: str) -> tuple[int, str]:
-    """Exit code and output of a dvc that, with its stage, got the signal as soon as `ready`; Ctrl-C does that too."""
-    with (clone.folder / "logs/dvc.log").open("w+", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments], cwd=clone.folder, env=clone.environment, start_new_session=True,
-            stdout=output, stderr=output,
-        )  # fmt: skip
-        while not ready():
-            assert process.poll() is None, "the run ended before it could be stopped"
-            time.sleep(0.005)
-        os.killpg(process.pid, number)
-        process.wait(300)
-        output.seek(0)
-        return process.returncode, output.read()
-
-
-def states(clone: Clone, run: str) -> set[str]:
-    return {path.name for path in (clone.folder / ".train_state").glob(f"{run}-*/state_*.json")}
 
 
 def kill_training_after(clone: Clone, n_states: int, arguments: list[str]) -> None:
