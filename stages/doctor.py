@@ -24,7 +24,7 @@ from stages.findings import Finding, counted, report_lines
 from stages.needs import GB, TABLE_FROM, BaseShape, base_shape, choice_lines, disk_bytes, memory_needs
 from stages.params import PARAMS, load, read_params
 from stages.plan import LOOK, plan_lines, saved_state_notes, stages_to_run, why_no_estimate
-from stages.preset import render
+from stages.preset import preset_params, render
 from stages.reach import ask_all, looks, source_findings
 from stages.speed import Speed, measure_speed
 
@@ -244,14 +244,6 @@ def dvc_findings(stale: list[str] | None) -> list[Finding]:
     if stale is not None:
         found.append(Finding("ok", f"{len(stale)} stages to run" if stale else "every stage is up to date"))
     return found
-
-
-def preset_params(preset: str) -> Params:
-    """The values of a preset; params.yaml stays as it is."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / PARAMS
-        path.write_text(render(preset), encoding="utf-8")
-        return read_params(path)
 
 
 def examine(preset: str | None) -> dict[str, list[Finding]]:

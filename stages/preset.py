@@ -7,6 +7,7 @@ in params.yaml afterwards depends on NAME alone, not on what stood there before.
 import argparse
 import json
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def render(name: str, folder: Path = PRESETS) -> str:
         return rewrite(whole, lambda values: overlay(values, changes))
     except ValueError as error:
         raise ValueError(f"{folder / name}.yaml: {error}") from None
+
+
+def preset_params(name: str) -> dict[str, Any]:
+    """The values of a preset; params.yaml stays as it is. Raises ValueError as `render` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PARAMS
+        path.write_text(render(name), encoding="utf-8")
+        return read_params(path)
 
 
 def _text(flat: dict[str, Any], name: str) -> str:

@@ -22,8 +22,8 @@ HEAVY = {  # .2 to 6 s each, on a fast machine
 }
 LIGHT = (
     *("llm.__main__", "stages.clean", "stages.download", "stages.download_base", "stages.look"),
-    *("stages.doctor", "stages.judge_replies", "stages.own_data", "stages.plan", "stages.plots", "stages.preset"),
-    *("stages.tokenize_corpus", "stages.train_judge"),
+    *("stages.cards", "stages.doctor", "stages.judge_replies", "stages.own_data", "stages.plan", "stages.plots"),
+    *("stages.preset", "stages.tokenize_corpus", "stages.train_judge"),
 )
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
 # podcast, report and seed_sd know the models by what evaluate asked of them.
@@ -52,7 +52,7 @@ def test_every_stage_and_command_is_looked_at(repository):
 
 
 TOOLS = (  # what people start by hand
-    *("choose_sampling", "doctor", "ensemble", "judge_replies", "own_data", "plan", "preset", "seed_sd"),
+    *("cards", "choose_sampling", "doctor", "ensemble", "judge_replies", "own_data", "plan", "preset", "seed_sd"),
 )
 
 
