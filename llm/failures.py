@@ -10,6 +10,8 @@ SIGNS = (
     *("out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator", "bad_alloc", "could not create a primitive"),
     *("failed to map segment", "Cannot allocate memory"),
 )
+# In torch's RuntimeErrors of gloo and NCCL when another process of the same training is gone.
+LOST = ("third_party/gloo", "Connection closed by peer", "ncclRemoteError", "NCCL communicator was aborted")
 SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of all others the type is told as well
 MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
 
@@ -23,6 +25,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in SIGNS)
 
 
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an error means that another process of the same training ended, or cannot be reached."""
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST)
+
+
 def describe_error(error: BaseException) -> str:
     """What an error says, in one line."""
     text = " ".join(str(error).split())
@@ -30,6 +37,8 @@ def describe_error(error: BaseException) -> str:
     named = f"{type(error).__name__}: {short}" if short else type(error).__name__
     if is_out_of_memory(error):
         return f"out of memory ({named}): close other programs, or raise what `ulimit -v` or the container allows"
+    if is_lost_process(error):
+        return f"another process of this training ended or cannot be reached ({named}): run the same command again"
     return text if isinstance(error, SAYS_ENOUGH) and text else named
 
 
