@@ -187,9 +187,10 @@ def test_llama_cpp_gives_our_logits(form, written):
     check_logits(form, *written, torch.randint(5, 260, (60,), generator=torch.Generator().manual_seed(1)).tolist())
 
 
-def test_llama_cpp_gives_the_logits_of_a_mistral_with_grouped_queries(grouped, tmp_path):
-    write_gguf(tmp_path / "model.gguf", grouped.network, grouped.tokenizer, "f32", "tiny")
-    check_logits(grouped, tmp_path / "model.gguf", "f32", list(range(3, 60)))
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_llama_cpp_gives_the_logits_of_a_mistral_with_grouped_queries(grouped, tmp_path, precision):
+    write_gguf(tmp_path / "model.gguf", grouped.network, grouped.tokenizer, precision, "tiny")
+    check_logits(grouped, tmp_path / "model.gguf", precision, list(range(3, 60)))
 
 
 def test_llama_cpp_writes_our_greedy_replies(form, written):
