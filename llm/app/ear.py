@@ -8,16 +8,6 @@ EXACT = 100  # smaller numbers are said as they are
 UNITS = {"k": 1e3, "M": 1e6, "B": 1e9}
 
 
-def in_ten(share: float) -> str:
-    """A share between 0 and 1.
-
-    >>> in_ten(0.689), in_ten(0.02), in_ten(0.98)
-    ('about seven in ten', 'almost nothing', 'almost ten in ten')
-    """
-    tenths = math.floor(share * 10 + 0.5)
-    return {0: "almost nothing", 10: "almost ten in ten"}.get(tenths, f"about {TEN[tenths]} in ten")
-
-
 def times_in_ten(share: float) -> str:
     """How often, of a share between 0 and 1.
 
@@ -66,12 +56,13 @@ def n_parameters(description: str) -> float | None:
 def spoken_size(number: float) -> str:
     """A number of weights.
 
-    >>> spoken_size(1.1e6), spoken_size(134.5e6), spoken_size(7.2e9)
-    ('1 million', '135 million', '7 billion')
+    >>> spoken_size(1.127e6), spoken_size(134.5e6), spoken_size(7e9)
+    ('1.1 million', '135 million', '7 billion')
     """
     for name, unit in (("billion", 1e9), ("million", 1e6), ("thousand", 1e3)):
         if number >= unit:
-            return f"{two_digits(number / unit, 3)} {name}"
+            found = number / unit
+            return f"{two_digits(found, 3) if found >= len(TEN) else f'{found:.1f}'.removesuffix('.0')} {name}"
     return two_digits(number)
 
 

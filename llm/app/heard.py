@@ -10,6 +10,7 @@ from llm.app.quote import Quote, quote
 from llm.corpus.questions import Question
 
 Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]  # by model and kind
+FACTS = ("what_ai_is", "how_it_works")  # areas of pairs whose true statement anybody can look up
 SCRATCH, FINETUNED, PRETRAINED = "scratch", "mistral", "base"
 
 
@@ -80,11 +81,6 @@ class Model:
         """How many weights it has."""
         return n_parameters(self.description)
 
-    @property
-    def letter_chance(self) -> float | None:
-        """The chance that it gave the next byte of its own answers, their geometric mean."""
-        return None if self.own_bits is None else 2**-self.own_bits
-
 
 @dataclass(frozen=True)
 class Heard:
@@ -144,18 +140,16 @@ def starts_with(question: Question) -> str:
 
 
 def read_pairs_heard(pairs: Sequence[Question], small: str, large: str, scores: Rows) -> list[Pair]:
-    """The literacy pairs that both models were asked about."""
+    """The literacy pairs that both models were asked about: those on facts, where there are such."""
     nats = []
     for name in (small, large):
         logprobs = {row["id"]: row["logprob"] for row in scores.get(name, {}).get("statement", [])}
         nats.append(
             {one.id: logprobs[f"{one.id}/0"] - logprobs[f"{one.id}/1"] for one in pairs if f"{one.id}/0" in logprobs}
         )
-    return [
-        Pair(one.correct[0], one.incorrect[0], one.explanation, nats[0][one.id], nats[1][one.id])
-        for one in pairs
-        if one.id in nats[0] and one.id in nats[1]
-    ]
+    both = [one for one in pairs if one.id in nats[0] and one.id in nats[1]]
+    told = [one for one in both if one.area in FACTS] or both
+    return [Pair(one.correct[0], one.incorrect[0], one.explanation, nats[0][one.id], nats[1][one.id]) for one in told]
 
 
 def read_traps(premises: Sequence[Question], large: str, scores: Rows) -> list[Trap]:

@@ -6,7 +6,7 @@ import random
 from llm.app.ear import spoken_number, times, times_in_ten
 from llm.app.heard import Heard, Pair, Share, Trap
 from llm.app.script import Line
-from llm.app.telling import host
+from llm.app.telling import OAK, host
 
 SURE_NATS = math.log(10)  # from ten times as likely on, a model is called sure
 
@@ -50,7 +50,7 @@ def pip_choice(pair: Pair, falsely: str, rightly: str) -> str:
 def scores(heard: Heard, large: Share) -> list[str]:
     """Sentences on all pairs of the run."""
     found = [
-        f"We picked that pair, and one pair proves nothing. The run took {spoken_number(large.n)} of them.",
+        f"We picked that pair, and one pair proves nothing. In all we measured {spoken_number(large.n)} such pairs.",
         f"Oak picked the true one {times_in_ten(large.value)}.",
         against_coin("Oak", large),
     ]
@@ -84,14 +84,19 @@ def trapped(trap: Trap, heard: Heard, rng: random.Random) -> list[Line]:
              trap.question),
         host("Did you catch it?", trap.right, trap.why),
         host(f"We showed Oak {spoken_number(trap.n_answers)} ready-made answers. Some put the question right.",
-             f"Some play along. It found this one likeliest. {trap.likeliest}", walked),
+             "Some play along. This is the one that it found likeliest. Its words are ours, the choice is Oak's."),
+        Line(OAK, trap.likeliest),
+        host(walked),
         host(*trap_scores(heard, share)),
     ]  # fmt: skip
 
 
 def trap_scores(heard: Heard, large: Share) -> list[str]:
     """Sentences on all false premises of the run."""
-    found = [f"Over {spoken_number(large.n)} such questions, Oak preferred the correction {times_in_ten(large.value)}."]
+    found = [
+        f"Over {spoken_number(large.n)} such questions, Oak preferred the correction {times_in_ten(large.value)}.",
+        against_coin("Oak", large),
+    ]
     if (small := heard.small.premises) is not None:
         same = times_in_ten(small.value) == times_in_ten(large.value)
         found.append("So did Pip." if same else f"Pip, {times_in_ten(small.value)}.")

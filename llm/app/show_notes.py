@@ -9,7 +9,8 @@ def notes(heard: Heard) -> list[str]:
         f"Pip is `{heard.small.name}`: {heard.small.description}.",
         f"Oak is `{heard.large.name}`: {heard.large.description}.",
         "What Pip and Oak say is what the models replied, likeliest token by token, to the letter; it is shortened at "
-        "ends of sentences, and a loop is heard once, up to …, where it begins anew.",
+        "ends of sentences, and a loop is heard once, up to …, where it begins anew. The ready-made answer to the "
+        "question with a trap alone is ours.",
         "True answers come from `data/curated/` (CC BY 4.0) and from the authors of this project.",
     ]
     if heard.judge_doubt:

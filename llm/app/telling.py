@@ -2,13 +2,14 @@
 
 import random
 
-from llm.app.ear import in_ten, spoken_size, two_digits
+from llm.app.ear import spoken_size, two_digits
 from llm.app.heard import Asked, Heard
 from llm.app.quote import Quote
 from llm.app.script import Line
 
 HOST, PIP, OAK = "Host", "Pip", "Oak"
 LARGER = 2.0  # so many times the weights make a model larger for the ear
+TOYS = 1e9  # with fewer weights in both, the host says that those on a phone are far larger
 
 STUCK = "The same thing again. Always taking the likeliest next word can do that."
 TITLES = ("Sure Is Not the Same as Right", "It Talks. Does It Know?", "Two Programs and a Straight Face")
@@ -72,12 +73,15 @@ def cold_open(asked: Asked, heard: Heard, rng: random.Random) -> list[Line]:
         )
     )  # fmt: skip
     doubts = {asked.small.kind, asked.large.kind} & {"silent", "unsure"}
-    last = "How would you know what to make of that? This is what this episode is about." if doubts else rng.choice(
-        (
+    if doubts:
+        last = "How would you know what to make of that? This is what this episode is about."
+    elif asked.small.loops:
+        last = "The first one is easy to see through. The second is not. How would you know whether to trust it?"
+    else:
+        last = rng.choice((
             "Two answers, one tone of voice. How would you know which one to trust? That is our question today.",
             "Both sound sure of themselves. Sounding sure is easy. Today we find out what it is worth.",
-        )
-    )  # fmt: skip
+        ))  # fmt: skip
     return [
         host(first),
         *says(PIP, asked.small, heard),
@@ -89,20 +93,35 @@ def cold_open(asked: Asked, heard: Heard, rng: random.Random) -> list[Line]:
 
 def introduction(heard: Heard, rng: random.Random) -> list[Line]:
     """Who the two are, and that both can chat."""
-    lines = [host(*sizes(heard)), host(*upbringing(heard))]
+    lines = [host(*sizes(heard)), host(*upbringing(heard)), *([host(*toys())] if are_toys(heard) else [])]
     if heard.talk:
         talk = rng.choice(heard.talk)
         lines += [
             host("Neither of them looks anything up. They guess the next bit of text, and the next.",
                  f"First, some small talk. I say: {talk.question}"),
             *says(PIP, talk.small, heard, STUCK if talk.small.loops else ""),
-            *says(OAK, talk.large, heard, "That one goes round in circles." if talk.large.loops else ""),
+            *says(OAK, talk.large, heard, STUCK if talk.large.loops and not talk.small.loops else ""),
             host(rng.choice((
                 "That is chat. Nobody can be wrong about a greeting. So now we ask for facts.",
                 "In small talk nothing has to be true. It only has to sound like talk. So let us raise the stakes.",
             ))),
         ]  # fmt: skip
     return lines
+
+
+def are_toys(heard: Heard) -> bool:
+    """Whether both models are far smaller than what people have on their phones."""
+    return all(model.parameters and model.parameters < TOYS for model in (heard.small, heard.large))
+
+
+def toys() -> list[str]:
+    """Sentences on what carries over from small models to those that people use."""
+    return [
+        "Both are toys. The chatbots that most people use are hundreds of times larger, and make few of the blunders "
+        "that you will hear.",
+        "What carries over is how they are made: they guess how a text goes on. That is why we, who built Pip on an "
+        "ordinary computer, find toys worth a visit.",
+    ]
 
 
 def sizes(heard: Heard) -> list[str]:
@@ -136,53 +155,51 @@ def question(asked: Asked, heard: Heard, place: int, rng: random.Random) -> list
     leads = (("Here is the first one.", "Let us start with this."), ("Next.", "Now this one."))[place > 0]
     return [
         host(rng.choice(leads), asked.question, "Pip first." if place == 0 else ""),
-        *says(PIP, asked.small, heard, comment(asked, asked.small, heard, rng)),
+        *says(PIP, asked.small, heard, comment(asked, asked.small, place, rng)),
         host("And Oak?" if place == 0 else rng.choice(("Oak's turn.", "And what says Oak?"))),
-        *says(OAK, asked.large, heard, comment(asked, asked.large, heard, rng)),
+        *says(OAK, asked.large, heard, comment(asked, asked.large, place, rng)),
         host(rng.choice(("So, what is right?", "Here is what holds.", "Now the answer.")), asked.right, asked.why),
-        *([host(doubt(heard))] if place == 0 else []),
+        *([host(weighed(asked))] if weighed(asked) else []),
+        *([host("I give no marks. Hold each answer against that one, and you be the judge.")] if place == 0 else []),
     ]
 
 
-def comment(asked: Asked, reply: Quote, heard: Heard, rng: random.Random) -> str:
-    """What the host says on a reply."""
-    found = verdict(asked, reply)
-    if found == "wrong":
+def comment(asked: Asked, reply: Quote, place: int, rng: random.Random) -> str:
+    """What the host says on a reply before the answer is told; of loops once."""
+    if verdict(asked, reply):
         return rng.choice((
-            f"A clear {reply.kind}. And it should have been {asked.starts}.",
-            f"It begins with {reply.kind}, without a moment's doubt. The answer begins with {asked.starts}.",
+            f"A clear {reply.kind}. Keep it in mind.",
+            f"It begins with {reply.kind}, without a moment's doubt.",
         ))  # fmt: skip
-    if found == "right":
-        return f"{reply.kind.capitalize()} is right. Whether the rest is, hold it against what I say next."
     if reply.kind == "unsure":
-        again = " Even if it says so several times." if reply.loops else ""
-        return rng.choice((
-            f"I like that one. Not sure is a real answer.{again}",
-            f"That may be the most honest line of the day.{again}",
-        ))  # fmt: skip
-    return going_on(reply, rng)
+        return "Not sure. I wish every shaky answer began like that."
+    return going_on(reply, rng) if place == 0 else ""
 
 
-def doubt(heard: Heard) -> str:
-    """Why the answers get no marks."""
-    if heard.judge_doubt is None:
-        return "I give no marks here. Hold each answer against that one, and you be the judge."
-    return (
-        "I give no marks, by the way. There is a program for that. We tested it, and it was not reliable enough. So "
-        "you be the judge."
-    )
+def weighed(asked: Asked) -> str:
+    """What the host says on the larger model's reply once the answer is told."""
+    kind, found = asked.large.kind, verdict(asked, asked.large)
+    if found == "wrong":
+        return f"So {OAK}'s {kind} was wrong, and nothing in the tone of it would have told you."
+    if found == "right":
+        return f"So {OAK}'s {kind} was right. Whether the rest of it is, hold it against what I said."
+    if kind == "unsure":
+        return (
+            f"And do not take {OAK}'s doubt for modesty. It has read that people say so. It cannot tell when it should."
+        )
+    return ""
 
 
 def lesson(heard: Heard, opener: Asked, rng: random.Random) -> list[Line]:
     """What there is to learn from it, and goodbye."""
     return [
         host(*summed_up(heard)),
-        *([host(*sureness(heard))] if sureness(heard) else []),
+        host("And when it sounds sure? Then texts usually go on like that. It does not mean that anybody checked."),
         host(rng.choice((
-            "So, three habits. Ask where a claim comes from. Ask again in other words. And ask what is wrong with your "
-            "own question.",
-            "Three things you can do. Look for a source that stands behind the claim. Ask twice, in different words. "
-            "And before you ask, check what your question takes for granted.",
+            "So, three habits. Ask where a claim comes from. Ask again in other words, and see whether the answer "
+            "stays. And ask what is wrong with your own question.",
+            "Three things you can do. Look for a source that stands behind the claim. Ask twice, in different words, "
+            "and watch for two answers. And before you ask, check what your question takes for granted.",
         ))),
         host(goodbye(opener, rng)),
     ]  # fmt: skip
@@ -194,9 +211,9 @@ def summed_up(heard: Heard) -> list[str]:
     found = []
     if small is not None:
         found.append(
-            "Pip learned to talk. What is true, it did not learn from that."
+            "Pip learned what talk sounds like. What is true, it did not learn from that."
             if small.side <= 0
-            else "Pip learned to talk, and a little of what is true."
+            else "Pip learned what talk sounds like, and a little of what is true."
         )
     if large is not None:
         found.append(
@@ -207,24 +224,12 @@ def summed_up(heard: Heard) -> list[str]:
     return [*found, "Fluent is not the same as true."]
 
 
-def sureness(heard: Heard) -> list[str]:
-    """Sentences on how sure the models were of their own answers; none where that was not measured."""
-    chances = [(name, model.letter_chance) for name, model in ((OAK, heard.large), (PIP, heard.small))]
-    told = [(name, chance) for name, chance in chances if chance is not None]
-    if not told:
-        return []
-    (name, chance), *rest = told
-    found = [f"And how sure were they of their own words? Letter by letter, {name} gave what it wrote a chance of "
-             f"{in_ten(chance)}.", *(f"{other}, {in_ten(one)}." for other, one in rest)]  # fmt: skip
-    return [*found, "But sure means: this is how such a text goes on. It does not mean: I checked."]
-
-
 def goodbye(opener: Asked, rng: random.Random) -> str:
     """The last words."""
     thanks = rng.choice(("Thanks to Pip and Oak, who were good sports.", "Thank you, Pip. Thank you, Oak."))
     fact = (
         "And the sky? Air scatters blue light more than red."
         if "sky" in opener.question
-        else "And the vaccines? They show the body something harmless, so that it knows the real thing."
+        else "And the vaccines? They show the body a harmless piece of a germ or its likeness, to know the real one by."
     )
-    return f"{thanks} {fact} But do not take my word for it. Check."
+    return f"{thanks} {fact} Hold that against what you heard at the start. But do not take my word for it. Check."

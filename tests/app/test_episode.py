@@ -7,7 +7,7 @@ import pytest
 
 from llm.app.episode import MAX_WORDS, SURELY_WRONG, choose_pair, make_episode
 from llm.app.heard import Share
-from llm.app.known import OPENERS
+from llm.app.known import ANSWERS, OPENERS
 from llm.app.script import read_script, script_markdown
 from tests.app.runs_heard import COIN, OAK, PAIRS, PIP, TRAPS, heard
 
@@ -48,7 +48,8 @@ def test_a_loop_is_heard_once_and_said_to_go_on():
 
 
 def test_both_models_are_quoted_to_the_letter():
-    replies = {line.speaker: line.text for line in lines(heard("Rain falls up.", "I would say it's blue."))}
+    opened = make_episode(heard("Rain falls up.", "I would say it's blue."), 1).chapters[0].lines
+    replies = {line.speaker: line.text for line in opened}
     assert (replies["Pip"], replies["Oak"]) == ("Rain falls up.", "I would say it's blue.")
 
 
@@ -59,27 +60,39 @@ def test_a_model_without_a_word_is_not_quoted():
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"), [("Yes, it can.", "should have been no|begins with no"), ("No.", "No is right")]
+    ("reply", "said"), [("Yes, it can.", "So Oak's yes was wrong"), ("No.", "So Oak's no was right")]
 )
-def test_a_yes_or_no_is_held_against_the_answer(reply, said):
-    assert any(one in text(heard(large=reply)) for one in said.split("|"))
+def test_a_yes_or_no_is_held_against_the_answer_after_the_answer(reply, said):
+    told = text(heard(large=reply))
+    assert told.index(ANSWERS[2].correct[0]) < told.index(said)
 
 
-def test_an_admitted_doubt_is_praised():
+def test_an_admitted_doubt_is_wished_for_and_not_taken_for_knowledge():
     told = text(heard(large="I'm not sure. I'm not sure. I'm not sure."))
-    assert "Not sure is a real answer." in told or "the most honest line" in told
+    assert "I wish every shaky answer began like that." in told and "It cannot tell when it should." in told
 
 
-def test_other_replies_get_no_marks_and_the_host_says_why():
+def test_other_replies_get_no_marks():
     told = text(heard())
-    assert "should have been" not in told and "is right. Whether" not in told
-    assert "not reliable enough" in told
-    assert "not reliable enough" not in text(heard(judge_doubt=None))
+    assert "Oak's yes" not in told and "Oak's no" not in told
+    assert "I give no marks." in told
+
+
+def test_small_models_are_called_toys_and_large_ones_are_not():
+    assert "Both are toys." in text(heard())
+    assert "toys" not in text(replace(heard(), large=replace(OAK, description="a model (7.2B parameters)")))
+
+
+def test_a_loop_is_remarked_upon_in_the_first_chapters_alone():
+    asked_later = [chapter for chapter in make_episode(heard(), 1).chapters if chapter.title == "A second question"]
+    said = " ".join(line.text for chapter in asked_later for line in chapter.lines)
+    assert asked_later and not any(word in said for word in ("round and round", "again and again", "over. And over"))
 
 
 def test_where_the_data_are_the_users_own_no_reply_is_read_out():
     run = heard("My secret is 1234.", "Her number is 5678.", private=True)
-    assert {line.speaker for line in lines(run)} == {"Host"}
+    said = [line.text for line in lines(run) if line.speaker != "Host"]
+    assert said == [TRAPS[0].likeliest]  # ours, which Oak chose
     assert "1234" not in script_markdown(make_episode(run, 1)) and "5678" not in text(run)
 
 
@@ -108,7 +121,7 @@ def test_what_was_not_asked_is_not_told():
         small=replace(PIP, literacy=None, premises=None, own_bits=None),
         large=replace(OAK, literacy=None, premises=None, own_bits=None),
     )
-    assert not any(word in text(run) for word in ("coin", "likeliest.", "Letter by letter", "Oak knows more"))
+    assert not any(word in text(run) for word in ("coin", "likeliest.", "Oak knows more"))
 
 
 def test_nobody_is_told_to_know_more_than_a_coin_that_does_not():
