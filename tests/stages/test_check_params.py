@@ -47,7 +47,7 @@ def run_check(repository):
     )
 
 
-@pytest.mark.parametrize("name", ["laptop", "lesson", "coursework", "coursework-best", "smoke"])
+@pytest.mark.parametrize("name", ["laptop", "lesson", "coursework", "coursework-best", "coursework-rehearsal", "smoke"])
 def test_every_preset_is_valid(name, params, repository):
     params.write_text(render(name, repository / PRESETS), encoding="utf-8")
     load("", Params, params)

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ from dvc.utils.hydra import apply_overrides
 from stages.params import load, read_params
 from stages.preset import apply_preset, flatten, overlay, render
 
-PRESETS = ("laptop", "lesson", "coursework", "coursework-best", "smoke")
+PRESETS = ("laptop", "lesson", "coursework", "coursework-best", "coursework-rehearsal", "smoke")
 
 
 @pytest.fixture
@@ -122,9 +123,23 @@ def test_coursework_best_differs_from_coursework_in_the_recipe_alone(params):
     assert changed.isdisjoint(size)
 
 
+def test_the_rehearsal_differs_from_coursework_in_what_its_file_marks(params, repository):
+    apply_preset("coursework")
+    brief = flatten(read_params(params))
+    apply_preset("coursework-rehearsal")
+    rehearsal = flatten(read_params(params))
+    changed = {name for name in brief if rehearsal[name] != brief[name]}
+    text = (repository / "presets/coursework-rehearsal.yaml").read_text(encoding="utf-8")
+    marked = re.findall(r"^ +(\w+):.*# rehearsal: ", text, re.MULTILINE)
+    assert sorted(name.rpartition(".")[2] for name in changed - {"base.revision"}) == sorted(marked)
+    same = {"model.n_layer", "model.context_length", "train.batch_size", "train.lr", "tokenize.vocab_size"}
+    assert changed.isdisjoint(same) and not any(name.startswith("download.") for name in changed)
+
+
 def test_an_unknown_preset_names_the_known_ones(params):
     with pytest.raises(
-        ValueError, match=r"did you mean laptop\? \(presets: coursework, coursework-best, laptop, lesson, smoke\)"
+        ValueError,
+        match=r"did you mean laptop\? \(presets: coursework, coursework-best, coursework-rehearsal, laptop, lesson, smoke\)",
     ):
         render("labtop")
 
@@ -154,4 +169,4 @@ def test_the_command_without_a_name_says_how_it_is_used(params, repository):
         text=True,
     )
     assert ended.returncode == 1
-    assert "presets: coursework, coursework-best, laptop, lesson, smoke" in ended.stderr
+    assert "presets: coursework, coursework-best, coursework-rehearsal, laptop, lesson, smoke" in ended.stderr
