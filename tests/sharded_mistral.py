@@ -64,7 +64,12 @@ TEXTS = [
     "How do you do? I am well, thank you, and how are you today?",
     "Say it again, please. Then we talk about the weather, the river and the town.",
 ]
-EXTRA = {"consolidated.safetensors": b"the weights once more", "params.json": b"{}", "README.md": b"# Mistral"}
+CARD = "README.md"
+EXTRA = {
+    "consolidated.safetensors": b"the weights once more",
+    "params.json": b"{}",
+    CARD: b"---\nlicense: apache-2.0\n---\n# Mistral\n",
+}
 
 
 def write_sharded_mistral(folder: Path) -> None:

@@ -45,7 +45,7 @@ def fetch_from_hub(name: str, revision: str, folder: Path) -> dict[str, Any]:
     """
     with _told(name, revision):
         info = _ask(name, revision)
-        snapshot = _cached(name, revision) if info is None else _download(name, info, folder)
+        snapshot = _cached(name, revision) if info is None else _download(name, revision, info, folder)
     check_description(snapshot, name, {path.name for path in snapshot.iterdir() if path.is_file()})
     _check_content(snapshot, name)
     check_model(snapshot, name)
@@ -53,8 +53,8 @@ def fetch_from_hub(name: str, revision: str, folder: Path) -> dict[str, Any]:
         (folder / path.name).unlink(missing_ok=True)  # of a try that broke off
         link_or_copy(path, folder / path.name)
     licence = _card_licence(snapshot) if info is None else info.card_data and info.card_data.license
-    commit = snapshot.name if info is None else info.sha
-    return {"name": name, "source": f"{HUB}{name}", "revision": commit, "licence": str(licence or "none stated")}
+    source, commit = f"{HUB}{name}", snapshot.name
+    return {"name": name, "source": source, "revision": commit, "licence": str(licence or "none stated")}
 
 
 @contextmanager
@@ -141,18 +141,18 @@ def _cached(name: str, revision: str) -> Path:
         return Path(error.snapshot_path)
 
 
-def _download(name: str, info: "ModelInfo", folder: Path) -> Path:
+def _download(name: str, revision: str, info: "ModelInfo", folder: Path) -> Path:
     """Folder of the model in the hub's cache: first the small files, which tell whether the weights are worth it."""
     from huggingface_hub import snapshot_download
 
-    def fetch(*names: str) -> Path:
-        return Path(snapshot_download(name, revision=info.sha, allow_patterns=list(names), ignore_patterns=OTHER_FORM))
-
-    described = fetch(*DESCRIPTION_FILES, CARD)
+    small = [*DESCRIPTION_FILES, CARD]  # by their revision: the cache then knows which commit a branch is
+    described = Path(snapshot_download(name, revision=revision, allow_patterns=small))
     check_description(described, name, {file.rfilename for file in info.siblings or []})
     _check_disks(name, info, folder)
-    logger.info("downloading %s at %s", name, info.sha)
-    return fetch(WEIGHT_FILES)
+    logger.info("downloading %s at %s", name, described.name)
+    return Path(
+        snapshot_download(name, revision=described.name, allow_patterns=WEIGHT_FILES, ignore_patterns=OTHER_FORM)
+    )
 
 
 def _check_disks(name: str, info: "ModelInfo", folder: Path) -> None:

@@ -96,3 +96,13 @@ def test_the_generated_model_needs_no_network(run, hub, tmp_path):
     assert hub.asked == []
     info = json.loads((tmp_path / "models" / "base" / "tandem.json").read_text(encoding="utf-8"))
     assert info["stand_in"] is True and info["source"] == "generated"
+
+
+def test_a_run_without_the_hub_takes_its_cached_copy_or_ends_in_one_sentence(run, hub, tmp_path):
+    offline = {"HF_HUB_OFFLINE": "1", "TANDEM_FETCHED": str(tmp_path / "not fetched before")}
+    refused = run("acme/tiny", **offline)
+    assert refused.returncode == 1 and "the hub's cache holds no copy: unset it" in refused.stderr
+    assert "Traceback" not in refused.stderr and hub.asked == []
+    assert run("acme/tiny").returncode == 0
+    n_asked = len(hub.asked)
+    assert run("acme/tiny", **offline).returncode == 0 and len(hub.asked) == n_asked
