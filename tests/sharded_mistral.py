@@ -20,15 +20,15 @@ CONTROL = (
     *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[control_8]"),
 )
 LEARNED = 150  # ids of the vocabulary behind the control tokens and the bytes
-CONFIG: dict[str, Any] = {  # config.json as published, but for the widths
+PUBLISHED: dict[str, Any] = {  # config.json of mistralai/Mistral-7B-v0.3
     "architectures": ["MistralForCausalLM"],
     "attention_dropout": 0.0,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "hidden_act": "silu",
-    "hidden_size": 64,  # 4096
+    "hidden_size": 4096,
     "initializer_range": 0.02,
-    "intermediate_size": 224,  # 14336
+    "intermediate_size": 14336,
     "max_position_embeddings": 32768,
     "model_type": "mistral",
     "num_attention_heads": 32,
@@ -41,8 +41,9 @@ CONFIG: dict[str, Any] = {  # config.json as published, but for the widths
     "torch_dtype": "bfloat16",
     "transformers_version": "4.42.0.dev0",
     "use_cache": True,
-    "vocab_size": len(CONTROL) + 256 + LEARNED,  # 32768
+    "vocab_size": 32768,
 }
+CONFIG = PUBLISHED | {"hidden_size": 64, "intermediate_size": 224, "vocab_size": len(CONTROL) + 256 + LEARNED}
 TOKENIZER_CONFIG = {
     "add_bos_token": True,
     "add_eos_token": False,
@@ -91,7 +92,7 @@ def _write_weights(folder: Path) -> None:
     """Write the shards and their index."""
     from transformers import MistralConfig, MistralForCausalLM
 
-    model = MistralForCausalLM(MistralConfig(**{name: CONFIG[name] for name in CONFIG if name != "torch_dtype"}))
+    model = MistralForCausalLM(MistralConfig(**CONFIG))
     generator = torch.Generator().manual_seed(SEED)
     for parameter in model.parameters():
         if parameter.dim() == 2:

@@ -135,10 +135,16 @@ def test_a_bf16_base_shared_by_two_processes_trains_fp32_factors_alike(workspace
     assert {weights.dtype for weights in two.values()} == {torch.float32} and two.keys() == one.keys()
 
 
+def beside(base, adapter):
+    """The base model with the adapter beside its weights, and its tokenizer."""
+    adapted, tokenizer = load_adapted(base, adapter)
+    return adapted.get_base_model(), tokenizer
+
+
 def test_the_saved_adapter_is_evaluated_as_it_was_trained(trained):
     folders = trained / "models/base", trained / "models/mistral"
     examples = [Example(f"{d.id}/1", d.source, d.group, d.turns[:1], d.turns[1]) for d in DIALOGUES[-8:]]
-    loaded = {"base": load_base(folders[0]), "beside": load_adapted(*folders), "merged": load_finetuned(*folders)}
+    loaded = {"base": load_base(folders[0]), "beside": beside(*folders), "merged": load_finetuned(*folders)}
     models = {name: HubModel(name, *parts, 512) for name, parts in loaded.items()}
     nats = {name: torch.tensor([-one.logprob for one in model.loglik(examples)]) for name, model in models.items()}
     assert torch.allclose(nats["merged"], nats["beside"], rtol=1e-4)
