@@ -98,7 +98,7 @@ def _told(name: str, revision: str) -> Iterator[None]:
         if getattr(getattr(error, "response", None), "status_code", None) == 401:
             raise DownloadError(f"{lost}: HF_TOKEN is no token that the hub knows: correct or unset it") from None
         reason = without_secrets(" ".join(str(error).split()))  # a redirect's address is signed
-        raise DownloadError(f"{lost} ({reason})") from None
+        raise DownloadError(f"{name} at {revision} could not be had from the hub ({reason})") from None
 
 
 def _ask_for_token(name: str) -> str:
