@@ -11,7 +11,7 @@ from llm.dialogue import read_table
 from llm.files import file_sha256, write_bytes, write_json
 from llm.hub.chat import takes_system
 from llm.hub.info import INFO, read_info
-from llm.hub.pretrained import CPU, load_base, load_tokenizer, weights_dtype
+from llm.hub.pretrained import CPU, check_trainable, load_base, load_tokenizer, weights_dtype
 from llm.machine import pick_device
 from llm.tokens.packing import Packed, pack_corpus, pack_efficiency
 from llm.training.checkpoint import open_state, run_key, state_root
@@ -89,6 +89,7 @@ def main() -> Made | None:
         return None
     start_processes(launch, "stages.finetune_mistral")
     device = pick_device(load("device", str))
+    check_trainable(config.quantize, device)
     with process_group(device):
         return finetune(config, device, sharded=launch.shard and n_processes() > 1)
 

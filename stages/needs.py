@@ -61,6 +61,11 @@ class BaseShape:
         """All weights."""
         return self.block_weights + self.other_weights
 
+    @property
+    def cache_numbers(self) -> int:
+        """Numbers that the keys and values of a token are, while a reply is written."""
+        return 2 * self.n_layer * self.n_kv
+
     def adapter_weights(self, rank: int) -> int:
         """Weights of LoRA on all seven matrices."""
         return self.n_layer * sum(rank * (n + m) for n, m in self.linears)
@@ -112,13 +117,18 @@ def beside(device: str, activations: float) -> float:
     return HEAP * (PROCESS + activations) if device == "cpu" else DEVICE + activations
 
 
+def weight_bytes(shape: BaseShape, quantize: str, number: int) -> float:
+    """Memory of the base model's weights, those of its blocks perhaps in four bits."""
+    return (NF4_BYTES if quantize == "nf4" else number) * shape.block_weights + number * shape.other_weights
+
+
 def finetune_bytes(shape: BaseShape, rank: int, choice: Choice, device: str, number: int) -> float:
     """Memory of the fine-tune on that device, whose numbers have so many bytes."""
-    held = (NF4_BYTES if choice.quantize == "nf4" else number) * shape.block_weights + number * shape.other_weights
     tokens = choice.rows * choice.context_length
     block = number * tokens * (FROZEN[number] * shape.n_embd + MLP * shape.inner)
     kept = number * tokens * shape.n_embd * shape.n_layer + block if choice.checkpointing else shape.n_layer * block
-    return held + ADAMW_BYTES * shape.adapter_weights(rank) + beside(device, kept + block)  # one block's gradients
+    held = weight_bytes(shape, choice.quantize, number) + ADAMW_BYTES * shape.adapter_weights(rank)
+    return held + beside(device, kept + block)  # one block's gradients
 
 
 def configured(params: Params) -> Choice:
@@ -164,9 +174,14 @@ def train_bytes(params: Params, device: str, number: int) -> float:
 
 
 def evaluate_bytes(params: Params, shape: BaseShape, device: str, number: int) -> float:
-    """Memory of evaluate: the base model, a batch of texts through one block, and the texts of all models."""
-    batch = params["evaluate"]["batch_tokens"] * number * (SCORED * shape.n_embd + 2 * shape.inner)
-    return number * shape.weights + beside(device, batch)
+    """Memory of evaluate: the base model, as it is fine-tuned, and the texts of all models.
+
+    Beside them a batch of texts through one block, or the keys and values of a batch of replies.
+    """
+    finetune, tokens = params["finetune"], params["evaluate"]["batch_tokens"]
+    quantize = finetune["quantize"] if finetune["enabled"] else "none"
+    widest = max(SCORED * shape.n_embd + 2 * shape.inner, shape.cache_numbers)
+    return weight_bytes(shape, quantize, number) + beside(device, number * tokens * widest)
 
 
 def memory_needs(params: Params, shape: BaseShape | None, device: str, number: int) -> dict[str, float]:

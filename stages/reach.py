@@ -107,17 +107,17 @@ def is_kept(**request: str) -> bool:
     return any(request.items() <= asked.items() for asked in fetched_before())
 
 
-def is_cached(name: str) -> bool:
-    """Whether the hub's own cache holds something of a data set, which is read where the hub is out of reach."""
+def is_cached(kind: str, name: str) -> bool:
+    """Whether the hub's own cache holds something of that, which is read where the hub is out of reach."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return (cache / f"datasets--{name.replace('/', '--')}" / "snapshots").is_dir()
+    return (cache / f"{kind}--{name.replace('/', '--')}" / "snapshots").is_dir()
 
 
-def look_at_data_set(name: str, revision: str) -> Answer:
-    """Whether the hub has a data set, or its cache a copy of it while it is out of reach."""
-    answer = ask_hub("datasets", name, revision)
-    return FINE if answer.out_of_reach and is_cached(name) else answer
+def look_at_hub(kind: str, name: str, revision: str) -> Answer:
+    """`ask_hub`, or its cache's copy while it is out of reach."""
+    answer = ask_hub(kind, name, revision)
+    return FINE if answer.out_of_reach and is_cached(kind, name) else answer
 
 
 def look_at_file(location: str) -> Answer:
@@ -146,7 +146,7 @@ def provider_look(name: str, section: Mapping[str, Any]) -> Look:
     if name in PACKAGES:
         return lambda: look_at_package(PACKAGES[name])
     if name in ON_THE_HUB and not Path(location).expanduser().exists():
-        return lambda: look_at_data_set(location, section["revision"])
+        return lambda: look_at_hub("datasets", location, section["revision"])
     if is_kept(url=location_name(location)):
         return lambda: FINE
     return lambda: look_at_file(location)
@@ -161,7 +161,7 @@ def base_look(base: Mapping[str, Any]) -> Look | None:
         return lambda: look_at_file(location)
     if is_kept(hub=location, revision=base["revision"]):
         return None
-    return lambda: ask_hub("models", location, base["revision"])
+    return lambda: look_at_hub("models", location, base["revision"])
 
 
 def asked_entries(config: Mapping[str, Any]) -> Sequence[str]:

@@ -14,7 +14,7 @@ from llm.evaluation.ngram import train_ngram
 from llm.evaluation.scoring import EvalModel
 from llm.evaluation.scratch_model import ScratchModel
 from llm.hub.info import read_info
-from llm.hub.pretrained import load_base, load_finetuned, load_shipped_tokenizer
+from llm.hub.pretrained import Quantize, load_adapted, load_base, load_finetuned, load_shipped_tokenizer
 from llm.hub.smollm2 import without_default_system
 from llm.models.gpt import GPT
 from llm.models.llama import Llama
@@ -30,6 +30,7 @@ UNIGRAM = "how frequent the tokens of scratch are in its training text, whatever
 COMPRESSOR = "LZMA that has read 64 KiB of the training text: what a reply adds to its history, in bits"
 RETRIEVAL = "the reply to the nearest training prompt by BM25, so copied by construction"
 FREQUENT = "the most frequent training reply, whatever the prompt"
+IN_4_BITS = "; asked with its weights in 4 bits (nf4), in which the adapter was trained"
 NO_TEMPLATE = "; asked as [INST] ... [/INST], for it ships no template"
 # What makes sense to ask a model; the rest of its figures is null. Only the tokens that scratch learns hold canaries.
 PRETRAINED = ("replies", "choices", "generations", "continuations", "english")
@@ -51,21 +52,27 @@ class ModelFolders:
 def list_models(folders: ModelFolders, device: torch.device, seed: int, batch_tokens: int) -> list[EvalModel]:
     """The models there are, in the order of MODEL_NAMES; without the fine-tuned one where fine-tuning is off."""
 
+    adapter = read_info(folders.adapter)
+    quantize: Quantize = adapter["config"]["quantize"] if adapter["enabled"] else "none"
+
     def base() -> HubModel:
-        model, tokenizer = load_base(folders.base, device)
+        model, tokenizer = load_base(folders.base, device, quantize)
         return HubModel("base", model, tokenizer, batch_tokens, load_shipped_tokenizer(folders.base))
 
     def mistral() -> HubModel:
+        if quantize != "none":  # as it was trained: merged into whole weights it would not fit where it did
+            adapted, tokenizer = load_adapted(folders.base, folders.adapter, device, quantize)
+            return HubModel("mistral", adapted.get_base_model(), tokenizer, batch_tokens)
         return HubModel("mistral", *load_finetuned(folders.base, folders.adapter, device), batch_tokens)
 
     models = _trained_here(folders, device, seed, batch_tokens) + _baselines(folders)
     of_base, of_mistral = template_notes(folders.base)
-    name = describe_base(read_info(folders.base)) + of_base
-    models.append(EvalModel("base", name, PRETRAINED, base, (folders.base,)))
-    adapter = read_info(folders.adapter)
+    made_from, in_bits = (folders.base, folders.adapter), "" if quantize == "none" else IN_4_BITS
+    name = describe_base(read_info(folders.base)) + in_bits + of_base
+    models.append(EvalModel("base", name, PRETRAINED, base, made_from if in_bits else (folders.base,)))
     if adapter["enabled"]:
-        made_from = (folders.base, folders.adapter)
-        models.append(EvalModel("mistral", adapter["description"] + of_mistral, PRETRAINED, mistral, made_from))
+        name = adapter["description"] + in_bits + of_mistral
+        models.append(EvalModel("mistral", name, PRETRAINED, mistral, made_from))
     return models
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from llm.files import copy_file, write_json
 from llm.hub.chat import FALLBACK_TEMPLATE, SPLIT_MESSAGES, encode_prompt, end_id
 from llm.hub.info import hub_id_of, read_adapter
-from llm.hub.pretrained import load_adapted, load_base, quiet_bars
+from llm.hub.pretrained import load_adapted, load_base, merge, quiet_bars
 from llm.models.gpt import GPT
 from llm.models.layers import NORM_EPS, ROPE_BASE, mlp_width
 from llm.models.llama import Llama
@@ -188,7 +188,7 @@ def merged_form(base: Path, adapter: Path, texts: Sequence[str]) -> tuple[HubFor
     asked = [torch.tensor([encode_prompt(form.tokenizer, [text])]) for text in texts]
     with torch.no_grad():
         before = [adapted(input_ids=ids).logits for ids in asked]
-        network = adapted.merge_and_unload().eval()
+        network = merge(adapted)
         costs = [
             float((network(input_ids=ids).logits - old).abs().max()) for ids, old in zip(asked, before, strict=True)
         ]

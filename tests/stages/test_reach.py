@@ -7,7 +7,7 @@ import pytest
 
 from llm.fetched import keep
 from stages.findings import Finding
-from stages.reach import FINE, Answer, ask_all, ask_hub, ask_url, look_at_data_set, looks, source_findings
+from stages.reach import FINE, Answer, ask_all, ask_hub, ask_url, look_at_hub, looks, source_findings
 
 NOWHERE = "http://127.0.0.1:9"  # the port `discard`, where nothing listens
 GONE = Answer(f"no connection to {NOWHERE}/a.zip", "check network and proxy", out_of_reach=True)
@@ -94,11 +94,12 @@ def test_a_hub_that_may_not_be_asked_is_not(hub, monkeypatch):
     assert "HF_HUB_OFFLINE is set" in ask_hub("models", "a/open", "main").fault
 
 
-def test_a_copy_in_the_hub_s_cache_serves_where_the_hub_is_out_of_reach(hub, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["datasets", "models"])
+def test_a_copy_in_the_hub_s_cache_serves_where_the_hub_is_out_of_reach(hub, monkeypatch, tmp_path, kind):
     monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
-    assert look_at_data_set("a/set", "main").out_of_reach
-    (tmp_path / "hub/datasets--a--set/snapshots").mkdir(parents=True)
-    assert look_at_data_set("a/set", "main") == FINE
+    assert look_at_hub(kind, "a/thing", "main").out_of_reach
+    (tmp_path / f"hub/{kind}--a--thing/snapshots").mkdir(parents=True)
+    assert look_at_hub(kind, "a/thing", "main") == FINE
 
 
 def test_what_was_fetched_before_needs_no_network(tmp_path):
