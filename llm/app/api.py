@@ -15,10 +15,10 @@ from starlette.staticfiles import StaticFiles
 
 from llm.app.bodies import NextBody, ReplyBody, read_prompt
 from llm.app.guard import Application, Guard
-from llm.app.house import House, ReplyFailed, UnknownModel, read_stream
 from llm.app.limits import RETRY_AFTER_S
 from llm.app.openai_api import add_openai, event
-from llm.app.talk import Token
+from llm.app.served_models import ReplyFailed, ServedModels, UnknownModel, read_stream
+from llm.app.streamed_reply import Token
 from llm.app.worker import Busy, End, LoadFailed, Stream
 from llm.failures import describe_error
 
@@ -37,18 +37,18 @@ STATUS: dict[type[Exception], int] = {UnknownModel: 404, ReplyFailed: 500, LoadF
 logger = logging.getLogger(__name__)
 
 
-def make_app(house: House, host: str, static: Path = STATIC) -> Application:
+def make_app(served: ServedModels, host: str, static: Path = STATIC) -> Application:
     """The application, behind its guard."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        house.close()
+        served.close()
 
     app = FastAPI(title="Tandem", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app)
-    _add_routes(app, house)
-    add_openai(app, house)
+    _add_routes(app, served)
+    add_openai(app, served)
 
     @app.get("/")
     async def page() -> Response:
@@ -61,16 +61,16 @@ def make_app(house: House, host: str, static: Path = STATIC) -> Application:
     return Guard(app, host)
 
 
-def _add_routes(app: FastAPI, house: House) -> None:
+def _add_routes(app: FastAPI, served: ServedModels) -> None:
     @app.get("/api/models")
     async def models() -> dict[str, Any]:
-        return {"models": [vars(one.about) | vars(one.sampling) for one in house.listed.values()], "prompts": PROMPTS}
+        return {"models": [vars(one.about) | vars(one.sampling) for one in served.listed.values()], "prompts": PROMPTS}
 
     @app.post("/api/reply")
     async def reply(body: ReplyBody) -> Response:
-        how = house.find(body.model).sampling
+        how = served.find(body.model).sampling
         decoding = body.decoding(how.temperature, how.top_p)
-        stream, n = await house.start_reply(
+        stream, n = await served.start_reply(
             body.model, read_prompt(body.messages), decoding, body.max_tokens, body.prefix
         )
         about = {"seed": decoding.seed, "prompt_tokens": n}
@@ -80,7 +80,7 @@ def _add_routes(app: FastAPI, house: House) -> None:
 
     @app.post("/api/next")
     async def next_tokens(body: NextBody) -> dict[str, Any]:
-        return await house.next_tokens(body.model, read_prompt(body.messages), body.prefix, body.n)
+        return await served.next_tokens(body.model, read_prompt(body.messages), body.prefix, body.n)
 
 
 async def _events(stream: Stream, about: dict[str, int]) -> AsyncIterator[str]:

@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 from starlette.background import BackgroundTask
 
 from llm.app.bodies import Drawing, Message, Messages, Text, read_prompt
-from llm.app.house import House, ReplyFailed, read_stream
 from llm.app.limits import DEFAULT_TOKENS, MAX_MESSAGES, MAX_TOKENS
+from llm.app.served_models import ReplyFailed, ServedModels, read_stream
 from llm.app.stop_text import StopText
-from llm.app.talk import Token
+from llm.app.streamed_reply import Token
 from llm.app.worker import End, Stream
 from llm.dialogue import Prompt
 
@@ -236,15 +236,15 @@ async def unless_gone(request: Request, answer: Coroutine[Any, Any, dict[str, An
         task.cancel()
 
 
-def add_openai(app: FastAPI, house: House) -> None:
+def add_openai(app: FastAPI, served: ServedModels) -> None:
     """Serve the routes of OpenAI's form."""
 
     async def answer(
         request: Request, body: ChatBody | TextBody, prompt: Prompt, max_tokens: int | None, n: int
     ) -> Response:
-        how = house.find(body.model).sampling
+        how = served.find(body.model).sampling
         decoding = body.decoding(how.temperature, how.top_p)
-        stream, n_prompt = await house.start_reply(
+        stream, n_prompt = await served.start_reply(
             body.model, prompt, decoding, max_tokens or DEFAULT_TOKENS, n_alternatives=max(1, n)
         )
         made = Answer(body, stream, n_prompt)
@@ -255,11 +255,11 @@ def add_openai(app: FastAPI, house: House) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [model_json(name) for name in house.listed]}
+        return {"object": "list", "data": [model_json(name) for name in served.listed]}
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        return model_json(house.find(name).about.name)
+        return model_json(served.find(name).about.name)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request, body: ChatBody) -> Response:

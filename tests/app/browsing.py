@@ -1,8 +1,6 @@
 """A Chromium on the page of a real server with three tiny models."""
 
 import shutil
-import socket
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,9 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 
+from llm.app.catalogue import list_models
 from llm.files import write_json
 from llm.hub.pretrained import load_base
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
+from tests.app.served import serving
 from tests.app.small_project import write_models
 from tests.evaluation.test_recompute import perturb
 
@@ -42,22 +42,8 @@ def write_three_models(folder):
 @contextmanager
 def served(models):
     """Address of the server of these models."""
-    import uvicorn
-
-    from llm.app.api import make_app
-    from llm.app.catalogue import list_models
-    from llm.app.house import House
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        app = make_app(House(list_models(models)), "127.0.0.1")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with serving(list_models(models)) as (_, port):
+        yield f"http://127.0.0.1:{port}/"
 
 
 @contextmanager

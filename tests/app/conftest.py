@@ -37,8 +37,8 @@ def static(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(models, static):
-    with serving(list_models(models), static) as (house, port):
-        yield house, port
+    with serving(list_models(models), static) as (served, port):
+        yield served, port
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_who_comes_when_too_many_wait_is_told_when_to_come_again(url, monkeypatc
 
 
 def test_a_client_that_goes_gives_up_its_place(server):
-    house, port = server
+    served, port = server
     body = json.dumps({"model": "base", "messages": ASKED, "max_tokens": 1024, "temperature": 2}).encode()
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(
@@ -183,8 +183,8 @@ def test_a_client_that_goes_gives_up_its_place(server):
             + body
         )
         connection.recv(100)
-        wait_until(lambda: len(house.workers["base"].running) == 1)
-    wait_until(lambda: len(house.workers["base"].running) == 0, timeout_s=3)
+        wait_until(lambda: len(served.workers["base"].running) == 1)
+    wait_until(lambda: len(served.workers["base"].running) == 0, timeout_s=3)
 
 
 def test_a_model_that_cannot_be_loaded_says_why(models, static, tmp_path):

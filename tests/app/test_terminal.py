@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from llm.app.talk import Alternative, Token
+from llm.app.streamed_reply import Alternative, Token
 from llm.app.terminal import explain, printable
 
 

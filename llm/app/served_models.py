@@ -9,7 +9,7 @@ from llm.app.batch import next_logprobs
 from llm.app.catalogue import Listed
 from llm.app.limits import MAX_SECONDS
 from llm.app.speaker import Speaker
-from llm.app.talk import N_ALTERNATIVES, Alternative, Token, start_talk
+from llm.app.streamed_reply import N_ALTERNATIVES, Alternative, Token, start_reply
 from llm.app.worker import End, Job, Stream, Worker
 from llm.dialogue import Prompt
 from llm.inference.decoding import Decoding
@@ -25,7 +25,7 @@ class ReplyFailed(Exception):
     """The reply could not be gone on with."""
 
 
-class House:
+class ServedModels:
     """All models that are served."""
 
     def __init__(self, listed: Sequence[Listed]) -> None:
@@ -57,10 +57,10 @@ class House:
         """
         self.find(name)
         deadline = time.monotonic() + MAX_SECONDS
-        talk = await self.ask(name, lambda model: start_talk(model, prompt, decoding, max_tokens, prefix))
+        reply = await self.ask(name, lambda model: start_reply(model, prompt, decoding, max_tokens, prefix))
         stream = Stream(asyncio.get_running_loop())
-        self.workers[name].submit(Job(talk, stream, deadline, n_alternatives))
-        return stream, len(talk.seat.draft.prompt)
+        self.workers[name].submit(Job(reply, stream, deadline, n_alternatives))
+        return stream, len(reply.slot.draft.prompt)
 
     async def next_tokens(self, name: str, prompt: Prompt, prefix: Sequence[int], n: int) -> dict[str, Any]:
         """The likeliest next tokens, and what their probabilities have to be divided by at each temperature."""
