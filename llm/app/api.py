@@ -64,6 +64,7 @@ def make_app(served: ServedModels, host: str, static: Path = STATIC) -> Applicat
 def _add_routes(app: FastAPI, served: ServedModels) -> None:
     @app.get("/api/models")
     async def models() -> dict[str, Any]:
+        served.list_again()
         return {"models": [vars(one.about) | vars(one.sampling) for one in served.listed.values()], "prompts": PROMPTS}
 
     @app.post("/api/reply")

@@ -255,6 +255,7 @@ def add_openai(app: FastAPI, served: ServedModels) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
+        served.list_again()
         return {"object": "list", "data": [model_json(name) for name in served.listed]}
 
     @app.get("/v1/models/{name:path}")

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import socket
 
-from llm.app.catalogue import list_models
+from llm.app.catalogue import watch_models
 from llm.app.served_models import ServedModels
 
 GRACE_S = 2  # for replies that are being written when Ctrl-C comes
@@ -18,12 +18,12 @@ def run_serve(arguments: argparse.Namespace) -> int:
     from llm.app.api import make_app
     from llm.app.connections import make_server
 
-    listed = list_models()
-    if not listed:
+    served = ServedModels(watch_models())
+    if not served.listed:
         raise FileNotFoundError("there is no trained model in models/: run `dvc repro` first")
-    server = make_server(make_app(ServedModels(listed), arguments.host), GRACE_S)
+    server = make_server(make_app(served, arguments.host), GRACE_S)
     with listen(arguments.host, arguments.port) as listening:
-        names, port = ", ".join(one.about.name for one in listed), listening.getsockname()[1]
+        names, port = ", ".join(served.listed), listening.getsockname()[1]
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
         print(f"{names} at http://{host}:{port}  (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it when it has ended everything

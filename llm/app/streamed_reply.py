@@ -1,7 +1,7 @@
 """A reply as people see it: tokens with their text, as soon as their characters are whole."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llm.app.batch import Batch, Slot, Step, take_slot
@@ -21,6 +21,7 @@ class Alternative:
     token: int
     text: str
     logprob: float  # at temperature 1
+    ends: bool  # whether it would end the reply
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class StreamedReply:
         """The token that was chosen, with so many alternatives; None for the one that ends the reply."""
         if self.slot.draft.ended:
             return None
-        spell = self.speaker.spell
-        others = tuple(Alternative(i, spell(i), logprob) for i, logprob in step.alternatives[:n_alternatives])
+        others = list_alternatives(self.speaker, self.slot.draft.stop, step.alternatives[:n_alternatives])
         return Token(step.token, self._cut(self.text.feed(step.token)), step.logprob, others)
 
     def _cut(self, text: str) -> str:
@@ -89,6 +89,13 @@ class StreamedReply:
     def reason(self) -> str:
         """Why it is over."""
         return "end" if self.slot.draft.ended else "length"
+
+
+def list_alternatives(
+    speaker: Speaker, stop: Collection[int], found: Iterable[tuple[int, float]]
+) -> tuple[Alternative, ...]:
+    """The tokens (id, log-probability) as people see them, where `stop` are the ids that end the reply."""
+    return tuple(Alternative(i, speaker.spell(i), logprob, i in stop) for i, logprob in found)
 
 
 def start_reply(

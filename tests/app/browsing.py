@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 
-from llm.app.catalogue import list_models
+from llm.app.catalogue import watch_models
 from llm.files import write_json
 from llm.hub.pretrained import load_base
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
@@ -42,7 +42,7 @@ def write_three_models(folder):
 @contextmanager
 def served(models):
     """Address of the server of these models."""
-    with serving(list_models(models)) as (_, port):
+    with serving(watch_models(models)) as (_, port):
         yield f"http://127.0.0.1:{port}/"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm.app.catalogue import find_model, list_models
+from llm.app.catalogue import find_model, watch_models
 from tests.app.served import serving
 from tests.app.small_project import write_models
 
@@ -37,7 +37,7 @@ def static(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(models, static):
-    with serving(list_models(models), static) as (served, port):
+    with serving(watch_models(models), static) as (served, port):
         yield served, port
 
 

@@ -12,9 +12,9 @@ from llm.app.served_models import ServedModels
 
 
 @contextlib.contextmanager
-def serving(listed, static=STATIC):
+def serving(list_models, static=STATIC):
     """Its models and port, while the context lasts."""
-    served = ServedModels(listed)
+    served = ServedModels(list_models)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = make_server(make_app(served, "127.0.0.1", static), 1)
         thread = threading.Thread(target=server.run, args=([listening],))

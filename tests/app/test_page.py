@@ -175,17 +175,6 @@ def test_a_reply_that_was_cut_goes_on_from_its_end(page):
     assert len(words(page, "base")) > 5
 
 
-ENDS = """async (all) => {
-    const { endsReply } = await import("/static/tokens.js");
-    return all.map((text) => endsReply({ text }));
-}"""
-
-
-def test_what_ends_a_reply_is_told_from_text(page):
-    spelled = ["<|end|>", "<|user|>", "<|im_end|>", "</s>", "<s>", "<", " end", ""]
-    assert page.evaluate(ENDS, spelled) == [True] * 4 + [False] * 4
-
-
 def test_only_the_newest_replies_branch(page):
     ask(page, "What is a token?", tokens=4)
     ask(page, "And a model?", tokens=4)
