@@ -53,6 +53,13 @@ class TimedProtocol(H11Protocol):
         super().resume_writing()
         self._stop_read_timer()
 
+    def shutdown(self) -> None:
+        """End with the server: a request that is not whole by now is not waited for."""
+        if self.request_timer is None:
+            super().shutdown()
+        else:
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._stop_request_timer()
