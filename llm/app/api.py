@@ -13,6 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from llm.app.answers import EVENTS, OF_BODY, OF_LIST, Failure, ModelList, NextTokens, failure_json, failures
 from llm.app.bodies import NextBody, ReplyBody, read_prompt
 from llm.app.guard import Application, Guard
 from llm.app.limits import RETRY_AFTER_S
@@ -45,12 +46,12 @@ def make_app(served: ServedModels, host: str, static: Path = STATIC) -> Applicat
         yield
         served.close()
 
-    app = FastAPI(title="Tandem", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(title="Tandem", docs_url=None, redoc_url=None, openapi_url="/openapi.json", lifespan=lifespan)
     _add_errors(app)
     _add_routes(app, served)
     add_openai(app, served)
 
-    @app.get("/")
+    @app.get("/", include_in_schema=False)
     async def page() -> Response:
         if not (static / "index.html").is_file():
             raise HTTPException(404, "there is no page; /api/models is there")
@@ -62,12 +63,14 @@ def make_app(served: ServedModels, host: str, static: Path = STATIC) -> Applicat
 
 
 def _add_routes(app: FastAPI, served: ServedModels) -> None:
-    @app.get("/api/models")
+    of_body = failures(Failure, OF_BODY)
+
+    @app.get("/api/models", response_model=ModelList, responses=failures(Failure, OF_LIST))
     async def models() -> dict[str, Any]:
         served.list_again()
         return {"models": [vars(one.about) | vars(one.sampling) for one in served.listed.values()], "prompts": PROMPTS}
 
-    @app.post("/api/reply")
+    @app.post("/api/reply", response_class=StreamingResponse, responses={200: {"content": EVENTS}, **of_body})
     async def reply(body: ReplyBody) -> Response:
         how = served.find(body.model).sampling
         decoding = body.decoding(how.temperature, how.top_p)
@@ -79,7 +82,7 @@ def _add_routes(app: FastAPI, served: ServedModels) -> None:
             _events(stream, about), media_type="text/event-stream", background=BackgroundTask(stream.leave)
         )
 
-    @app.post("/api/next")
+    @app.post("/api/next", response_model=NextTokens, responses=of_body)
     async def next_tokens(body: NextBody) -> dict[str, Any]:
         return await served.next_tokens(body.model, read_prompt(body.messages), body.prefix, body.n)
 
@@ -143,7 +146,4 @@ def _describe(error: Any) -> str:
 
 def failure(request: Request, status: int, line: str, headers: dict[str, str] | None = None) -> Response:
     """The answer that says what is wrong."""
-    if request.url.path.startswith("/v1/"):
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        return JSONResponse({"error": {"message": line, "type": kind, "param": None, "code": None}}, status, headers)
-    return JSONResponse({"error": line}, status, headers)
+    return JSONResponse(failure_json(request.url.path, status, line), status, headers)

@@ -1,6 +1,6 @@
 """Replies of several conversations advanced together, one token each a forward pass; others join between two tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,12 +40,17 @@ def take_slot(
     Raises ValueError for a prefix that no reply can begin with.
     """
     stop = speaker.stops(prompt)
-    for token in prefix:
-        if not 0 <= token < speaker.vocab_size or token in stop:
-            raise ValueError(f"no reply of {speaker.about.name} can hold the token {token} of the prefix")
+    check_prefix(speaker, stop, prefix)
     draws = item_draws([prompt.texts], decoding)[0][: len(prefix) + max_tokens]
     n_bytes = sum(speaker.texts.n_bytes[token] for token in prefix)
     return Slot(Draft(speaker.encode(prompt), draws, stop, list(prefix), n_bytes), decoding)
+
+
+def check_prefix(speaker: Speaker, stop: Collection[int], prefix: Sequence[int]) -> None:
+    """Raises ValueError for a prefix that no reply can begin with, where `stop` are the ids that end a reply."""
+    for token in prefix:
+        if not 0 <= token < speaker.vocab_size or token in stop:
+            raise ValueError(f"no reply of {speaker.about.name} can hold the token {token} of the prefix")
 
 
 class Batch:
@@ -140,7 +145,8 @@ class Batch:
 
 @torch.inference_mode()
 def next_logprobs(speaker: Speaker, prompt: Prompt, prefix: Sequence[int]) -> Tensor:
-    """Log-probabilities (V,) of what comes next."""
+    """Log-probabilities (V,) of what comes next. Raises ValueError for a prefix that no reply can begin with."""
+    check_prefix(speaker, speaker.stops(prompt), prefix)
     window = speaker.about.context_length
     ids = [*speaker.encode(prompt), *prefix]
     context = ids if len(ids) <= window else ids[-(window // 2) :]

@@ -14,6 +14,19 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 from starlette.background import BackgroundTask
 
+from llm.app.answers import (
+    EVENTS,
+    OF_BODY,
+    OF_LIST,
+    OF_ONE,
+    ChatCompletion,
+    OpenAIFailure,
+    OpenAIModel,
+    OpenAIModelList,
+    TextCompletion,
+    failure_json,
+    failures,
+)
 from llm.app.bodies import Drawing, Message, Messages, Text, read_prompt
 from llm.app.limits import DEFAULT_TOKENS, MAX_MESSAGES, MAX_TOKENS
 from llm.app.served_models import ReplyFailed, ServedModels, read_stream
@@ -196,7 +209,7 @@ class Answer:
                 async for text, tokens, reason in pieces:
                     yield event(self.envelope([self.choice(text, tokens, reason, chunk=True)], chunk=True))
         except ReplyFailed as error:
-            yield event({"error": {"message": str(error), "type": "server_error", "param": None, "code": None}})
+            yield event(failure_json("/v1/", 500, str(error)))
             return
         if self.body.with_usage:
             yield event(self.envelope([], chunk=True) | {"usage": self.usage()})
@@ -253,20 +266,22 @@ def add_openai(app: FastAPI, served: ServedModels) -> None:
             return StreamingResponse(made.events(), media_type="text/event-stream", background=leave)
         return JSONResponse(await unless_gone(request, made.whole()))
 
-    @app.get("/v1/models")
+    of_body = failures(OpenAIFailure, OF_BODY)
+
+    @app.get("/v1/models", response_model=OpenAIModelList, responses=failures(OpenAIFailure, OF_LIST))
     async def models() -> dict[str, Any]:
         served.list_again()
         return {"object": "list", "data": [model_json(name) for name in served.listed]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", response_model=OpenAIModel, responses=failures(OpenAIFailure, OF_ONE))
     async def model(name: str) -> dict[str, Any]:
         return model_json(served.find(name).about.name)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses={200: {"model": ChatCompletion, "content": EVENTS}, **of_body})
     async def chat(request: Request, body: ChatBody) -> Response:
         max_tokens = body.max_completion_tokens or body.max_tokens
         return await answer(request, body, body.prompt(), max_tokens, body.top_logprobs or 0)
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", responses={200: {"model": TextCompletion, "content": EVENTS}, **of_body})
     async def text(request: Request, body: TextBody) -> Response:
         return await answer(request, body, Prompt((), opening=body.prompt), body.max_tokens, body.logprobs or 0)

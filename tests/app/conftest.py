@@ -3,6 +3,7 @@
 import pytest
 
 from llm.app.catalogue import find_model, watch_models
+from tests.app.browsing import browser, opened, served, write_three_models
 from tests.app.served import serving
 from tests.app.small_project import write_models
 
@@ -44,3 +45,23 @@ def server(models, static):
 @pytest.fixture
 def url(server):
     return f"http://127.0.0.1:{server[1]}"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    write_three_models(folder)
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")  # no longer: its event loop is in the way of others
+def launched():
+    with browser() as launched:
+        yield launched
+
+
+@pytest.fixture
+def page(launched, address):
+    with opened(launched, address) as page:
+        yield page

@@ -168,7 +168,7 @@ def head(length):
 
 
 def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(server):
-    found = send_raw(server[1], head(f"Content-Length: {MAX_BODY + 1}"))
+    found = send_raw(server[1], head(f"Content-Length: {MAX_BODY + 1}\r\nConnection: close"))
     assert found.startswith("HTTP/1.1 413") and "1,048,576 bytes" in found
 
 
