@@ -8,7 +8,6 @@ from playwright.sync_api import expect
 
 from tests.app.browsing import (
     CHROMIUM,
-    answer,
     ask,
     dialog,
     finish,
@@ -64,22 +63,3 @@ def test_only_the_newest_replies_branch(page):
     expect(dialog(page).locator("button[aria-disabled=true]")).to_have_count(
         dialog(page).get_by_role("listitem").count()
     )
-
-
-def test_a_candidate_that_ends_the_reply_ends_it(page, address):
-    asked = {"model": "scratch", "messages": [{"role": "user", "content": "What is a token?"}], "prefix": [], "n": 200}
-    found = answer(address, "/api/next", asked).json()["alternatives"]
-    names = {one["text"] for one in found if one["ends"]}
-    ask(page, "What is a token?", tokens=60)
-    tokens = tokens_of(page, "scratch")
-    for index in range(tokens.count()):
-        tokens.nth(index).click()
-        rows = dialog(page).locator("button[aria-disabled=false]").filter(has=page.locator(".text", has_text="<|"))
-        dialog(page).get_by_role("listitem").first.wait_for()
-        if rows.count():
-            break
-    assert rows.first.locator(".text").text_content() in names
-    before = words(page, "scratch")
-    rows.first.click()
-    expect(page.get_by_role("article", name="Reply of scratch").locator(".end")).to_have_text("■ end")
-    assert words(page, "scratch") == before[:index]
