@@ -13,12 +13,13 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from llm.app.answers import EVENTS, OF_BODY, OF_LIST, Failure, ModelList, NextTokens, failure_json, failures
 from llm.app.bodies import NextBody, ReplyBody, read_prompt
 from llm.app.guard import Application, Guard
-from llm.app.house import House, ReplyFailed, UnknownModel, read_stream
 from llm.app.limits import RETRY_AFTER_S
 from llm.app.openai_api import add_openai, event
-from llm.app.talk import Token
+from llm.app.served_models import ReplyFailed, ServedModels, UnknownModel, read_stream
+from llm.app.streamed_reply import Token
 from llm.app.worker import Busy, End, LoadFailed, Stream
 from llm.failures import describe_error
 
@@ -37,20 +38,20 @@ STATUS: dict[type[Exception], int] = {UnknownModel: 404, ReplyFailed: 500, LoadF
 logger = logging.getLogger(__name__)
 
 
-def make_app(house: House, host: str, static: Path = STATIC) -> Application:
+def make_app(served: ServedModels, host: str, static: Path = STATIC) -> Application:
     """The application, behind its guard."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        house.close()
+        served.close()
 
-    app = FastAPI(title="Tandem", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(title="Tandem", docs_url=None, redoc_url=None, openapi_url="/openapi.json", lifespan=lifespan)
     _add_errors(app)
-    _add_routes(app, house)
-    add_openai(app, house)
+    _add_routes(app, served)
+    add_openai(app, served)
 
-    @app.get("/")
+    @app.get("/", include_in_schema=False)
     async def page() -> Response:
         if not (static / "index.html").is_file():
             raise HTTPException(404, "there is no page; /api/models is there")
@@ -61,16 +62,19 @@ def make_app(house: House, host: str, static: Path = STATIC) -> Application:
     return Guard(app, host)
 
 
-def _add_routes(app: FastAPI, house: House) -> None:
-    @app.get("/api/models")
-    async def models() -> dict[str, Any]:
-        return {"models": [vars(one.about) | vars(one.sampling) for one in house.listed.values()], "prompts": PROMPTS}
+def _add_routes(app: FastAPI, served: ServedModels) -> None:
+    of_body = failures(Failure, OF_BODY)
 
-    @app.post("/api/reply")
+    @app.get("/api/models", response_model=ModelList, responses=failures(Failure, OF_LIST))
+    async def models() -> dict[str, Any]:
+        served.list_again()
+        return {"models": [vars(one.about) | vars(one.sampling) for one in served.listed.values()], "prompts": PROMPTS}
+
+    @app.post("/api/reply", response_class=StreamingResponse, responses={200: {"content": EVENTS}, **of_body})
     async def reply(body: ReplyBody) -> Response:
-        how = house.find(body.model).sampling
+        how = served.find(body.model).sampling
         decoding = body.decoding(how.temperature, how.top_p)
-        stream, n = await house.start_reply(
+        stream, n = await served.start_reply(
             body.model, read_prompt(body.messages), decoding, body.max_tokens, body.prefix
         )
         about = {"seed": decoding.seed, "prompt_tokens": n}
@@ -78,9 +82,9 @@ def _add_routes(app: FastAPI, house: House) -> None:
             _events(stream, about), media_type="text/event-stream", background=BackgroundTask(stream.leave)
         )
 
-    @app.post("/api/next")
+    @app.post("/api/next", response_model=NextTokens, responses=of_body)
     async def next_tokens(body: NextBody) -> dict[str, Any]:
-        return await house.next_tokens(body.model, read_prompt(body.messages), body.prefix, body.n)
+        return await served.next_tokens(body.model, read_prompt(body.messages), body.prefix, body.n)
 
 
 async def _events(stream: Stream, about: dict[str, int]) -> AsyncIterator[str]:
@@ -142,7 +146,4 @@ def _describe(error: Any) -> str:
 
 def failure(request: Request, status: int, line: str, headers: dict[str, str] | None = None) -> Response:
     """The answer that says what is wrong."""
-    if request.url.path.startswith("/v1/"):
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        return JSONResponse({"error": {"message": line, "type": kind, "param": None, "code": None}}, status, headers)
-    return JSONResponse({"error": line}, status, headers)
+    return JSONResponse(failure_json(request.url.path, status, line), status, headers)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from llm.app.limits import DEFAULT_TOKENS, MAX_CHARS, MAX_MESSAGES, MAX_TEXT, MAX_TOKENS
-from llm.app.talk import make_prompt, new_seed
+from llm.app.streamed_reply import make_prompt, new_seed
 from llm.dialogue import Prompt
 from llm.evaluation.items import cut_history
 from llm.inference.decoding import Decoding

@@ -1,5 +1,6 @@
 """Which models there are to talk to, under their real names, and how each is loaded."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -58,6 +59,30 @@ def list_models(models: Path = MODELS) -> list[Listed]:
         except (FileNotFoundError, ValueError):  # not made yet, or fine-tuning is off
             continue
     return found
+
+
+def watch_models(models: Path = MODELS) -> Callable[[], list[Listed]]:
+    """What gives the models that are there now, and reads about them again only when a file of theirs has changed."""
+    seen, found = None, list[Listed]()
+
+    def look() -> list[Listed]:
+        nonlocal seen, found
+        now = _state_of_files(models)
+        if now != seen:
+            seen, found = now, list_models(models)
+        return found
+
+    return look
+
+
+def _state_of_files(models: Path) -> list[tuple[str, int, int]]:
+    """Name, time and size of each file of a model, and of how they are asked; reading them takes a second."""
+    state = []
+    for path in [models.parent / SETTINGS, *sorted(models.glob("*/*"))]:
+        with contextlib.suppress(FileNotFoundError):  # it is being made anew
+            about = path.stat()
+            state.append((str(path), about.st_mtime_ns, about.st_size))
+    return state
 
 
 def _scratch(folder: Path) -> Listed:

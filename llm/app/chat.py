@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llm.app.catalogue import Listed, find_model, list_models
 from llm.app.speaker import Speaker
-from llm.app.talk import Token, make_prompt, new_seed, stream_reply
+from llm.app.streamed_reply import Token, make_prompt, new_seed, stream_reply
 from llm.app.terminal import explain, printable
 from llm.files import write_bytes
 from llm.inference.decoding import Decoding

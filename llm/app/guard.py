@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
+from llm.app.answers import failure_json
 from llm.app.limits import MAX_BODY
 
 Message = MutableMapping[str, Any]
@@ -46,7 +47,7 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = check_request(scope["method"], headers, self.host)
         if refusal is not None:
-            await _refuse(send, *refusal)
+            await _refuse(send, scope["path"], *refusal)
             return
 
         async def send_safely(message: Message) -> None:
@@ -111,10 +112,11 @@ def _limited(receive: Receive) -> Receive:
     return receive_limited
 
 
-async def _refuse(send: Send, status: int, line: str) -> None:
-    headers = {"content-type": "application/json", "connection": "close", **SECURITY}
+async def _refuse(send: Send, path: str, status: int, line: str) -> None:
+    """Answer so. The connection stays: closed on a body that is still coming, it would take the answer with it."""
+    headers = {"content-type": "application/json", **SECURITY}
     await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
-    await send({"type": "http.response.body", "body": json.dumps({"error": line}).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(failure_json(path, status, line)).encode()})
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -14,11 +14,24 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 from starlette.background import BackgroundTask
 
+from llm.app.answers import (
+    EVENTS,
+    OF_BODY,
+    OF_LIST,
+    OF_ONE,
+    ChatCompletion,
+    OpenAIFailure,
+    OpenAIModel,
+    OpenAIModelList,
+    TextCompletion,
+    failure_json,
+    failures,
+)
 from llm.app.bodies import Drawing, Message, Messages, Text, read_prompt
-from llm.app.house import House, ReplyFailed, read_stream
 from llm.app.limits import DEFAULT_TOKENS, MAX_MESSAGES, MAX_TOKENS
+from llm.app.served_models import ReplyFailed, ServedModels, read_stream
 from llm.app.stop_text import StopText
-from llm.app.talk import Token
+from llm.app.streamed_reply import Token
 from llm.app.worker import End, Stream
 from llm.dialogue import Prompt
 
@@ -196,7 +209,7 @@ class Answer:
                 async for text, tokens, reason in pieces:
                     yield event(self.envelope([self.choice(text, tokens, reason, chunk=True)], chunk=True))
         except ReplyFailed as error:
-            yield event({"error": {"message": str(error), "type": "server_error", "param": None, "code": None}})
+            yield event(failure_json("/v1/", 500, str(error)))
             return
         if self.body.with_usage:
             yield event(self.envelope([], chunk=True) | {"usage": self.usage()})
@@ -236,15 +249,15 @@ async def unless_gone(request: Request, answer: Coroutine[Any, Any, dict[str, An
         task.cancel()
 
 
-def add_openai(app: FastAPI, house: House) -> None:
+def add_openai(app: FastAPI, served: ServedModels) -> None:
     """Serve the routes of OpenAI's form."""
 
     async def answer(
         request: Request, body: ChatBody | TextBody, prompt: Prompt, max_tokens: int | None, n: int
     ) -> Response:
-        how = house.find(body.model).sampling
+        how = served.find(body.model).sampling
         decoding = body.decoding(how.temperature, how.top_p)
-        stream, n_prompt = await house.start_reply(
+        stream, n_prompt = await served.start_reply(
             body.model, prompt, decoding, max_tokens or DEFAULT_TOKENS, n_alternatives=max(1, n)
         )
         made = Answer(body, stream, n_prompt)
@@ -253,19 +266,22 @@ def add_openai(app: FastAPI, house: House) -> None:
             return StreamingResponse(made.events(), media_type="text/event-stream", background=leave)
         return JSONResponse(await unless_gone(request, made.whole()))
 
-    @app.get("/v1/models")
+    of_body = failures(OpenAIFailure, OF_BODY)
+
+    @app.get("/v1/models", response_model=OpenAIModelList, responses=failures(OpenAIFailure, OF_LIST))
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [model_json(name) for name in house.listed]}
+        served.list_again()
+        return {"object": "list", "data": [model_json(name) for name in served.listed]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", response_model=OpenAIModel, responses=failures(OpenAIFailure, OF_ONE))
     async def model(name: str) -> dict[str, Any]:
-        return model_json(house.find(name).about.name)
+        return model_json(served.find(name).about.name)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses={200: {"model": ChatCompletion, "content": EVENTS}, **of_body})
     async def chat(request: Request, body: ChatBody) -> Response:
         max_tokens = body.max_completion_tokens or body.max_tokens
         return await answer(request, body, body.prompt(), max_tokens, body.top_logprobs or 0)
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", responses={200: {"model": TextCompletion, "content": EVENTS}, **of_body})
     async def text(request: Request, body: TextBody) -> Response:
         return await answer(request, body, Prompt((), opening=body.prompt), body.max_tokens, body.logprobs or 0)

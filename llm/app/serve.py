@@ -4,8 +4,8 @@ import argparse
 import contextlib
 import socket
 
-from llm.app.catalogue import list_models
-from llm.app.house import House
+from llm.app.catalogue import watch_models
+from llm.app.served_models import ServedModels
 
 GRACE_S = 2  # for replies that are being written when Ctrl-C comes
 
@@ -15,25 +15,19 @@ def run_serve(arguments: argparse.Namespace) -> int:
 
     Raises FileNotFoundError without a model, OSError for an address that cannot be listened on.
     """
-    import uvicorn
-
     from llm.app.api import make_app
+    from llm.app.connections import make_server
 
-    listed = list_models()
-    if not listed:
+    served = ServedModels(watch_models())
+    if not served.listed:
         raise FileNotFoundError("there is no trained model in models/: run `dvc repro` first")
-    config = uvicorn.Config(
-        make_app(House(listed), arguments.host),
-        log_level="warning",
-        timeout_graceful_shutdown=GRACE_S,
-        server_header=False,
-    )
+    server = make_server(make_app(served, arguments.host), GRACE_S)
     with listen(arguments.host, arguments.port) as listening:
-        names, port = ", ".join(one.about.name for one in listed), listening.getsockname()[1]
+        names, port = ", ".join(served.listed), listening.getsockname()[1]
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
         print(f"{names} at http://{host}:{port}  (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it when it has ended everything
-            uvicorn.Server(config).run([listening])
+            server.run([listening])
     print("ended", flush=True)
     return 0
 

@@ -4,7 +4,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from llm.app.talk import Token
+from llm.app.streamed_reply import Token
 
 KEPT = "\n\t"
 SHOWN = 5  # alternatives of a token

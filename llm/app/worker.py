@@ -14,9 +14,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm.app.batch import Batch, Seat
+from llm.app.batch import Batch, Slot
 from llm.app.speaker import Speaker
-from llm.app.talk import N_ALTERNATIVES, Talk, Token
+from llm.app.streamed_reply import N_ALTERNATIVES, StreamedReply, Token
 from llm.failures import describe_error
 
 MAX_ROWS = 64  # replies in a batch
@@ -83,7 +83,7 @@ class Stream:
 class Job:
     """A reply that somebody waits for."""
 
-    talk: Talk
+    reply: StreamedReply
     stream: Stream
     deadline: float  # time.monotonic()
     n_alternatives: int = N_ALTERNATIVES
@@ -91,8 +91,8 @@ class Job:
     @property
     def width(self) -> int:
         """Tokens that it holds at the end, at most."""
-        draft = self.talk.seat.draft
-        return min(len(draft.prompt) + len(draft.draws), self.talk.speaker.about.context_length)
+        draft = self.reply.slot.draft
+        return min(len(draft.prompt) + len(draft.draws), self.reply.speaker.about.context_length)
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Worker:
     load: Callable[[], Speaker]
     waiting: deque[Job] = field(default_factory=deque)
     calls: deque[tuple[Callable[[Speaker], Any], Future[Any]]] = field(default_factory=deque)
-    running: dict[int, Job] = field(default_factory=dict)  # by the id of their seat
+    running: dict[int, Job] = field(default_factory=dict)  # by the id of their slot
     batch: Batch | None = None
     thread: threading.Thread | None = None
     closed: bool = False
@@ -191,12 +191,14 @@ class Worker:
             if now > job.deadline:
                 job.stream.put(End("stopped"))
                 continue
-            self.running[id(job.talk.seat)] = job
-            self._batch().join(job.talk.seat)
+            self.running[id(job.reply.slot)] = job
+            self._batch().join(job.reply.slot)
 
     def _fits(self, job: Job) -> bool:
-        n = len(self.running) + 1
-        longest = max([job.width, *(one.width for one in self.running.values())])
+        """Whether there is a place beside those that are computed: one whose client is far behind has none."""
+        computed = [one for one in self.running.values() if not one.reply.slot.left]
+        n = len(computed) + 1
+        longest = max([job.width, *(one.width for one in computed)])
         return n == 1 or (n <= MAX_ROWS and n * longest <= BATCH_TOKENS)
 
     def _step(self) -> None:
@@ -206,31 +208,31 @@ class Worker:
             self._look_at(batch, job)
         batch.n_alternatives = max((job.n_alternatives for job in self.running.values()), default=0)
         steps = batch.step()
-        for seat, step in steps:
-            job = self.running[id(seat)]
-            token = job.talk.show(step, job.n_alternatives)
+        for slot, step in steps:
+            job = self.running[id(slot)]
+            token = job.reply.show(step, job.n_alternatives)
             if token is not None:
                 job.stream.put(token)
-            if seat.draft.done:
-                self._finish(job, job.talk.reason)
+            if slot.draft.done:
+                self._finish(job, job.reply.reason)
         if not steps and self.running:
             time.sleep(LOOK_S)
 
     def _look_at(self, batch: Batch, job: Job) -> None:
         """Let a reply go that nobody waits for; leave out one whose client is far behind, and take it in again."""
-        seat: Seat = job.talk.seat
+        slot: Slot = job.reply.slot
         if job.stream.left or time.monotonic() > job.deadline:
             self._finish(job, "stopped")
-        elif seat.draft.done:  # by its prefix already
+        elif slot.draft.done:  # by its prefix already
             self._finish(job, "length")
         elif job.stream.full:
-            seat.left = True
-        elif seat.left:
-            batch.rejoin(seat)
+            slot.left = True
+        elif slot.left and self._fits(job):
+            batch.rejoin(slot)
 
     def _finish(self, job: Job, reason: str) -> None:
-        job.talk.seat.left = True
-        del self.running[id(job.talk.seat)]
+        job.reply.slot.left = True
+        del self.running[id(job.reply.slot)]
         job.stream.put(End(reason))
 
     def _refuse_all(self) -> None:

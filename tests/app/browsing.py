@@ -1,21 +1,25 @@
 """A Chromium on the page of a real server with three tiny models."""
 
+import re
 import shutil
-import socket
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 import torch
 
+from llm.app.catalogue import watch_models
 from llm.files import write_json
 from llm.hub.pretrained import load_base
 from llm.training.lora import FinetuneConfig, add_lora, save_adapter
+from tests.app.served import serving
 from tests.app.small_project import write_models
 from tests.evaluation.test_recompute import perturb
 
+MODELS = ("scratch", "mistral", "base")
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESK = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -42,22 +46,8 @@ def write_three_models(folder):
 @contextmanager
 def served(models):
     """Address of the server of these models."""
-    import uvicorn
-
-    from llm.app.api import make_app
-    from llm.app.catalogue import list_models
-    from llm.app.house import House
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        app = make_app(House(list_models(models)), "127.0.0.1")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with serving(watch_models(models)) as (_, port):
+        yield f"http://127.0.0.1:{port}/"
 
 
 @contextmanager
@@ -123,3 +113,25 @@ def words(page, model):
 def tokens_of(page, model):
     """Their elements, but for the mark of the end."""
     return page.get_by_role("article", name=f"Reply of {model}").last.locator(".token:not(.end)")
+
+
+def request_of(page, path, act):
+    """The body of the request that the act causes."""
+    with page.expect_request(lambda request: request.url.endswith(path)) as caught:
+        act()
+    return caught.value.post_data_json
+
+
+def answer(address, path, body):
+    response = requests.post(address + path.lstrip("/"), json=body, timeout=60)
+    response.raise_for_status()
+    return response
+
+
+def percent(text):
+    """The number of '34 %' or '< 0.1 %'."""
+    return float(re.sub(r"[<>%\s]", "", text)) / 100
+
+
+def dialog(page):
+    return page.get_by_role("dialog")

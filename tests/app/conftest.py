@@ -2,7 +2,8 @@
 
 import pytest
 
-from llm.app.catalogue import find_model, list_models
+from llm.app.catalogue import find_model, watch_models
+from tests.app.browsing import browser, opened, served, write_three_models
 from tests.app.served import serving
 from tests.app.small_project import write_models
 
@@ -37,10 +38,30 @@ def static(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(models, static):
-    with serving(list_models(models), static) as (house, port):
-        yield house, port
+    with serving(watch_models(models), static) as (served, port):
+        yield served, port
 
 
 @pytest.fixture
 def url(server):
     return f"http://127.0.0.1:{server[1]}"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    write_three_models(folder)
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")  # no longer: its event loop is in the way of others
+def launched():
+    with browser() as launched:
+        yield launched
+
+
+@pytest.fixture
+def page(launched, address):
+    with opened(launched, address) as page:
+        yield page

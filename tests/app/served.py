@@ -6,29 +6,26 @@ import socket
 import threading
 import time
 
-import uvicorn
-
-from llm.app.api import make_app
-from llm.app.house import House
+from llm.app.api import STATIC, make_app
+from llm.app.connections import make_server
+from llm.app.served_models import ServedModels
 
 
 @contextlib.contextmanager
-def serving(listed, static):
-    """Its house and port, while the context lasts."""
-    house = House(listed)
-    config = uvicorn.Config(
-        make_app(house, "127.0.0.1", static), "127.0.0.1", 0, log_level="critical", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started)
-    try:
-        yield house, server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+def serving(list_models, static=STATIC):
+    """Its models and port, while the context lasts."""
+    served = ServedModels(list_models)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = make_server(make_app(served, "127.0.0.1", static), 1)
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        wait_until(lambda: server.started)
+        try:
+            yield served, listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 def wait_until(condition, timeout_s=20.0):

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from llm.app.catalogue import list_models
+from llm.app.catalogue import list_models, watch_models
 from llm.app.limits import MAX_BODY, MAX_CHARS
 from llm.dialogue import Prompt
 from tests.app.served import events, send_raw, serving, wait_until
-from tests.app.small_project import write_scratch
+from tests.app.small_project import write_base, write_scratch
 from tests.app.test_batch import GREEDY, evaluation_model
 
 ASKED = [{"role": "user", "content": "What is a word?"}]
@@ -91,6 +91,30 @@ def test_requests_at_once_are_answered_as_alone(url):
     assert [[t["token"] for t in one] for one in together] == [[t["token"] for t in one] for one in alone]
 
 
+@pytest.mark.parametrize("name", ["scratch", "base"])
+def test_what_would_end_the_reply_is_marked(url, request, name):
+    body = {"model": name, "messages": ASKED, "n": 200, "prefix": [70]}
+    found = requests.post(f"{url}/api/next", json=body, timeout=9).json()["alternatives"]
+    stop = set(request.getfixturevalue(name).stops(Prompt((ASKED[0]["content"],))))
+    listed = {one["token"] for one in found}
+    assert {one["token"] for one in found if one["ends"]} == stop & listed
+    tokens, _ = reply(url, model=name, max_tokens=20)
+    assert all(one["ends"] == (one["token"] in stop) for token in tokens for one in token["alternatives"])
+
+
+def test_a_model_that_is_made_while_the_server_runs_is_listed(static, tmp_path):
+    write_scratch(tmp_path / "scratch")
+    with serving(watch_models(tmp_path), static) as (served, port):
+        address = f"http://127.0.0.1:{port}/api"
+        reply(address.removesuffix("/api"), max_tokens=1)
+        loaded = served.workers["scratch"]
+        write_base(tmp_path / "base")
+        found = requests.get(f"{address}/models", timeout=9).json()["models"]
+        assert [one["name"] for one in found] == ["scratch", "base"]
+        assert reply(address.removesuffix("/api"), model="base", max_tokens=2)[0]
+        assert served.workers["scratch"] is loaded
+
+
 @pytest.mark.parametrize(
     ("changed", "status", "line"),
     [
@@ -144,7 +168,7 @@ def head(length):
 
 
 def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(server):
-    found = send_raw(server[1], head(f"Content-Length: {MAX_BODY + 1}"))
+    found = send_raw(server[1], head(f"Content-Length: {MAX_BODY + 1}\r\nConnection: close"))
     assert found.startswith("HTTP/1.1 413") and "1,048,576 bytes" in found
 
 
@@ -174,7 +198,7 @@ def test_who_comes_when_too_many_wait_is_told_when_to_come_again(url, monkeypatc
 
 
 def test_a_client_that_goes_gives_up_its_place(server):
-    house, port = server
+    served, port = server
     body = json.dumps({"model": "base", "messages": ASKED, "max_tokens": 1024, "temperature": 2}).encode()
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(
@@ -183,15 +207,15 @@ def test_a_client_that_goes_gives_up_its_place(server):
             + body
         )
         connection.recv(100)
-        wait_until(lambda: len(house.workers["base"].running) == 1)
-    wait_until(lambda: len(house.workers["base"].running) == 0, timeout_s=3)
+        wait_until(lambda: len(served.workers["base"].running) == 1)
+    wait_until(lambda: len(served.workers["base"].running) == 0, timeout_s=3)
 
 
 def test_a_model_that_cannot_be_loaded_says_why(models, static, tmp_path):
     write_scratch(tmp_path / "scratch")
     listed = list_models(tmp_path)
     (tmp_path / "scratch/tokenizer.json").unlink()
-    with serving(listed, static) as (_, port):
+    with serving(lambda: listed, static) as (_, port):
         body = {"model": "scratch", "messages": ASKED}
         found = requests.post(f"http://127.0.0.1:{port}/api/reply", json=body, timeout=9)
     assert found.status_code == 503

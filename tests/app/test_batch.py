@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from llm.app.batch import Batch, next_logprobs, take_seat
+from llm.app.batch import Batch, next_logprobs, take_slot
 from llm.app.catalogue import find_model
 from llm.dialogue import Prompt
 from llm.evaluation.hub_model import HubModel
@@ -33,10 +33,10 @@ def evaluation_model(models, name):
     return HubModel(name, *load_base(models / "base"), 256, load_shipped_tokenizer(models / "base"))
 
 
-def write_staggered(speaker, seats, every=7):
+def write_staggered(speaker, slots, every=7):
     """Bring the replies to their ends, a new one joining after every few tokens."""
-    batch, waiting, n = Batch(speaker, 5), list(seats), 0
-    while waiting or not all(seat.draft.done for seat in seats):
+    batch, waiting, n = Batch(speaker, 5), list(slots), 0
+    while waiting or not all(slot.draft.done for slot in slots):
         if waiting and n % every == 0:
             batch.join(waiting.pop(0))
         batch.step()
@@ -44,11 +44,11 @@ def write_staggered(speaker, seats, every=7):
 
 
 def seats_of(speaker, decoding, prompts=PROMPTS):
-    return [take_seat(speaker, prompt, decoding, decoding.max_reply_bytes + 1) for prompt in prompts]
+    return [take_slot(speaker, prompt, decoding, decoding.max_reply_bytes + 1) for prompt in prompts]
 
 
-def texts(speaker, seats):
-    return [speaker.texts.reply(seat.draft, seat.decoding.max_reply_bytes) for seat in seats]
+def texts(speaker, slots):
+    return [speaker.texts.reply(slot.draft, slot.decoding.max_reply_bytes) for slot in slots]
 
 
 @pytest.mark.parametrize("name", ["scratch", "base"])
@@ -56,9 +56,9 @@ def texts(speaker, seats):
 def test_replies_that_join_one_another_are_those_of_the_evaluation(models, request, name, decoding):
     speaker = request.getfixturevalue(name)
     expected = evaluation_model(models, name).generate(PROMPTS, decoding)
-    seats = seats_of(speaker, decoding)
-    write_staggered(speaker, seats)
-    assert texts(speaker, seats) == expected
+    slots = seats_of(speaker, decoding)
+    write_staggered(speaker, slots)
+    assert texts(speaker, slots) == expected
     assert len(set(expected)) > 1
 
 
@@ -68,20 +68,20 @@ def test_a_reply_slides_on_in_the_window_as_in_the_evaluation(tmp_path, architec
     how = replace(DRAWN, max_reply_bytes=300, temperature=2.0, top_k=0, top_p=1.0)
     expected = evaluation_model(tmp_path, "scratch").generate(PROMPTS, how)
     speaker = find_model("scratch", tmp_path).load()
-    seats = seats_of(speaker, how)
-    write_staggered(speaker, seats)
-    assert texts(speaker, seats) == expected
-    assert max(len(seat.draft.ids) for seat in seats) > 2 * LENGTH
+    slots = seats_of(speaker, how)
+    write_staggered(speaker, slots)
+    assert texts(speaker, slots) == expected
+    assert max(len(slot.draft.ids) for slot in slots) > 2 * LENGTH
 
 
 def test_each_reply_of_a_batch_is_drawn_in_its_own_way(scratch):
     ways = [GREEDY, DRAWN, replace(DRAWN, temperature=0.3, repetition_penalty=1.0), replace(DRAWN, seed=2)]
-    alone, together = ([take_seat(scratch, PROMPTS[1], how, 20) for how in ways] for _ in range(2))
-    for seat in alone:
-        write_staggered(scratch, [seat])
+    alone, together = ([take_slot(scratch, PROMPTS[1], how, 20) for how in ways] for _ in range(2))
+    for slot in alone:
+        write_staggered(scratch, [slot])
     write_staggered(scratch, together, every=2)
-    assert [seat.draft.ids for seat in together] == [seat.draft.ids for seat in alone]
-    assert len({tuple(seat.draft.ids) for seat in together}) > 2
+    assert [slot.draft.ids for slot in together] == [slot.draft.ids for slot in alone]
+    assert len({tuple(slot.draft.ids) for slot in together}) > 2
 
 
 @pytest.mark.parametrize("name", ["scratch", "base"])
@@ -91,32 +91,32 @@ def test_a_branch_goes_on_as_the_reply_does_that_began_so(request, name):
     write_staggered(speaker, [whole])
     ids = whole.draft.ids
     assert len(ids) > 8
-    branch = take_seat(speaker, PROMPTS[1], whole.decoding, 41 - 5, ids[:5])
+    branch = take_slot(speaker, PROMPTS[1], whole.decoding, 41 - 5, ids[:5])
     write_staggered(speaker, [branch])
     assert branch.draft.ids == ids
 
 
 def test_a_prefix_counts_for_nothing_in_the_number_of_tokens(scratch):
-    seat = take_seat(scratch, PROMPTS[0], replace(GREEDY, max_reply_bytes=999), 3, [70, 71])
-    write_staggered(scratch, [seat])
-    assert len(seat.draft.ids) == 5 or seat.draft.ended
+    slot = take_slot(scratch, PROMPTS[0], replace(GREEDY, max_reply_bytes=999), 3, [70, 71])
+    write_staggered(scratch, [slot])
+    assert len(slot.draft.ids) == 5 or slot.draft.ended
 
 
 @pytest.mark.parametrize("token", [-1, 300, 2])
 def test_a_prefix_of_no_reply_is_refused(scratch, token):
     with pytest.raises(ValueError, match=f"no reply of scratch can hold the token {token} of the prefix"):
-        take_seat(scratch, PROMPTS[0], GREEDY, 9, [70, token])
+        take_slot(scratch, PROMPTS[0], GREEDY, 9, [70, token])
 
 
 @torch.no_grad()
 def test_log_probabilities_are_those_of_the_model_at_temperature_1(models, scratch):
     gpt = load_gpt(models / "scratch")
-    seat = take_seat(scratch, PROMPTS[0], replace(DRAWN, temperature=0.5), 6)
+    slot = take_slot(scratch, PROMPTS[0], replace(DRAWN, temperature=0.5), 6)
     batch = Batch(scratch, 4)
-    batch.join(seat)
-    while not seat.draft.done:
+    batch.join(slot)
+    while not slot.draft.done:
         ((_, step),) = batch.step()
-        read = seat.draft.prompt + seat.draft.ids[: len(seat.draft.ids) - (not seat.draft.ended)]
+        read = slot.draft.prompt + slot.draft.ids[: len(slot.draft.ids) - (not slot.draft.ended)]
         expected = gpt(torch.tensor([read]))[0, -1].double().log_softmax(0)
         assert step.logprob == pytest.approx(float(expected[step.token]), abs=1e-4)
         best, ids = expected.topk(4)
@@ -128,8 +128,8 @@ def begun_batch(speaker, alone, *together):
     """A batch of the others that has taken a step, after the one was written alone."""
     write_staggered(speaker, [alone])
     batch = Batch(speaker, 1)
-    for seat in together:
-        batch.join(seat)
+    for slot in together:
+        batch.join(slot)
     batch.step()
     return batch
 
@@ -159,9 +159,9 @@ def test_an_empty_batch_has_no_step(scratch):
 
 
 def test_what_comes_next_is_what_the_batch_chooses_from(scratch):
-    seat = take_seat(scratch, PROMPTS[1], GREEDY, 3, [70])
+    slot = take_slot(scratch, PROMPTS[1], GREEDY, 3, [70])
     batch = Batch(scratch, 9)
-    batch.join(seat)
+    batch.join(slot)
     ((_, step),) = batch.step()
     best, ids = next_logprobs(scratch, PROMPTS[1], [70]).topk(9)
     assert [i for i, _ in step.alternatives] == ids.tolist()

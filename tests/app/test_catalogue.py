@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from llm.app.catalogue import USUAL, find_model, list_models
-from llm.app.talk import stream_reply
+from llm.app.streamed_reply import stream_reply
 from llm.evaluation.items import Sampling, SamplingConfig
 from llm.files import write_json
 from llm.hub.export import save_form, scratch_form

@@ -2,10 +2,8 @@
 
 import json
 import math
-import re
 
 import pytest
-import requests
 
 pytest.importorskip("playwright", reason="playwright drives the browser: pip install -r requirements-test.lock")
 
@@ -13,65 +11,21 @@ from playwright.sync_api import expect
 
 from tests.app.browsing import (
     CHROMIUM,
+    MODELS,
+    answer,
     ask,
-    browser,
-    find_axe,
+    dialog,
     finish,
-    launch,
     opened,
-    served,
+    percent,
+    request_of,
     shorten,
     tokens_of,
     words,
-    write_three_models,
 )
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed, such as apt-get install chromium")
 expect.set_options(timeout=20_000)
-MODELS = ("scratch", "mistral", "base")
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    write_three_models(folder)
-    with served(folder) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def launched():
-    with browser() as launched:
-        yield launched
-
-
-@pytest.fixture
-def page(launched, address):
-    with opened(launched, address) as page:
-        yield page
-
-
-def request_of(page, path, act):
-    """The body of the request that the act causes."""
-    with page.expect_request(lambda request: request.url.endswith(path)) as caught:
-        act()
-    return caught.value.post_data_json
-
-
-def answer(address, path, body):
-    response = requests.post(address + path.lstrip("/"), json=body, timeout=60)
-    response.raise_for_status()
-    return response
-
-
-def percent(text):
-    """The number of '34 %' or '< 0.1 %'."""
-    return float(re.sub(r"[<>%\s]", "", text)) / 100
-
-
-def dialog(page):
-    return page.get_by_role("dialog")
 
 
 def test_all_models_reply_side_by_side_under_their_names(page):
@@ -139,62 +93,6 @@ def test_the_keyboard_walks_opens_and_closes(page):
     assert page.locator("article").first.locator(".token[tabindex='0']").count() == 1
 
 
-def choose_another(page, model, index):
-    """Choose the likeliest alternative that is text and was not drawn; what it is."""
-    tokens_of(page, model).nth(index).click()
-    rows = dialog(page).locator("button[aria-disabled=false]").filter(has_not_text="<")
-    row = rows.first
-    text = row.locator(".text").text_content()
-    row.click()
-    return text.replace("␣", " ").replace("↵", "\n")
-
-
-def test_a_reply_goes_on_from_a_chosen_alternative_and_there_is_a_way_back(page):
-    ask(page, "What is a token?")
-    first = words(page, "scratch")
-    chosen = []
-    body = request_of(page, "/api/reply", lambda: chosen.append(choose_another(page, "scratch", 3)))
-    finish(page)
-    branched = words(page, "scratch")
-    assert len(body["prefix"]) == 4
-    assert branched[:4] == [*first[:3], *chosen]
-    assert len(branched) > 4
-    branches = page.get_by_role("group", name="Branches of scratch").get_by_role("button")
-    expect(branches).to_have_count(2)
-    branches.first.click()
-    assert words(page, "scratch") == first
-
-
-def test_a_reply_that_was_cut_goes_on_from_its_end(page):
-    ask(page, "What is a token?", tokens=4)
-    page.get_by_role("article", name="Reply of base").locator(".end").click()
-    row = dialog(page).locator("button[aria-disabled=false]").filter(has_not_text="<")
-    body = request_of(page, "/api/reply", row.first.click)
-    finish(page)
-    assert len(body["prefix"]) == 5
-    assert len(words(page, "base")) > 5
-
-
-ENDS = """async (all) => {
-    const { endsReply } = await import("/static/tokens.js");
-    return all.map((text) => endsReply({ text }));
-}"""
-
-
-def test_what_ends_a_reply_is_told_from_text(page):
-    spelled = ["<|end|>", "<|user|>", "<|im_end|>", "</s>", "<s>", "<", " end", ""]
-    assert page.evaluate(ENDS, spelled) == [True] * 4 + [False] * 4
-
-
-def test_only_the_newest_replies_branch(page):
-    ask(page, "What is a token?", tokens=4)
-    ask(page, "And a model?", tokens=4)
-    page.locator("article").first.locator(".token").first.click()
-    expect(dialog(page).locator("button[aria-disabled=true]")).to_have_count(
-        dialog(page).get_by_role("listitem").count()
-    )
-
-
 def test_a_model_reads_its_own_earlier_reply(page):
     ask(page, "What is a token?")
     said = "".join(words(page, "base")).replace("▫", "").strip()
@@ -260,94 +158,3 @@ def test_the_page_works_where_nothing_can_be_stored(launched, address):
         page.reload()
         ask(page, "What is a token?")
         assert words(page, "scratch")
-
-
-NEXT_FRAME_MS = """() => new Promise((found) => {
-    const asked = performance.now();
-    requestAnimationFrame(() => found(performance.now() - asked));
-})"""
-
-
-def test_ten_thousand_characters_are_answered_and_one_more_is_refused_in_words(page):
-    page.locator("#question").fill("word " * 1999 + "word?")
-    assert page.evaluate(NEXT_FRAME_MS) < 1000
-    ask(page, "word " * 1999 + "word?", tokens=4)
-    assert words(page, "base")
-    ask(page, "x" * 10_001, tokens=4)
-    refused = page.locator(".turn").last.locator(".error:visible")
-    expect(refused).to_have_count(3)
-    assert all("10000" in text or "10,000" in text for text in refused.all_text_contents())
-
-
-def test_a_stopped_reply_says_so(page):
-    shorten(page, 1000)
-    page.locator("#question").fill("What is a token?")
-    page.get_by_role("button", name="Ask").click()
-    tokens_of(page, "base").first.wait_for()
-    page.get_by_role("button", name="Stop").click()
-    finish(page)
-    expect(page.get_by_role("article", name="Reply of base")).to_contain_text("stopped by you")
-
-
-def test_a_server_that_has_gone_is_told_in_words(launched, address):
-    with opened(launched, address) as page:
-        page.context.set_offline(True)
-        ask(page, "What is a token?")
-        expect(page.locator("article .error").first).to_contain_text("The server does not answer")
-
-
-def test_markup_and_other_scripts_are_text(page):
-    question = "<img src=x onerror=alert(1)> مرحبا 😀"
-    ask(page, question, tokens=3)
-    expect(page.locator(".question")).to_have_text(question)
-    assert page.locator("main img").count() == 0
-    ask(page, "مرحبا يا صديقي", tokens=3)
-    assert page.locator(".question").last.evaluate("node => getComputedStyle(node).direction") == "rtl"
-
-
-def test_finished_replies_are_announced_once(page):
-    ask(page, "What is a token?", tokens=3)
-    assert sorted(line.split(":")[0] for line in page.get_by_role("status").locator("p").all_text_contents()) == sorted(
-        MODELS
-    )
-
-
-def test_two_browsers_are_answered_at_once(launched, address):
-    second = launch(launched.browser_type)
-    with opened(launched, address) as one, opened(second, address) as other:
-        for page, question in ((one, "What is a token?"), (other, "Why does a model make mistakes?")):
-            shorten(page, 40)
-            page.locator("#question").fill(question)
-            page.keyboard.press("Enter")
-        for page in (one, other):
-            finish(page)
-        assert all(words(one, model) and words(other, model) for model in MODELS)
-        assert one.locator(".question").all_text_contents() != other.locator(".question").all_text_contents()
-    second.close()
-
-
-def test_a_phone_needs_no_sideways_scrolling_and_stacks_the_models(launched, address):
-    with opened(launched, address, **PHONE) as page:
-        ask(page, "What is a token?")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert len({round(box.bounding_box()["x"]) for box in page.get_by_role("article").all()}) == 1
-        tokens_of(page, "base").nth(1).tap()
-        expect(dialog(page).get_by_role("listitem").first).to_be_visible()
-
-
-@pytest.mark.parametrize(
-    "context",
-    [{"color_scheme": "light"}, {"color_scheme": "dark"}, {**PHONE, "color_scheme": "light"}],
-    ids=["light", "dark", "phone"],
-)
-def test_axe_finds_nothing_serious(launched, address, context):
-    axe = find_axe()
-    with opened(launched, address, **context) as page:
-        page.evaluate(axe)
-        found = page.evaluate("axe.run()")["violations"]
-        ask(page, "What is a token?", tokens=60)
-        tokens_of(page, "base").nth(1).click()
-        dialog(page).get_by_role("listitem").first.wait_for()
-        found += page.evaluate("axe.run()")["violations"]
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in serious] == []

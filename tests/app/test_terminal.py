@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from llm.app.talk import Alternative, Token
+from llm.app.streamed_reply import Alternative, Token
 from llm.app.terminal import explain, printable
 
 
@@ -19,7 +19,7 @@ def test_text_is_left_as_it_is():
 
 
 def test_why_tells_each_token_s_probability_and_what_else_was_likely():
-    others = (Alternative(5, " cat", math.log(0.5)), Alternative(6, "\x1b\n", math.log(0.25)))
+    others = (Alternative(5, " cat", math.log(0.5), False), Alternative(6, "\x1b\n", math.log(0.25), False))
     lines = explain([Token(5, " cat", math.log(0.5), others), Token(9, " dog", math.log(0.01), others)]).splitlines()
     assert lines[0].split() == ['"', 'cat"', "50%", "##########", '"\\n"', "25%"]
     assert lines[1].startswith('" dog"') and " 1% #" in lines[1] and '" cat" 50%' in lines[1]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from llm.app import worker as worker_module
-from llm.app.talk import start_talk
+from llm.app.streamed_reply import start_reply
 from llm.app.worker import MAX_WAITING, STREAM_LENGTH, Busy, End, Job, Stream, Worker
 from llm.dialogue import Prompt
 from tests.app.served import wait_until
@@ -24,9 +24,9 @@ def worker(base):
 
 
 def make_job(speaker, max_tokens=30, seconds=60.0, text="Why?"):
-    talk = start_talk(speaker, Prompt((text,)), replace(DRAWN, max_reply_bytes=10_000), max_tokens)
-    talk.seat.draft.stop = ()  # it goes on to its last token
-    return Job(talk, Stream(asyncio.get_running_loop()), time.monotonic() + seconds)
+    reply = start_reply(speaker, Prompt((text,)), replace(DRAWN, max_reply_bytes=10_000), max_tokens)
+    reply.slot.draft.stop = ()  # it goes on to its last token
+    return Job(reply, Stream(asyncio.get_running_loop()), time.monotonic() + seconds)
 
 
 async def read_all(stream):
@@ -159,7 +159,7 @@ def test_a_batch_holds_no_more_than_its_tokens(worker, base, monkeypatch):
         for job in jobs:
             worker.submit(job)
         wait_until(lambda: worker.running)
-        while not all(job.talk.seat.draft.done for job in jobs):
+        while not all(job.reply.slot.draft.done for job in jobs):
             worst.append(len(worker.running))
             await asyncio.sleep(0)
         return max(worst), [await read_all(job.stream) for job in jobs]

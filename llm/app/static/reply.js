@@ -5,7 +5,7 @@ import { percent, visible } from "./chances.js";
 import { element } from "./elements.js";
 import { getNext, streamReply } from "./server.js";
 import { decoding } from "./settings.js";
-import { endSpan, endsReply, tokenSpan, walk } from "./tokens.js";
+import { endSpan, tokenSpan, walk } from "./tokens.js";
 
 const REASONS = { end: "ended by itself", length: "cut at the length", stopped: "its time was up", you: "stopped by you" };
 const N_ALTERNATIVES = 10;
@@ -116,7 +116,7 @@ export function replyCard(model, reply, page) {
     controller?.abort();
     const before = shown().tokens.slice(0, index);
     const token = { ...alternative, text: alternative.text.replaceAll(HALF, ""), alternatives: shown().tokens[index]?.alternatives };
-    const over = endsReply(alternative); // the server goes on from text alone
+    const over = alternative.ends; // the server goes on from text alone
     const tokens = over ? before : [...before, token];
     reply.versions.push({ tokens, fork: { index }, seed: shown().seed, end: over ? "end" : null, error: null });
     reply.shown = reply.versions.length - 1;

@@ -4,13 +4,8 @@ import { level, percent } from "./chances.js";
 import { element } from "./elements.js";
 
 const HALF = "▫"; // of a character of several tokens
-const SPECIAL = /^(<\|[^|]+\|>|<\/s>)$/; // as the server spells what ends a reply
 const ENDS = { end: "■ end", length: "… cut here" };
 const STOPPED = "… stopped";
-
-export function endsReply({ text }) {
-  return SPECIAL.test(text);
-}
 
 export function tokenSpan(token) {
   const { text, logprob } = token;

@@ -1,10 +1,10 @@
 """A reply as people see it: tokens with their text, as soon as their characters are whole."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from llm.app.batch import Batch, Seat, Step, take_seat
+from llm.app.batch import Batch, Slot, Step, take_slot
 from llm.app.speaker import Speaker
 from llm.dialogue import Prompt, join_speaker_turns
 from llm.inference.decoding import Decoding
@@ -21,6 +21,7 @@ class Alternative:
     token: int
     text: str
     logprob: float  # at temperature 1
+    ends: bool  # whether it would end the reply
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class TextStream:
 
 
 @dataclass
-class Talk:
+class StreamedReply:
     """A reply in the making, with its text."""
 
-    seat: Seat
+    slot: Slot
     text: TextStream
     speaker: Speaker
     room: int  # bytes of text that may still be shown
@@ -66,10 +67,9 @@ class Talk:
 
     def show(self, step: Step, n_alternatives: int) -> Token | None:
         """The token that was chosen, with so many alternatives; None for the one that ends the reply."""
-        if self.seat.draft.ended:
+        if self.slot.draft.ended:
             return None
-        spell = self.speaker.spell
-        others = tuple(Alternative(i, spell(i), logprob) for i, logprob in step.alternatives[:n_alternatives])
+        others = list_alternatives(self.speaker, self.slot.draft.stop, step.alternatives[:n_alternatives])
         return Token(step.token, self._cut(self.text.feed(step.token)), step.logprob, others)
 
     def _cut(self, text: str) -> str:
@@ -88,25 +88,32 @@ class Talk:
     @property
     def reason(self) -> str:
         """Why it is over."""
-        return "end" if self.seat.draft.ended else "length"
+        return "end" if self.slot.draft.ended else "length"
 
 
-def start_talk(
+def list_alternatives(
+    speaker: Speaker, stop: Collection[int], found: Iterable[tuple[int, float]]
+) -> tuple[Alternative, ...]:
+    """The tokens (id, log-probability) as people see them, where `stop` are the ids that end the reply."""
+    return tuple(Alternative(i, speaker.spell(i), logprob, i in stop) for i, logprob in found)
+
+
+def start_reply(
     speaker: Speaker, prompt: Prompt, decoding: Decoding, max_tokens: int, prefix: Sequence[int] = ()
-) -> Talk:
-    """A reply to the prompt, not yet begun; see `take_seat`."""
-    seat = take_seat(speaker, prompt, decoding, max_tokens, prefix)
-    return Talk(seat, TextStream(speaker, prefix), speaker, decoding.max_reply_bytes)
+) -> StreamedReply:
+    """A reply to the prompt, not yet begun; see `take_slot`."""
+    slot = take_slot(speaker, prompt, decoding, max_tokens, prefix)
+    return StreamedReply(slot, TextStream(speaker, prefix), speaker, decoding.max_reply_bytes)
 
 
 def stream_reply(speaker: Speaker, prompt: Prompt, decoding: Decoding) -> Iterator[Token]:
     """The reply, token by token: with `TextStream` the text of `generate` of the evaluation."""
-    talk = start_talk(speaker, prompt, decoding, decoding.max_reply_bytes + 1)  # as many as have a draw
+    reply = start_reply(speaker, prompt, decoding, decoding.max_reply_bytes + 1)  # as many as have a draw
     batch = Batch(speaker, N_ALTERNATIVES)
-    batch.join(talk.seat)
-    while not talk.seat.draft.done:
+    batch.join(reply.slot)
+    while not reply.slot.draft.done:
         ((_, step),) = batch.step()
-        token = talk.show(step, N_ALTERNATIVES)
+        token = reply.show(step, N_ALTERNATIVES)
         if token is not None:
             yield token
 

@@ -9,7 +9,7 @@ from llm.app.batch import next_logprobs
 from llm.app.catalogue import Listed
 from llm.app.limits import MAX_SECONDS
 from llm.app.speaker import Speaker
-from llm.app.talk import N_ALTERNATIVES, Alternative, Token, start_talk
+from llm.app.streamed_reply import N_ALTERNATIVES, Token, list_alternatives, start_reply
 from llm.app.worker import End, Job, Stream, Worker
 from llm.dialogue import Prompt
 from llm.inference.decoding import Decoding
@@ -25,12 +25,21 @@ class ReplyFailed(Exception):
     """The reply could not be gone on with."""
 
 
-class House:
+class ServedModels:
     """All models that are served."""
 
-    def __init__(self, listed: Sequence[Listed]) -> None:
-        self.listed = {one.about.name: one for one in listed}
-        self.workers = {name: Worker(one.load) for name, one in self.listed.items()}
+    def __init__(self, list_models: Callable[[], Sequence[Listed]]) -> None:
+        self.list_models = list_models
+        self.listed: dict[str, Listed] = {}
+        self.workers: dict[str, Worker] = {}
+        self.list_again()
+
+    def list_again(self) -> None:
+        """Look which models there are now; one that was asked for something stays as it is."""
+        used = {name: one for name, one in self.listed.items() if self.workers[name].thread is not None}
+        self.listed = {one.about.name: one for one in self.list_models()} | used
+        new = {name: Worker(one.load) for name, one in self.listed.items() if name not in used}
+        self.workers = {name: self.workers[name] for name in used} | new
 
     def find(self, name: str) -> Listed:
         """The model with this name. Raises UnknownModel."""
@@ -57,10 +66,10 @@ class House:
         """
         self.find(name)
         deadline = time.monotonic() + MAX_SECONDS
-        talk = await self.ask(name, lambda model: start_talk(model, prompt, decoding, max_tokens, prefix))
+        reply = await self.ask(name, lambda model: start_reply(model, prompt, decoding, max_tokens, prefix))
         stream = Stream(asyncio.get_running_loop())
-        self.workers[name].submit(Job(talk, stream, deadline, n_alternatives))
-        return stream, len(talk.seat.draft.prompt)
+        self.workers[name].submit(Job(reply, stream, deadline, n_alternatives))
+        return stream, len(reply.slot.draft.prompt)
 
     async def next_tokens(self, name: str, prompt: Prompt, prefix: Sequence[int], n: int) -> dict[str, Any]:
         """The likeliest next tokens, and what their probabilities have to be divided by at each temperature."""
@@ -70,8 +79,9 @@ class House:
             logprobs = next_logprobs(model, prompt, prefix)
             best, ids = logprobs.topk(min(n, len(logprobs)))
             found = zip(ids.tolist(), best.tolist(), strict=True)
+            alternatives = list_alternatives(model, model.stops(prompt), found)
             return {
-                "alternatives": [vars(Alternative(i, model.spell(i), logprob)) for i, logprob in found],
+                "alternatives": [vars(one) for one in alternatives],
                 "temperatures": TEMPERATURES,
                 "log_sums": [float((logprobs.double() / t).logsumexp(0)) for t in TEMPERATURES],
             }

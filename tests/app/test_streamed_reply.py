@@ -3,7 +3,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm.app.batch import Step
-from llm.app.talk import TextStream, make_prompt, new_seed, start_talk, stream_reply
+from llm.app.streamed_reply import TextStream, make_prompt, new_seed, start_reply, stream_reply
 from llm.dialogue import Prompt
 from llm.inference.decoding import Decoding
 from llm.inference.replies import HALF
@@ -49,10 +49,10 @@ def test_the_streamed_text_is_the_reply_of_the_evaluation(models, request, name,
 
 
 def test_the_token_that_ends_a_reply_has_no_text(scratch):
-    talk = start_talk(scratch, PROMPTS[0], GREEDY, 9)
-    talk.seat.draft.add(2, scratch.texts, 99)
-    assert talk.show(Step(2, -0.1, ((2, -0.1),)), 1) is None
-    assert talk.reason == "end"
+    reply = start_reply(scratch, PROMPTS[0], GREEDY, 9)
+    reply.slot.draft.add(2, scratch.texts, 99)
+    assert reply.show(Step(2, -0.1, ((2, -0.1),)), 1) is None
+    assert reply.reason == "end"
 
 
 def test_an_alternative_that_would_end_the_reply_is_named(scratch, base):
