@@ -1,4 +1,4 @@
-"""The preset coursework through the whole DAG, shrunk in steps and width: the brief's own sources and a sharded Mistral.
+"""The preset coursework through the whole DAG, shrunk in steps and width: its own sources and a sharded Mistral.
 
 They come from a stand-in of the servers. Each long stage is killed once and goes on.
 """
