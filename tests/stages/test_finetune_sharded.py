@@ -30,7 +30,7 @@ from tests.stages.test_finetune_mistral import assert_same_curve, read_curve
 from tests.training.test_lora import DIALOGUES
 
 # Two processes add the same gradients in another order. Their fp32 factors then differ in the last bits, and where
-# these are rounded to bf16 for a product, a few fall to the neighbour, 2^-8 of themselves away. Measured: 1e-6.
+# these are rounded to bf16 for a product, a few fall to the neighbour, 2^-8 of themselves away.
 HALF_LOSS = 1e-3
 ADAPTER = "models/mistral/adapter_model.safetensors"
 
