@@ -35,9 +35,9 @@ class Space:
                 if not low < high or (kind == "log_uniform" and low <= 0):
                     above = " above 0" if kind == "log_uniform" else ""
                     raise ValueError(f"space.{kind}.{name} is [{low}, {high}], allowed: low, then high{above}")
-        for name, values in self.choices.items():
-            if len(set(map(repr, values))) < max(2, len(values)):
-                raise ValueError(f"space.choices.{name} is {list(values)}, allowed: two or more different values")
+        for name, chosen in self.choices.items():
+            if len(set(map(repr, chosen))) < max(2, len(chosen)):
+                raise ValueError(f"space.choices.{name} is {list(chosen)}, allowed: two or more different values")
 
     def ranges(self) -> Iterator[tuple[str, Mapping[str, tuple[float, float]]]]:
         """The kinds whose values are a low and a high one."""
@@ -72,7 +72,7 @@ class SweepConfig:
             raise ValueError(f"study is {self.study!r}, allowed: a-z, 0-9 and - between them, two or more")
         if self.model not in CURVES or not self.figure:
             raise ValueError(
-                f"objective is {self.objective!r}, allowed: scratch. or mistral. and {VAL_LOSS} or a figure"
+                f"objective is {self.objective}, allowed: MODEL.{VAL_LOSS} or MODEL.FIGURE, of scratch or mistral"
             )
         check_range("trials", self.trials, 1, 10**5)
         check_range("seed", self.seed, 0, 2**31)

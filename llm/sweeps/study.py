@@ -5,6 +5,7 @@ STUDY/study.lock     held while a worker takes a trial
 STUDY/trials/007     held by the worker that runs trial 7, and by its run
 """
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -54,7 +55,7 @@ class SweepStudy:
 
         journal = self.folder / "journal.log"
         journal.touch()
-        backend = JournalFileBackend(str(journal), JournalLock(journal))  # type: ignore[arg-type]
+        backend = JournalFileBackend(str(journal), JournalLock(journal))
         with self.lock:
             return optuna.create_study(
                 storage=JournalStorage(backend),
@@ -177,6 +178,4 @@ class SweepStudy:
 
 def _comparable(config: SweepConfig) -> dict[str, Any]:
     """What may not change within a study, as JSON gives it back."""
-    import json
-
     return {name: one for name, one in json.loads(json.dumps(asdict(config))).items() if name not in MAY_DIFFER}
