@@ -65,7 +65,20 @@ class Clone:
     folder: Path
     commit: str
 
-    def make(self) -> None:
+    @property
+    def _whole(self) -> Path:
+        """There while the clone holds no run, and none has failed in it."""
+        return self.folder / ".git" / "whole"
+
+    def prepare(self) -> None:
+        """Make it ready for a run: the data of the one before stay where that ended well, else it is made anew."""
+        if self._whole.is_file():
+            git(self.folder, "checkout", "--quiet", self.commit, "--", "params.yaml")
+            self._whole.unlink()
+        else:
+            self._make()
+
+    def _make(self) -> None:
         """Make it anew: whatever a killed run left in it, locks and half an experiment, is gone."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,13 +121,15 @@ class Clone:
         git(self.folder, "add", "--update")
         git(self.folder, *AUTHOR, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", why)
         git(self.folder, "update-ref", experiment_ref(self.commit, name), "HEAD")
+        git(self.folder, "reset", "--quiet", "--mixed", self.commit)
 
     def bring(self, name: str) -> None:
-        """Bring the experiment into the repository, in place of an older one of that name."""
+        """Bring the experiment, which ended well, into the repository, in place of an older one of that name."""
         ref = experiment_ref(self.commit, name)
         git(
             self.repository, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(self.folder), f"+{ref}:{ref}"
         )
+        self._whole.touch()
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

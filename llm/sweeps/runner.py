@@ -48,7 +48,7 @@ def run_experiment(
 ) -> Outcome:
     """Run it and bring it into the repository; `shall_stop` is asked with the curve so far."""
     for _ in range(TRIES):
-        clone.make()
+        clone.prepare()
         (clone.folder / curve).unlink(missing_ok=True)  # the committed one, of another run
         process = clone.start(experiment.name, experiment.target, experiment.values, log, locks)
         try:
