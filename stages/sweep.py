@@ -32,7 +32,8 @@ def read_space(path: Path) -> SweepConfig:
     known = flatten(read_params())
     names = [*config.fixed, *next(config.space.corners())]
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"{path}: {unknown[0]} is not a parameter, {nearest(unknown[0], known)}")
+        beside = [name for name in known if name.rpartition(".")[0] == unknown[0].rpartition(".")[0]]
+        raise ValueError(f"{path}: {unknown[0]} is not a parameter, {nearest(unknown[0], beside or known)}")
     for corner in config.space.corners():
         check_values({**config.common(), **corner}, path)
     return config

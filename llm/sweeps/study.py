@@ -55,7 +55,8 @@ class SweepStudy:
 
         journal = self.folder / "journal.log"
         journal.touch()
-        backend = JournalFileBackend(str(journal), JournalLock(journal))
+        lock: Any = JournalLock(journal)  # Optuna asks for acquire and release only
+        backend = JournalFileBackend(str(journal), lock)
         with self.lock:
             return optuna.create_study(
                 storage=JournalStorage(backend),
