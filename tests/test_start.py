@@ -26,10 +26,11 @@ LIGHT = (
     *("stages.preset", "stages.tokenize_corpus", "stages.train_judge"),
 )
 # All of them torch, and no other: the settings that check_params checks stand beside the code that they configure, and
-# podcast, report and seed_sd know the models by what evaluate asked of them.
+# podcast, report, seed_sd and sweep know the models by what evaluate asked of them.
 WITH_TORCH = (
     *("llm.commands", "stages.check_params", "stages.choose_sampling", "stages.ensemble", "stages.evaluate"),
-    *("stages.finetune_mistral", "stages.podcast", "stages.report", "stages.seed_sd", "stages.train_scratch"),
+    *("stages.finetune_mistral", "stages.podcast", "stages.report", "stages.seed_sd", "stages.sweep"),
+    "stages.train_scratch",
 )
 
 
@@ -53,6 +54,7 @@ def test_every_stage_and_command_is_looked_at(repository):
 
 TOOLS = (  # what people start by hand
     *("cards", "choose_sampling", "doctor", "ensemble", "judge_replies", "own_data", "plan", "preset", "seed_sd"),
+    "sweep",
 )
 
 

@@ -1,0 +1,144 @@
+"""A worker's own clone of the repository, in which DVC runs one experiment.
+
+Not `dvc exp run --temp`: it changes the repository's params.yaml for a moment, and takes the first experiment of a
+stash that all share (TempDirQueue.get of DVC 3.67), be it another worker's. Not `dvc queue start` with several jobs
+either: some of its experiments fail without a log (treeverse/dvc#10673).
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm.sweeps.space import Scalar, set_params
+
+KEPT = {  # folders of the repository that outlast a run, and the variables by which a clone finds them
+    "TANDEM_STATE": ".train_state",
+    "TANDEM_EVALUATED": ".evaluate_state",
+    "TANDEM_FETCHED": ".fetched",
+    "TANDEM_COST": ".cost",
+}
+UNTIL_KILLED_S = 60.0  # in which a stage that is told to end saves its state
+AUTHOR = ("-c", "user.name=sweep", "-c", "user.email=sweep@localhost")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints. Raises ValueError with its complaint when it fails."""
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"git {arguments[0]} failed in {folder}: {' '.join(done.stderr.split())}")
+    return done.stdout.strip()
+
+
+def clean_head(repository: Path) -> str:
+    """The commit of the working tree.
+
+    Raises ValueError where tracked files differ from it, but for what a run leaves: clones have the commit alone.
+    """
+    changed = git(repository, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!metrics")
+    if changed:
+        names = ", ".join(line.split(maxsplit=1)[1] for line in changed.splitlines())
+        raise ValueError(f"{names} differs from the last commit, which is all that workers see: commit or undo that")
+    return git(repository, "rev-parse", "HEAD")
+
+
+def experiment_ref(commit: str, name: str) -> str:
+    """Where DVC keeps an experiment that began from a commit."""
+    return f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
+
+
+def has_experiment(repository: Path, commit: str, name: str) -> bool:
+    """Whether the repository has that experiment of the commit."""
+    return bool(git(repository, "for-each-ref", experiment_ref(commit, name)))
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone at a commit, which shares objects and DVC's cache with the repository."""
+
+    repository: Path
+    folder: Path
+    commit: str
+
+    @property
+    def _whole(self) -> Path:
+        """There while the clone holds no run, and none has failed in it."""
+        return self.folder / ".git" / "whole"
+
+    def prepare(self) -> None:
+        """Make it ready for a run: the data of the one before stay where that ended well, else it is made anew."""
+        if self._whole.is_file():
+            git(self.folder, "checkout", "--quiet", self.commit, "--", "params.yaml")
+            self._whole.unlink()
+        else:
+            self._make()
+
+    def _make(self) -> None:
+        """Make it anew: whatever a killed run left in it, locks and half an experiment, is gone."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        git(self.repository, "clone", "--quiet", "--shared", "--no-checkout", ".", str(self.folder))
+        git(self.folder, "checkout", "--quiet", "--detach", self.commit)
+        if (local := self.repository / ".dvc/config.local").is_file():
+            shutil.copy2(local, self.folder / ".dvc/config.local")
+        cache = self._dvc(self.repository, "cache", "dir")
+        self._dvc(self.folder, "config", "--local", "cache.dir", cache)
+
+    def _dvc(self, folder: Path, *arguments: str) -> str:
+        """What DVC prints. Raises ValueError with its complaint when it fails."""
+        command = [sys.executable, "-m", "dvc", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"dvc {arguments[0]} failed in {folder}: {' '.join(done.stderr.split())}")
+        return done.stdout.strip()
+
+    def environment(self) -> dict[str, str]:
+        """The caller's, with this interpreter first on PATH, and the lasting folders of the repository."""
+        kept = {variable: str(self.repository / name) for variable, name in KEPT.items()}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        return {**kept, **os.environ, "PATH": path}
+
+    def start(
+        self, name: str, target: str | None, values: Mapping[str, Scalar | None], log: Path, locks: Sequence[int]
+    ) -> "subprocess.Popen[bytes]":
+        """Start the experiment up to a stage, or whole, in a process group of its own that holds the locks too."""
+        command = [sys.executable, "-m", "dvc", "exp", "run", "--name", name]
+        command += [*set_params(values), *([target] if target else [])]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True, pass_fds=locks,
+            )  # fmt: skip
+
+    def save_stopped(self, name: str, why: str) -> None:
+        """Keep what a stopped run has left, parameters and curve, as an experiment: DVC keeps finished ones only."""
+        git(self.folder, "add", "--update")
+        git(self.folder, *AUTHOR, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", why)
+        git(self.folder, "update-ref", experiment_ref(self.commit, name), "HEAD")
+        git(self.folder, "reset", "--quiet", "--mixed", self.commit)
+
+    def bring(self, name: str) -> None:
+        """Bring the experiment, which ended well, into the repository, in place of an older one of that name."""
+        ref = experiment_ref(self.commit, name)
+        git(
+            self.repository, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(self.folder), f"+{ref}:{ref}"
+        )
+        self._whole.touch()
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End the group of a run that goes on, as Ctrl-C does; kill what is left of it."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(UNTIL_KILLED_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
