@@ -127,7 +127,8 @@ def rehearsal(tmp_path_factory):
     clone = Clone(folder, "coursework-rehearsal")
     with serve(served, checkpoint) as address, pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", address)
-        patch.setenv("HF_HUB_CACHE", str(folder.with_name("hub_cache")))
+        for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_XET_CACHE"):
+            patch.setenv(name, str(served.with_name(name)))
         path = folder / "params.yaml"
         params = yaml.safe_load(path.read_text(encoding="utf-8"))
         shrink(params, address)
