@@ -102,7 +102,10 @@ def write_models(tokenizer):
     torch.manual_seed(1)
     config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "none", False, train=None)
     save_adapter(adapter, add_lora(load_base(base)[0], config))
-    write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny Mistral, fine-tuned"})
+    write_json(
+        adapter / "tandem.json",
+        {"enabled": True, "description": "tiny Mistral, fine-tuned", "config": {"quantize": "none"}},
+    )
     write_bytes(JUDGE / FILE, (REPOSITORY / "data/judge" / FILE).read_bytes())
 
 
