@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.sweeps.test_space import SPACE
-from tests.test_pipeline import Clone
+from tests.clone import Clone
 
 pytest.importorskip("optuna", reason="Optuna is an extra: python -m pip install -r requirements-extra.lock")
 
