@@ -1,5 +1,5 @@
 # `make` installs everything into .venv and runs the pipeline; `make test` and `make lint` check the code;
-# `make bench` times it against what people use instead (on an otherwise idle machine).
+# `make bench` times it against what people use instead (on an otherwise idle machine); `make screenshots` takes pictures.
 
 PYTHON ?= python3
 # An extra package index that has CPU builds of torch (a tenth of the size), e.g. make TORCH_INDEX=https://...
@@ -18,7 +18,7 @@ $(shell { $(WHOLE); } >/dev/null 2>&1 || rm -f .venv/installed .venv/test-instal
 NEW_ENOUGH = import sys; \
 	sys.version_info >= (3, 11) or sys.exit("Python %d.%d is too old: make PYTHON=python3.12" % sys.version_info[:2])
 
-.PHONY: all install test lint bench bench-full
+.PHONY: all install test lint screenshots bench bench-full
 .DELETE_ON_ERROR:
 
 all: install
@@ -52,6 +52,10 @@ lint: .venv/test-installed
 	ruff format --check .
 	mypy
 	lint-imports
+
+# The pictures in docs/screenshots, of the run that is here; Chromium has to be installed.
+screenshots: .venv/test-installed
+	.venv/bin/python -m tests.app.screenshots
 
 bench: .venv/installed
 	python -m bench
