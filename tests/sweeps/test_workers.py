@@ -11,8 +11,8 @@ import time
 import pytest
 import yaml
 
-from tests.sweeps.test_space import SPACE
 from tests.clone import Clone
+from tests.sweeps.test_space import SPACE
 
 pytest.importorskip("optuna", reason="Optuna is an extra: python -m pip install -r requirements-extra.lock")
 
