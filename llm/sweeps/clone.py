@@ -118,7 +118,7 @@ class Clone:
 
     def save_stopped(self, name: str, why: str) -> None:
         """Keep what a stopped run has left, parameters and curve, as an experiment: DVC keeps finished ones only."""
-        git(self.folder, "add", "--update")
+        git(self.folder, "add", "--all")  # a curve that is not in the commit too; what DVC caches, git ignores
         git(self.folder, *AUTHOR, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", why)
         git(self.folder, "update-ref", experiment_ref(self.commit, name), "HEAD")
         git(self.folder, "reset", "--quiet", "--mixed", self.commit)
