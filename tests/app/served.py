@@ -24,11 +24,11 @@ def serving(list_models, static=STATIC):
             yield served, listening.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
 
-def wait_until(condition, timeout_s=20.0):
+def wait_until(condition, timeout_s=60.0):
     """Wait for what other threads bring about."""
     end = time.monotonic() + timeout_s
     while not condition():
