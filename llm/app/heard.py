@@ -10,7 +10,7 @@ from llm.app.quote import Quote, quote
 from llm.corpus.questions import Question
 
 Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]  # by model and kind
-FACTS = ("what_ai_is", "how_it_works")  # areas of pairs whose true statement anybody can look up
+FACTS = ("what_ai_is",)  # areas of pairs that anybody can play, and look up
 SCRATCH, FINETUNED, PRETRAINED = "scratch", "mistral", "base"
 
 

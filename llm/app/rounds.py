@@ -21,7 +21,7 @@ def game(pair: Pair, heard: Heard, rng: random.Random) -> list[Line]:
         host("Time for a game, and you play too. I read two sentences. One is true."),
         host(f"One. {texts[0]}"),
         host(f"Two. {texts[1]}"),
-        host("Which one? Three. Two. One."),
+        host("Which one? I give you a moment. Say it aloud."),
         host(f"The true one is number {('one', 'two')[first]}.", pair.note),
         host("For this we did not let the models talk. We measured which sentence they find likelier.", *choice(pair)),
         host(*scores(heard, literacy)),
@@ -95,11 +95,11 @@ def trap_scores(heard: Heard, large: Share) -> list[str]:
     """Sentences on all false premises of the run."""
     found = [
         f"Over {spoken_number(large.n)} such questions, Oak preferred the correction {times_in_ten(large.value)}.",
-        against_coin("Oak", large),
     ]
     if (small := heard.small.premises) is not None:
         same = times_in_ten(small.value) == times_in_ten(large.value)
         found.append("So did Pip." if same else f"Pip, {times_in_ten(small.value)}.")
+    found.append("Picking blindly gives five.")
     if large.side < 0:
         found.append("Ask a crooked question, and you may well get a crooked answer.")
     return found

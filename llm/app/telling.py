@@ -12,6 +12,7 @@ LARGER = 2.0  # so many times the weights make a model larger for the ear
 TOYS = 1e9  # with fewer weights in both, the host says that those on a phone are far larger
 
 STUCK = "The same thing again. Always taking the likeliest next word can do that."
+NO_MARKS = "I give no marks for these. Hold each reply against the answer, and you be the judge."
 TITLES = ("Sure Is Not the Same as Right", "It Talks. Does It Know?", "Two Programs and a Straight Face")
 
 
@@ -117,7 +118,7 @@ def are_toys(heard: Heard) -> bool:
 def toys() -> list[str]:
     """Sentences on what carries over from small models to those that people use."""
     return [
-        "Both are toys. The chatbots that most people use are hundreds of times larger, and make few of the blunders "
+        "Both are toys. The chatbots that most people use are many hundred times larger, and make few of the blunders "
         "that you will hear.",
         "What carries over is how they are made: they guess how a text goes on. That is why we, who built Pip on an "
         "ordinary computer, find toys worth a visit.",
@@ -159,8 +160,7 @@ def question(asked: Asked, heard: Heard, place: int, rng: random.Random) -> list
         host("And Oak?" if place == 0 else rng.choice(("Oak's turn.", "And what says Oak?"))),
         *says(OAK, asked.large, heard, comment(asked, asked.large, place, rng)),
         host(rng.choice(("So, what is right?", "Here is what holds.", "Now the answer.")), asked.right, asked.why),
-        *([host(weighed(asked))] if weighed(asked) else []),
-        *([host("I give no marks. Hold each answer against that one, and you be the judge.")] if place == 0 else []),
+        *([host(weighed(asked) or NO_MARKS)] if weighed(asked) or place == 0 else []),
     ]
 
 
@@ -230,6 +230,6 @@ def goodbye(opener: Asked, rng: random.Random) -> str:
     fact = (
         "And the sky? Air scatters blue light more than red."
         if "sky" in opener.question
-        else "And the vaccines? They show the body a harmless piece of a germ or its likeness, to know the real one by."
+        else "And the vaccines? They show the body a weakened germ, a piece or a likeness, to know the real one."
     )
     return f"{thanks} {fact} Hold that against what you heard at the start. But do not take my word for it. Check."
