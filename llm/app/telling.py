@@ -230,6 +230,6 @@ def goodbye(opener: Asked, rng: random.Random) -> str:
     fact = (
         "And the sky? Air scatters blue light more than red."
         if "sky" in opener.question
-        else "And the vaccines? They show the body a weakened germ, a piece or a likeness, to know the real one."
+        else "And the vaccines? They show the body a weakened germ, or a piece of one, so that it knows the real one."
     )
     return f"{thanks} {fact} Hold that against what you heard at the start. But do not take my word for it. Check."
