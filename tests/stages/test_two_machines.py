@@ -48,6 +48,11 @@ class Machine:
             cwd=folder, env=environment, start_new_session=True, stdout=log, stderr=log,
         )  # fmt: skip
 
+    def try_out(self):
+        """Raise CalledProcessError where a process may not have host names of its own."""
+        side = SIDE.format(hosts=self.hosts, name=self.name, command="true")
+        ip("netns", "exec", self.space, "unshare", "--mount", "--uts", "bash", "-c", side)
+
     def die(self):
         """End everything that runs on it at once: torchrun's processes have sessions of their own."""
         for pid in ip("netns", "pids", self.space).split():
@@ -76,9 +81,10 @@ def machines(tmp_path):
             ip("-n", machine.space, "addr", "add", f"{ADDRESSES[machine.name]}/24", "dev", "cable")
             for link in ("lo", "cable"):
                 ip("-n", machine.space, "link", "set", link, "up")
+            machine.try_out()
         yield made
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network namespaces here: {error.stderr}")
+        pytest.skip(f"no namespaces here: {' '.join(error.stderr.split())}")
     finally:
         for machine in made:
             with suppress(subprocess.CalledProcessError):
