@@ -238,12 +238,19 @@ def _etag(path: Path) -> str:
 def serve(folder: Path, port: int = 0) -> Iterator[tuple[Hub, str]]:
     """The hub and its address, while the context lasts."""
     hub = Hub(folder)
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("HubHandler", (Handler,), {"hub": hub}))
+    with answering(type("HubHandler", (Handler,), {"hub": hub}), port) as address:
+        yield hub, address
+
+
+@contextlib.contextmanager
+def answering(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
+    """Address of a server whose connections the handler answers, while the context lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield hub, f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.hub_server import answering
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "acme/tiny"
@@ -109,12 +110,5 @@ class Handler(BaseHTTPRequestHandler):
 def serve_model(files: dict[str, bytes]) -> Iterator[tuple[ModelHub, str]]:
     """The hub and its address, while the context lasts."""
     hub = ModelHub(files)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("ModelHubHandler", (Handler,), {"hub": hub}))
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield hub, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(type("ModelHubHandler", (Handler,), {"hub": hub})) as address:
+        yield hub, address

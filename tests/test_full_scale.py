@@ -9,9 +9,7 @@ import signal
 import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -41,9 +39,6 @@ class Handler(hub_server.Handler, model_hub.Handler):
         found = self.path.startswith(MODEL_PATHS)
         self.hub = self.model if found else self.data  # type: ignore[assignment]
         return found
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
 
     def do_GET(self) -> None:
         if self.path == ZIP_PATH:
@@ -97,16 +92,8 @@ def serve(folder: Path, checkpoint: Path):
     corpus = write_sources(folder)
     model = model_hub.ModelHub({path.name: path.read_bytes() for path in checkpoint.iterdir()})
     made = {"data": hub_server.Hub(folder), "model": model, "corpus": corpus}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("AllHandler", (Handler,), made))
-    server.daemon_threads = True
-    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    serving.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        serving.join()
+    with hub_server.answering(type("AllHandler", (Handler,), made)) as address:
+        yield address
 
 
 def shrink(params: dict[str, Any], address: str) -> None:
