@@ -106,7 +106,7 @@ def test_compare_asks_the_other_models_the_same(project, monkeypatch, capsys):
 
 
 def test_why_explains_the_last_reply(project, monkeypatch, capsys):
-    chat = converse(monkeypatch, "/why", "Why?", "/why", options=("--max-bytes", "20"))
+    chat = converse(monkeypatch, "/why", "Why?", "/why", options=("--max-bytes", "20", "--temperature", "0"))
     shown = capsys.readouterr().out
     assert shown.startswith("there is no reply yet\n")
     assert shown.count("%") >= 6 * len(chat.tokens) > 0
