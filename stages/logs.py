@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ from stages import LOGS
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
 INTERRUPTED = 130  # 128 + SIGINT: DVC must not take a half-made output for a finished one
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which the system counts a process's memory
+COMPUTING = (  # packages that an environment names by version
+    *("datasets", "ftfy", "matplotlib", "numpy", "peft", "pyarrow", "regex", "sacrebleu", "scipy", "tokenizers"),
+    *("torch", "transformers"),
+)
 UNNOTICED = "two runs of this stage at once are not noticed here"
 
 logger = logging.getLogger(__name__)
@@ -164,6 +169,7 @@ def record_cost(stage: str, seconds: float, made: Made) -> None:
         "peak_bytes": None if made.seconds > seconds else peak * MAXRSS_UNIT,
         "processor": processor_name(),
         "gpu": gpu_name(),
+        "environment": environment(),
     }
     path = costs_file(stage)
     try:
@@ -199,6 +205,22 @@ def gpu_name() -> str | None:
     """The GPU that this process has computed on; None without one."""
     torch = sys.modules.get("torch")  # a stage that has not imported it has computed on none
     return torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None
+
+
+def environment() -> dict[str, object]:
+    """What beside code, data and parameters decides the last digits of what this process computed.
+
+    Of torch and of the packages that compute, only where this process has used them.
+    """
+    torch, kernels = sys.modules.get("torch"), sys.modules.get("llm.models.kernel_choice")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "capability": torch and torch.backends.cpu.get_cpu_capability(),
+        "threads": torch and torch.get_num_threads(),
+        "kernels": kernels and kernels.name_kernels(kernels.kernels_in_use()),
+        "versions": {name: version(name) for name in COMPUTING if name in sys.modules},
+    }
 
 
 def run_stage(name: str, main: Callable[[], Made | None]) -> None:

@@ -2,9 +2,11 @@ import errno
 import fcntl
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -256,6 +258,14 @@ def test_the_cost_of_a_stage_is_found_by_what_it_made():
     assert found["seconds"] >= 0 and found["peak_bytes"] > 10**6 and found["processor"] and found["gpu"] is None
     made("another")
     assert read_cost("clean", [Path("made.json")]) is None
+
+
+def test_beside_the_cost_stands_what_decides_the_last_digits():
+    run_stage("clean", lambda: made("one"))
+    found = read_cost("clean", [Path("made.json")])["environment"]
+    assert found["python"] == platform.python_version()
+    assert (found["threads"] is None) == ("torch" not in sys.modules)
+    assert found["versions"].get("numpy") == (version("numpy") if "numpy" in sys.modules else None)
 
 
 def test_a_run_that_answers_from_what_was_kept_does_not_make_the_work_cheap():
