@@ -28,7 +28,6 @@ from tests.test_shape import (
     PACKAGES,
     ROOT,
     STAGES,
-    has_code,
     import_closure,
     leaf_keys,
     loads,
@@ -133,16 +132,15 @@ def version_changes(_: Path) -> Iterator[Change]:
 
 
 def code_changes(_: Path) -> Iterator[Change]:
-    """Every file of llm/ and stages/: stale is who imports from its room, or from it where it is in none."""
+    """Every file of llm/ and stages/: stale is who imports from its room, or it where it is in none."""
     foretold = stale_by_code()
+    closures = {name: import_closure(module_of(stage)) for name, stage in STAGES.items()}
     for path in tracked(*PACKAGES):
         place = next((place for place in foretold if related(place, path)), None)
         if place is not None:
             users = foretold[place]
-        elif path in {f"{package}/__init__.py" for package in PACKAGES} and has_code(path):
-            users = list(STAGES)
         else:
-            users = [name for name, stage in STAGES.items() if f"{module_of(stage).replace('.', '/')}.py" == path]
+            users = [name for name, closure in closures.items() if path in closure]
         yield Change("code", path, path, longer, frozenset(users))
 
 
