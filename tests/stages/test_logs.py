@@ -246,6 +246,17 @@ def test_an_interpreter_without_the_lock_s_torch_says_so_in_one_line(tmp_path, r
     assert "requirements.lock 0.0.1: run `make install`" in line
 
 
+def test_no_log_has_the_secrets_of_a_url(capsys):
+    def main():
+        logger.info("asking https://ann:hush0@example.org/a.zip?token=hush1")
+        raise ValueError("https://ann:hush0@example.org/a.zip?token=hush1 is away")
+
+    with pytest.raises(SystemExit):
+        run_stage("clean", main)
+    told = Path("logs/clean.log").read_text(encoding="utf-8") + capsys.readouterr().err
+    assert told.count("https://example.org/a.zip?...") >= 4 and "Traceback" in told and "hush" not in told
+
+
 def made(text, seconds=0.0):
     """What a stage made, a file of that text."""
     Path("made.json").write_text(text, encoding="utf-8")
