@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stale_matrix import KINDS, make_clone, one_of_each, readers, stale, stale_after
+from tests.stale_matrix import KINDS, make_clone, one_of_each, readers, stale, stale_after, yaml_parsed_once
 from tests.staleness import PAGE, followers, seconds_of, stale_by_code, stale_by_parameter, with_table
 from tests.test_shape import STAGES
 
@@ -49,7 +49,8 @@ def clone(tmp_path_factory):
     """A clone that DVC takes for a finished run."""
     folder = tmp_path_factory.mktemp("finished") / "clone"
     folder.mkdir()
-    return make_clone(folder)
+    with yaml_parsed_once():
+        yield make_clone(folder)
 
 
 @pytest.mark.slow
