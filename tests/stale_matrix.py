@@ -17,15 +17,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import yaml
 from dvc.repo import Repo
 from dvc.utils.serialize import _yaml
 
+from llm.files import write_bytes
 from stages.look import followed
 from tests.clone import Clone
-from tests.staleness import stale_by_code
+from tests.staleness import holds, stale_by_code
 from tests.test_shape import (
     NO_OUTPUT,
     PACKAGES,
@@ -82,11 +84,17 @@ def other(value: object) -> object:
 def with_other(content: bytes, key: str) -> bytes:
     """A YAML file with another value for a dotted key."""
     values = yaml.safe_load(content)
-    section, *parts = values, *key.split(".")
-    for part in parts[:-1]:
-        section = section[part]
-    section[parts[-1]] = other(section[parts[-1]])
+    section, name = place_of(values, key)
+    section[name] = other(section[name])
     return yaml.safe_dump(values).encode()
+
+
+def place_of(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The section that holds a dotted key, and its name in there."""
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values[section]
+    return values, name
 
 
 def longer(content: bytes) -> bytes:
@@ -108,9 +116,8 @@ def loaded(stage: str) -> list[str]:
 
 def readers(key: str) -> frozenset[str]:
     """Stages that read a parameter: they load it or a section around it, or read the whole file."""
-    if key.partition(".")[0] in NO_OUTPUT:
-        return frozenset(stage for stage in STAGES if reads_whole(stage))
-    return frozenset(s for s in STAGES if reads_whole(s) or any(f"{key}.".startswith(f"{name}.") for name in loaded(s)))
+    shapes = key.partition(".")[0] not in NO_OUTPUT
+    return frozenset(s for s in STAGES if reads_whole(s) or (shapes and any(holds(name, key) for name in loaded(s))))
 
 
 @cache
@@ -196,14 +203,11 @@ def make_clone(folder: Path) -> Clone:
     """A clone whose parameters name local files, and whose outputs, all stand-ins, DVC takes for those of a run."""
     clone = Clone(folder, "laptop")
     for location in (path for name in LOCAL.values() for path in files_of(f"{GIVEN}/{name}")):
-        write(folder / location, location)
+        write_bytes(folder / location, location.encode())
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    for key, name in LOCAL.items():
-        *sections, last = key.split(".")
-        section = params
-        for part in sections:
-            section = section[part]
-        section[last] = f"{GIVEN}/{name}"
+    for key, local in LOCAL.items():
+        section, name = place_of(params, key)
+        section[name] = f"{GIVEN}/{local}"
     for source, providers in PROVIDERS.items():
         params["download"][source]["providers"] = [providers]
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -218,15 +222,10 @@ def make_outputs(folder: Path) -> None:
     named = sorted({path for stage in STAGES.values() for path in paths(stage, "deps", "outs", "metrics", "plots")})
     for path in named:
         if not (folder / path).exists() and (Path(path).suffix or path == "data/params_checked"):
-            write(folder / path, path)
+            write_bytes(folder / path, path.encode())
     for path in named:
         if not (folder / path).exists():
-            write(folder / path / "content", path)
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n", encoding="utf-8")
+            write_bytes(folder / path / "content", path.encode())
 
 
 @contextlib.contextmanager
@@ -246,16 +245,18 @@ def stale(folder: Path) -> frozenset[str]:
 
 def stale_after(clone: Clone, change: Change) -> frozenset[str]:
     """Stages that are stale while the clone has the change; then it is as before."""
-    path, seen = clone.folder / change.path, change.kind in ("data", "given")  # by look
-    before = path.read_bytes()
-    path.write_bytes(change.edit(before))
-    if seen:
-        clone.run(sys.executable, "-m", "stages.look")
+    before = (clone.folder / change.path).read_bytes()
+    write_and_look(clone, change, change.edit(before))
     found = stale(clone.folder)
-    path.write_bytes(before)
-    if seen:
-        clone.run(sys.executable, "-m", "stages.look")
+    write_and_look(clone, change, before)
     return found
+
+
+def write_and_look(clone: Clone, change: Change, content: bytes) -> None:
+    """Write a change's file; where its content is what counts, the stage look sees it first."""
+    (clone.folder / change.path).write_bytes(content)
+    if change.kind in ("data", "given"):
+        clone.run(sys.executable, "-m", "stages.look")
 
 
 KINDS = {
