@@ -58,8 +58,6 @@ LOCAL = {  # parameters that name it, and which file or folder
 PROVIDERS = {"dialogue": "cornell+chitchat", "eli5": "eli5+curated", "technical": "stackexchange+docs+curated"}
 WHOLE = "params.yaml"  # read as a whole by who names it among its paths
 
-Edit = Callable[[bytes], bytes]
-
 
 @dataclass(frozen=True)
 class Change:
@@ -68,7 +66,7 @@ class Change:
     kind: str
     name: str
     path: str  # below the clone
-    edit: Edit
+    edit: Callable[[bytes], bytes]
     foretold: frozenset[str]
 
 
@@ -102,7 +100,7 @@ def longer(content: bytes) -> bytes:
     return content + b"\n"
 
 
-def set_of(key: str) -> Edit:
+def set_of(key: str) -> Callable[[bytes], bytes]:
     """What writes another value for a dotted key."""
     return lambda content: with_other(content, key)
 
@@ -189,7 +187,7 @@ def given_changes(params: Path) -> Iterator[Change]:
 
 
 def files_of(location: str) -> list[str]:
-    """The files of a stand-in that a parameter names; a name with a suffix is one file."""
+    """The files of what a parameter names; a name with a suffix is one file."""
     return [location] if Path(location).suffix else [f"{location}/config.json", f"{location}/part/weights.bin"]
 
 
@@ -219,13 +217,11 @@ def make_clone(folder: Path) -> Clone:
 
 def make_outputs(folder: Path) -> None:
     """Something at every path of dvc.yaml where nothing is: files first, then folders that are still missing."""
-    named = sorted({path for stage in STAGES.values() for path in paths(stage, "deps", "outs", "metrics", "plots")})
-    for path in named:
-        if not (folder / path).exists() and (Path(path).suffix or path == "data/params_checked"):
-            write_bytes(folder / path, path.encode())
-    for path in named:
+    named = {path for stage in STAGES.values() for path in paths(stage, "deps", "outs", "metrics", "plots")}
+    files = {path for path in named if Path(path).suffix} | {"data/params_checked"}
+    for path in [*sorted(files), *sorted(named - files)]:
         if not (folder / path).exists():
-            write_bytes(folder / path / "content", path.encode())
+            write_bytes(folder / path / ("" if path in files else "content"), path.encode())
 
 
 @contextlib.contextmanager
