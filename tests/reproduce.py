@@ -9,6 +9,7 @@ one in what comes from the data, in the files' entries, or in bits per byte by m
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -75,7 +76,8 @@ def environment(variation: Variation, clone: Clone) -> dict[str, str]:
     if variation.python is not None:
         names = clone.folder.parent / "bin"
         names.mkdir(exist_ok=True)
-        (names / "python").symlink_to(variation.python)
+        with contextlib.suppress(FileExistsError):
+            (names / "python").symlink_to(variation.python)
         values["PATH"] = f"{names}{os.pathsep}{values['PATH']}"
     if variation.as_nobody:
         values |= {
@@ -87,11 +89,20 @@ def environment(variation: Variation, clone: Clone) -> dict[str, str]:
     return values
 
 
+def open_clone(folder: Path) -> Clone:
+    """A new clone, or the one that is there already."""
+    if (folder / "dvc.lock").is_file():
+        clone = Clone.__new__(Clone)
+        clone.folder = folder
+        return clone
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return Clone(folder)
+
+
 def run(variation: Variation, folder: Path) -> Clone:
-    """The clone after the variation's run in it; CalledProcessError where that fails."""
-    clone_folder = folder / variation.folder
-    clone_folder.mkdir(parents=True)
-    clone = Clone(clone_folder)
+    """The clone after the variation's run in it, or the rest of one that was interrupted there."""
+    clone = open_clone(folder / variation.folder)
     python = "python" if variation.python else sys.executable
     how = ["exp", "run", "--temp", "--name", EXPERIMENT] if variation.temp else ["repro"]
     values, user = environment(variation, clone), None
@@ -99,7 +110,7 @@ def run(variation: Variation, folder: Path) -> Clone:
         user = NOBODY
         for path in (folder, *folder.rglob("*")):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-    with (folder / "run.log").open("w", encoding="utf-8") as log:
+    with (folder / "run.log").open("a", encoding="utf-8") as log:
         subprocess.run(
             [python, "-m", "dvc", *how], cwd=clone.folder, env=values, user=user, group=user, check=True,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, extra_groups=None if user is None else [],
@@ -171,8 +182,7 @@ def finish(variation: Variation, folder: Path) -> None:
     kept = folder / f"{variation.name}.json"
     if kept.is_file():
         return
-    shutil.rmtree(folder / variation.name, ignore_errors=True)
-    (folder / variation.name).mkdir(parents=True)
+    (folder / variation.name).mkdir(parents=True, exist_ok=True)
     clone = run(variation, folder / variation.name)
     kept.write_text(json.dumps(results(variation, clone)), encoding="utf-8")
     shutil.rmtree(folder / variation.name)
