@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from urllib.request import url2pathname
 import requests
 from tqdm import tqdm
 
+from llm.failures import without_secrets
 from llm.files import file_sha256
 from llm.ranges import check_range
 
@@ -21,7 +21,6 @@ CHUNK_BYTES = 1 << 18
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 MAX_WAIT_S = 300.0  # that a server may ask for before the next try
 PAGE, POINTER = (b"<!doctype html", b"<html"), b"version https://git-lfs.github.com/spec/"
-_URL = re.compile(r"\w[\w+.-]*://[^\s'\"<>]+")
 
 logger = logging.getLogger(__name__)
 
@@ -71,22 +70,6 @@ def local_path(location: str) -> Path | None:
     if "://" in location:
         raise DownloadError(f"{without_secrets(location)} is not supported; give an http(s) URL or a local path")
     return Path(location).expanduser()
-
-
-def without_secrets(text: str) -> str:
-    """The text, its URLs without user, password and query: what stands there may open what only its owner may have.
-
-    >>> without_secrets("https://ann:secret@example.org/a.zip?token=secret is away")
-    'https://example.org/a.zip?... is away'
-    """
-    return _URL.sub(_open_part, text)
-
-
-def _open_part(url: re.Match[str]) -> str:
-    scheme, _, rest = url[0].partition("://")
-    place, query, _ = re.split(r"([?#])", rest, maxsplit=1) if re.search(r"[?#]", rest) else (rest, "", "")
-    host, slash, path = place.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{query and query + '...'}"
 
 
 def location_name(location: str) -> str:

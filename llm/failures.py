@@ -1,6 +1,7 @@
-"""What an error says to a person, in one line; where its traceback goes; whether it says that memory ran out."""
+"""What an error says to a person: in one line, without secrets; where its traceback goes; whether memory ran out."""
 
 import errno
+import re
 import traceback
 from pathlib import Path
 
@@ -14,6 +15,7 @@ SIGNS = (
 LOST = ("third_party/gloo", "Connection closed by peer", "ncclRemoteError", "NCCL communicator was aborted")
 SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of all others the type is told as well
 MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
+_URL = re.compile(r"\w[\w+.-]*://[^\s'\"<>]+")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -30,9 +32,25 @@ def is_lost_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST)
 
 
+def without_secrets(text: str) -> str:
+    """The text, its URLs without user, password and query: what stands there may open what only its owner may have.
+
+    >>> without_secrets("https://ann:secret@example.org/a.zip?token=secret is away")
+    'https://example.org/a.zip?... is away'
+    """
+    return _URL.sub(_open_part, text)
+
+
+def _open_part(url: re.Match[str]) -> str:
+    scheme, _, rest = url[0].partition("://")
+    place, query, _ = re.split(r"([?#])", rest, maxsplit=1) if re.search(r"[?#]", rest) else (rest, "", "")
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{query and query + '...'}"
+
+
 def describe_error(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = " ".join(str(error).split())
+    """What an error says, in one line and without the secrets of URLs."""
+    text = without_secrets(" ".join(str(error).split()))
     short = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
     named = f"{type(error).__name__}: {short}" if short else type(error).__name__
     if is_out_of_memory(error):
@@ -47,7 +65,7 @@ def log_traceback(error: BaseException, path: Path) -> str:
     try:
         path.parent.mkdir(exist_ok=True)
         with path.open("a", encoding="utf-8") as log:
-            traceback.print_exception(error, file=log)
+            log.write(without_secrets("".join(traceback.format_exception(error))))
     except OSError:
         return ""
     return f"; the traceback is in {path}"

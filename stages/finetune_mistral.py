@@ -34,7 +34,7 @@ from stages.params import load
 CLEAN, BASE, OUT = Path("data/clean"), Path("models/base"), Path("models/mistral")
 SUMMARY, CURVE = OUT / "summary.json", Path("metrics/finetune_mistral.csv")
 TRAJECTORY = (*ENGINE, "llm.training.lora", "llm.hub.chat", "llm.hub.pretrained")  # code that a saved state depends on
-PACKAGES = ("transformers", "peft")  # whose code it depends on too
+PACKAGES = ("jinja2", "numpy", "peft", "tokenizers", "transformers")  # whose code it depends on too
 
 logger = logging.getLogger(__name__)
 

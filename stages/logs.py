@@ -13,19 +13,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from llm.failures import describe_error
+from llm.failures import describe_error, without_secrets
 from llm.files import file_sha256, hold_lock, lasting_folder
 from stages import LOGS
 
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
 INTERRUPTED = 130  # 128 + SIGINT: DVC must not take a half-made output for a finished one
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which the system counts a process's memory
+COMPUTING = (  # packages that an environment names by version
+    *("datasets", "ftfy", "matplotlib", "numpy", "peft", "pyarrow", "regex", "sacrebleu", "scipy", "tokenizers"),
+    *("torch", "transformers"),
+)
 UNNOTICED = "two runs of this stage at once are not noticed here"
 
 logger = logging.getLogger(__name__)
@@ -58,6 +63,14 @@ class LogFile(logging.FileHandler):
         logger.warning("%s cannot be written (%s): the log is on the console only", self.path, error.strerror)
 
 
+class SecretFree(logging.Formatter):
+    """Lines, and tracebacks, without what is secret in a URL."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        return without_secrets(super().format(record))
+
+
 def set_up_logging(name: str, folder: Path = LOGS) -> None:
     """Log short lines to the console, and lines with dates to the end of `<folder>/<name>.log`.
 
@@ -68,13 +81,13 @@ def set_up_logging(name: str, folder: Path = LOGS) -> None:
     if rank == "0":
         file = LogFile(folder / f"{name}.log")
         console.setLevel(logging.INFO)
-        console.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        console.setFormatter(SecretFree("%(asctime)s %(message)s", "%H:%M:%S"))
     else:
         file = LogFile(folder / f"{name}.process{rank}.log")
         file.addFilter(lambda record: record.exc_info is not None)
         console.setLevel(logging.ERROR)
-        console.setFormatter(logging.Formatter(f"process {rank}: %(message)s"))
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        console.setFormatter(SecretFree(f"process {rank}: %(message)s"))
+    file.setFormatter(SecretFree("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[console, file], force=True)
     for ours in OURS:
         logging.getLogger(ours).setLevel(logging.DEBUG)
@@ -164,6 +177,7 @@ def record_cost(stage: str, seconds: float, made: Made) -> None:
         "peak_bytes": None if made.seconds > seconds else peak * MAXRSS_UNIT,
         "processor": processor_name(),
         "gpu": gpu_name(),
+        "environment": environment(),
     }
     path = costs_file(stage)
     try:
@@ -199,6 +213,22 @@ def gpu_name() -> str | None:
     """The GPU that this process has computed on; None without one."""
     torch = sys.modules.get("torch")  # a stage that has not imported it has computed on none
     return torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None
+
+
+def environment() -> dict[str, object]:
+    """What beside code, data and parameters decides the last digits of what this process computed.
+
+    Of torch and of the packages that compute, only where this process has used them.
+    """
+    torch, kernels = sys.modules.get("torch"), sys.modules.get("llm.models.kernel_choice")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "capability": torch and torch.backends.cpu.get_cpu_capability(),
+        "threads": torch and torch.get_num_threads(),
+        "kernels": kernels and kernels.name_kernels(kernels.kernels_in_use()),
+        "versions": {name: version(name) for name in COMPUTING if name in sys.modules},
+    }
 
 
 def run_stage(name: str, main: Callable[[], Made | None]) -> None:

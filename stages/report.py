@@ -150,7 +150,7 @@ def stage_costs(sources: Sequence[str]) -> dict[str, dict[str, Any] | None]:
     committed, costs = committed_costs(), dict[str, dict[str, Any] | None]()
     for stage, files in made.items():
         kept = committed.get(stage)
-        same = kept is not None and kept["key"] == content_key(files)
+        same = kept is not None and "environment" in kept and kept["key"] == content_key(files)
         costs[stage] = kept if same else read_cost(stage.partition("@")[0], files)
     return costs
 

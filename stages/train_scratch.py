@@ -25,6 +25,7 @@ from stages.params import load
 TOKENS, OUT = Path("data/tokens"), Path("models/scratch")
 SUMMARY, CURVE = OUT / "summary.json", Path("metrics/train_scratch.csv")
 TRAJECTORY = (*ENGINE, "llm.models.gpt", "llm.models.layers", "llm.models.llama")  # code that a saved state depends on
+PACKAGES = ("numpy",)  # which it depends on too, beside torch: numpy draws the order of the rows
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,14 @@ def save(state: State, model: torch.nn.Module, run: Progress, described: dict[st
     for name, values in described.items():
         write_json(OUT / f"{name}.json", values)
     write_json(OUT / "metrics.json", run.history)
+
+
+def run_name(
+    seed: int, shape: ModelConfig, mixture: dict[str, float], config: TrainConfig, device: torch.device
+) -> str:
+    """Key of the trajectory: what is computed, from which tokens, by which code on which device."""
+    parts = {"seed": seed, "model": asdict(shape), "mixture": mixture, "train": config.trajectory()}
+    return run_key({**parts, "inputs": folder_sha256(TOKENS)}, TRAJECTORY, device, PACKAGES)
 
 
 def main() -> Made | None:
@@ -60,10 +69,8 @@ def train_model(device: torch.device) -> Made | None:
     val = pack_corpus(open_corpus(TOKENS, "val"), shape.context_length, seed)
     model = build_model(shape, vocab_size, torch.Generator().manual_seed(seed))
     logger.info("%s of %s parameters, %s rows, %s", shape.architecture, f"{n_parameters(model):,}", len(train), device)
-    inputs = folder_sha256(TOKENS)
-    parts = {"seed": seed, "model": asdict(shape), "mixture": mixture, "train": config.trajectory(), "inputs": inputs}
     torch.manual_seed(seed)
-    with open_state(state_root(), "scratch", run_key(parts, TRAJECTORY, device)) as state:
+    with open_state(state_root(), "scratch", run_name(seed, shape, mixture, config, device)) as state:
         run = fit(model, train, val, config, seed, device, state, CURVE)
         if not is_first():
             return None

@@ -4,7 +4,6 @@ It runs in hostile surroundings: see SURROUNDINGS.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -100,14 +99,6 @@ class Clone:
         yield
         path.write_text(kept, encoding="utf-8")
         (self.folder / "dvc.lock").write_bytes(lock)
-
-    def stale(self) -> set[str]:
-        """Stages that DVC would run because something they depend on differs; look always runs."""
-        differs = {
-            name: [change for change in changes if change != "always changed"]
-            for name, changes in json.loads(self.dvc("status", "--json").stdout).items()
-        }
-        return {name for name, changes in differs.items() if changes and not name.endswith(".dvc")}
 
     def everything(self) -> dict[str, bytes]:
         """What the stages leave, but what it cost."""

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 import llm.download
-from llm.download import DownloadError, HttpConfig, fetch, local_path, location_name, without_secrets
+from llm.download import DownloadError, HttpConfig, fetch, local_path, location_name
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -257,21 +257,6 @@ def test_other_kinds_of_location_are_refused(location):
 def test_records_hold_no_folder_and_no_secret():
     assert location_name("/home/ann/a.zip") == "a.zip"
     assert location_name("https://ann:secret@example.org/a.zip?x=1") == "https://example.org/a.zip?..."
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("http://u:p@host:80/a b", "http://host:80/a b"),
-        ("see https://u@h/x?X-Amz-Signature=1#y, or 'ftp://u:p@q@h'", "see https://h/x?... or 'ftp://h'"),
-        ("https://h/a#token=1", "https://h/a#..."),
-        ("https://h?q=a@b/c", "https://h?..."),
-        ("https://h/a@b", "https://h/a@b"),
-        ("mail ann@example.org", "mail ann@example.org"),
-    ],
-)
-def test_a_text_keeps_its_words_and_loses_the_secrets_of_its_urls(text, shown):
-    assert without_secrets(text) == shown
 
 
 def test_a_negative_number_of_retries_is_refused():

@@ -9,15 +9,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Container
-from pathlib import Path
 
 import pytest
-import yaml
 
 from llm.evaluation.figure_files import SUMMARY_ROWS
 from tests.clone import Clone, end_when, stages_run, states
-from tests.staleness import stale_by_code, stale_by_parameter
 
 TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "models/scratch/summary.json"]
 MAX_REPORT_BYTES = 10**6
@@ -145,43 +141,6 @@ def test_a_comment_in_the_training_code_trains_nothing_again(clone):
     assert clone.hashes(TRAIN_OUTS) == before
 
 
-def other(value):
-    """Another value of a parameter; nothing runs with it."""
-    if isinstance(value, bool) or value is None:
-        return not value
-    return [*value, "x"] if isinstance(value, list) else f"{value}x" if isinstance(value, str) else value + 1
-
-
-def change_parameter(path: Path, key: str, named: Container[str]) -> None:
-    """Write another value for the first parameter below `key` that no other of the `named` keys is closer to."""
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    section, *parts = values, *key.split(".")
-    for part in parts[:-1]:
-        section = section[part]
-    name = parts[-1]
-    while isinstance(section[name], dict):
-        key, section = key, section[name]
-        name = next(inner for inner in section if f"{key}.{inner}" not in named)
-    section[name] = other(section[name])
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-
-
-def test_dvc_finds_stale_what_the_imports_and_parameters_foretell(clone):
-    """The table of docs/reruns.md."""
-    clone.restore_params()
-    clone.dvc("repro")
-    assert clone.stale() == set()
-    for path, foretold in stale_by_code().items():
-        file = next(iter(sorted((clone.folder / path).glob("*.py"))), clone.folder / path)
-        with clone.comment_in(file.relative_to(clone.folder)):
-            assert clone.stale() == set(foretold), path
-    parameters = stale_by_parameter()
-    for key, foretold in parameters.items():
-        change_parameter(clone.folder / "params.yaml", key, parameters)
-        assert clone.stale() == set(foretold), key
-        clone.restore_params()
-
-
 def test_a_queued_experiment_runs_in_a_copy(clone):
     """As `--temp` runs one, whose copy DVC makes by the same means, and itself only where the path is ASCII."""
     with clone.renamed("ascii"):
@@ -241,7 +200,6 @@ def test_a_run_killed_three_times_ends_bit_identical(clone):
 
 
 SET_STATE_EVERY_STEP = """
-from pathlib import Path
 path = Path("params.yaml")
 text = path.read_text(encoding="utf-8")
 head, train = text.split("\\ntrain:\\n")

@@ -157,6 +157,13 @@ def loads(module):
             yield "".join(p.value if isinstance(p, ast.Constant) else "*" for p in parts), ast.unparse(cls)
 
 
+def path_constants(module):
+    """Paths that a module names as constants: its inputs and outputs."""
+    calls = [node for node in ast.walk(parse(source_of(module))) if isinstance(node, ast.Call)]
+    literals = [c.args[0] for c in calls if ast.unparse(c.func) == "Path" and isinstance(c.args[0], ast.Constant)]
+    return {literal.value for literal in literals}
+
+
 def related(one, other):
     """Whether two paths are equal or one is a folder that holds the other."""
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
@@ -181,7 +188,10 @@ INFRASTRUCTURE = {  # computes nothing
     ),
     *("safetensors", "tqdm"),
 }
-READ_AS_DATA = {"stages.download": {"chitchat-dataset", "scikit-learn", "torch"}}  # not imported
+READ_AS_DATA = {  # not imported
+    "stages.download": {"chitchat-dataset", "scikit-learn", "torch"},
+    "stages.report": {"chitchat-dataset", "lxml", "scikit-learn"},  # it shows every version
+}
 VERSIONS_HEAD = """\
 # Of the packages that compute: another version makes the stages that use it stale. From requirements.lock by
 # `python tests/test_shape.py versions > versions.yaml`.
@@ -285,9 +295,7 @@ def test_the_paths_of_a_stage_are_the_constants_of_its_module(name):
     files = paths(stage, "deps", "outs", "metrics", "plots") - {CHECKED if name != "check_params" else ""}
     files = {path for path in files if path.split("/")[0] not in PACKAGES}
     files -= {path for path in files if path.startswith(f"{FOLLOWED}/")}  # no stage reads what look writes for DVC
-    calls = [node for node in ast.walk(parse(source_of(module))) if isinstance(node, ast.Call)]
-    literals = [c.args[0] for c in calls if ast.unparse(c.func) == "Path" and isinstance(c.args[0], ast.Constant)]
-    constants = {literal.value for literal in literals}
+    constants = path_constants(module)
     named = {path for path in constants if path != "logs" and not any(path.startswith(f"{c}/") for c in constants)}
     named -= {"data/raw"} if name == "look" else set()  # it only takes away there what is no output any more
     assert {path for path in files if not any(related(path, constant) for constant in named)} == set()

@@ -5,6 +5,7 @@ time, and for a client that reads no further; those, and too many connections, a
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import h11
@@ -97,4 +98,10 @@ def make_server(app: Application, grace_s: int) -> uvicorn.Server:
         timeout_graceful_shutdown=grace_s,
         server_header=False,
     )
+    logging.getLogger("uvicorn.error").addFilter(is_no_cancellation)
     return uvicorn.Server(config)
+
+
+def is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Whether a line tells of something else than a request that ended with the server: its traceback helps nobody."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)

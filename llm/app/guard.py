@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
+MAX_DIGITS = len(str(MAX_BODY))  # Python reads no number of thousands of digits
 TOO_LARGE = f"the body is longer than {MAX_BODY:,} bytes"
 SECURITY = {
     "content-security-policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -68,12 +69,20 @@ def check_request(method: str, headers: MutableMapping[str, str], host: str) -> 
     if not is_own_name(asked, host):
         return 403, f"this server is not {asked[:100]!r}: open it by its address or as localhost"
     origin = headers.get("origin")
-    if method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc.lower() != asked.lower():
+    if method not in ("GET", "HEAD") and origin is not None and place_of(origin) != asked.lower():
         return 403, f"requests from pages of {origin[:100]!r} are refused"
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
+    if not length.isdecimal() or len(length) > MAX_DIGITS or int(length) > MAX_BODY:
         return 413, TOO_LARGE
     return None
+
+
+def place_of(origin: str) -> str:
+    """Host and port of an Origin header; "" where it is none.  place_of("http://Box") == "box\""""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def is_own_name(asked: str, host: str) -> bool:
@@ -85,7 +94,7 @@ def is_own_name(asked: str, host: str) -> bool:
     [True, True, True, True, False]
     """
     try:
-        name = urlsplit(f"//{asked}").hostname
+        name = None if "@" in asked else urlsplit(f"//{asked}").hostname  # who asks a server names no user
     except ValueError:
         return False
     if name is None:

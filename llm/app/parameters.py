@@ -7,19 +7,20 @@ from typing import Any
 from llm.app.dotted import flatten
 from llm.app.markdown import markdown_table
 from llm.app.report_run import Values
+from llm.failures import without_secrets
 
 PRIVATE = "canaries.own"  # texts that no page repeats
 
 
 def show_value(key: str, value: Any) -> str:
-    """A value as it stands in params.yaml; of private texts how many there are.
+    """A value as it stands in params.yaml, but for the secrets of a URL; of private texts how many there are.
 
     >>> show_value("seed", None), show_value("train.lr", 0.01), show_value("canaries.own", ["my number"])
     ('`null`', '`0.01`', '1 of your own, not shown here')
     """
     if key == PRIVATE:
         return f"{len(value)} of your own, not shown here" if value else "none"
-    return f"`{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}`"
+    return f"`{without_secrets(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}`"
 
 
 def parameter_differences(here: Values, there: Values) -> dict[str, tuple[str, str]]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.app.model_card import TrainedModel
-from llm.download import without_secrets
 from llm.evaluation.samples import own_sources
+from llm.failures import without_secrets
 
 # What an export writes, and nothing else: no table, no token file, no log of a run can be among it.
 SENT = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "README.md")

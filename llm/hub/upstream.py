@@ -17,8 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.download import DownloadError, check_no_pointer, local_path, without_secrets
-from llm.failures import is_out_of_memory
+from llm.download import DownloadError, check_no_pointer, local_path
+from llm.failures import is_out_of_memory, without_secrets
 from llm.fetched import Kept, keep, size_and_time
 from llm.files import code_hash, file_sha256, folder_sha256
 from llm.hub import smollm2, tiny

@@ -33,13 +33,17 @@ def describe_model(model: GPT | Llama) -> dict[str, object]:
 def load_gpt(folder: Path, weights: str = "best") -> GPT | Llama:
     """The model saved in a folder by the stage train_scratch, in evaluation mode.
 
-    Raises OSError naming what is missing.
+    Raises OSError naming what is missing, ValueError where it is of another version of this project.
     """
     for name in ("config.json", f"{weights}.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is missing: run `dvc repro train_scratch` first")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    vocab_size = config.pop("vocab_size")
-    model = build_model(ModelConfig(**config), vocab_size)
-    model.load_state_dict(load_file(folder / f"{weights}.safetensors"))
+    try:
+        vocab_size = config.pop("vocab_size")
+        model = build_model(ModelConfig(**config), vocab_size)
+        model.load_state_dict(load_file(folder / f"{weights}.safetensors"))
+    except (KeyError, TypeError, RuntimeError) as error:  # other settings, or weights of other names
+        told = str(error).partition("\n")[0]
+        raise ValueError(f"{folder} is of another version: run `dvc repro train_scratch` ({told})") from error
     return model.eval()

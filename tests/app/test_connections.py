@@ -1,8 +1,11 @@
 """Clients that hold a connection without asking or reading: a normal one is answered, and they are let go."""
 
+import asyncio
 import contextlib
 import json
+import logging
 import socket
+import sys
 import time
 
 import pytest
@@ -10,6 +13,7 @@ import requests
 
 from llm.app import connections, worker
 from llm.app.catalogue import watch_models
+from llm.app.connections import make_server
 from tests.app.served import serving, wait_until
 
 ASKED = [{"role": "user", "content": "What is a word?"}]
@@ -118,3 +122,13 @@ def test_replies_that_are_not_read_hold_no_place_in_the_batch(models, static, mo
     monkeypatch.setattr(worker, "STREAM_LENGTH", 0)  # as if none of the first ones read
     with serving(watch_models(models), static) as (served, port), slow_clients(port, request_bytes(9), n=4):
         wait_until(lambda: len(served.workers["base"].running) == 4)
+
+
+@pytest.mark.parametrize(("raised", "told"), [(asyncio.CancelledError(), False), (ValueError("a defect"), True)])
+def test_of_requests_that_end_with_the_server_no_traceback_is_shown(raised, told):
+    make_server(None, 1)
+    try:
+        raise raised
+    except (ValueError, asyncio.CancelledError):
+        record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 1, "Exception in ASGI", (), sys.exc_info())
+    assert bool(logging.getLogger("uvicorn.error").filter(record)) == told

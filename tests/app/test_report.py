@@ -138,6 +138,13 @@ def test_without_a_fine_tune_the_report_says_so_and_goes_on(run):
     Page(report_html(without))
 
 
+def test_a_password_in_the_address_of_a_parameter_stands_on_no_page(run):
+    location = "https://ann:hush0@example.org/base.gguf?token=hush1"
+    changed = replace(run, parameters={**run.parameters, "base": {"location": location, "revision": "main"}})
+    pages = report_markdown(changed) + report_html(changed)
+    assert "https://example.org/base.gguf?..." in pages and "hush" not in pages
+
+
 def test_differences_from_the_preset_come_first_and_all_parameters_stand_behind(run):
     changed = {**run.parameters, "seed": 7, "canaries": {"each": 0, "own": ["my number is 5550199"]}}
     page = report_html(replace(run, parameters=changed))

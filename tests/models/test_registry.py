@@ -61,6 +61,25 @@ def test_another_device_computes_everything_itself(name):
     assert all(gradient.is_meta for gradient in gradients)
 
 
+@pytest.mark.parametrize("other", ["lacks a setting", "has an unknown one", "has no vocabulary", "has other weights"])
+def test_a_model_of_another_version_is_called_that_in_a_sentence(tmp_path, other):
+    model = build_model(ModelConfig(architecture="gpt2", **SHAPE), 30, torch.Generator().manual_seed(1))
+    weights, config = dict(model.named_parameters()), describe_model(model)
+    if other == "lacks a setting":
+        del config["attn_dropout"]
+    elif other == "has an unknown one":
+        config["n_kv_head"] = 2
+    elif other == "has no vocabulary":
+        del config["vocab_size"]
+    else:
+        weights["renamed"] = weights.popitem()[1]
+    save_tensors(tmp_path / "best.safetensors", weights)
+    write_json(tmp_path / "config.json", config)
+    with pytest.raises(ValueError, match=r"is of another version: run `dvc repro train_scratch` \(") as refused:
+        load_gpt(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_missing_model_names_the_stage_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="dvc repro train_scratch"):
         load_gpt(tmp_path)

@@ -2,9 +2,11 @@ import errno
 import fcntl
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -244,6 +246,17 @@ def test_an_interpreter_without_the_lock_s_torch_says_so_in_one_line(tmp_path, r
     assert "requirements.lock 0.0.1: run `make install`" in line
 
 
+def test_no_log_has_the_secrets_of_a_url(capsys):
+    def main():
+        logger.info("asking https://ann:hush0@example.org/a.zip?token=hush1")
+        raise ValueError("https://ann:hush0@example.org/a.zip?token=hush1 is away")
+
+    with pytest.raises(SystemExit):
+        run_stage("clean", main)
+    told = Path("logs/clean.log").read_text(encoding="utf-8") + capsys.readouterr().err
+    assert told.count("https://example.org/a.zip?...") >= 4 and "Traceback" in told and "hush" not in told
+
+
 def made(text, seconds=0.0):
     """What a stage made, a file of that text."""
     Path("made.json").write_text(text, encoding="utf-8")
@@ -256,6 +269,14 @@ def test_the_cost_of_a_stage_is_found_by_what_it_made():
     assert found["seconds"] >= 0 and found["peak_bytes"] > 10**6 and found["processor"] and found["gpu"] is None
     made("another")
     assert read_cost("clean", [Path("made.json")]) is None
+
+
+def test_beside_the_cost_stands_what_decides_the_last_digits():
+    run_stage("clean", lambda: made("one"))
+    found = read_cost("clean", [Path("made.json")])["environment"]
+    assert found["python"] == platform.python_version()
+    assert (found["threads"] is None) == ("torch" not in sys.modules)
+    assert found["versions"].get("numpy") == (version("numpy") if "numpy" in sys.modules else None)
 
 
 def test_a_run_that_answers_from_what_was_kept_does_not_make_the_work_cheap():

@@ -155,6 +155,20 @@ def test_the_cost_of_every_stage_that_was_measured_here_stands_in_its_file(repor
     assert "In all 4.4 minutes" in page and "4.4 minutes" not in (reported / "report.md").read_text(encoding="utf-8")
 
 
+def test_a_committed_cost_that_does_not_say_where_it_was_measured_is_measured_anew(reported):
+    record_cost("train_scratch", 264.0, Made([TRAININGS["scratch"]]))
+    main()
+    costs = json.loads(COST.read_text(encoding="utf-8"))
+    del costs["stages"]["train_scratch"]["environment"]
+    write_json(COST, costs)
+    for command in (["init", "-q"], ["add", "-f", str(COST)]):
+        subprocess.run(["git", *command], check=True)
+    record_cost("train_scratch", 999.0, Made([TRAININGS["scratch"]]))
+    main()
+    line = json.loads(COST.read_text(encoding="utf-8"))["stages"]["train_scratch"]
+    assert line["seconds"] == 999.0 and line["environment"]["python"]
+
+
 def test_a_committed_cost_stays_while_the_stage_makes_the_same_bytes(reported):
     """So a run that changes nothing leaves git nothing to say."""
     record_cost("train_scratch", 264.0, Made([TRAININGS["scratch"]]))
