@@ -1,0 +1,222 @@
+"""Clones of the project to be hurt: finished ones, their copies, what they hold, what of it is made due again."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.chaos.faults import Fault
+from tests.chaos.running import Ended, Running
+from tests.clone import COSTS, Clone
+
+OUTPUTS = ("data", "models", "metrics")
+KEPT = {  # what a stage goes on from, or finds again
+    "train_scratch": ".train_state/scratch-*",
+    "finetune_mistral": ".train_state/mistral-*",
+    "evaluate": ".evaluate_state/*.json",
+    "download_base": ".fetched/*",
+}
+DVC = (sys.executable, "-m", "dvc")
+EXPERIMENTS = ("train.lr=1e-4", "train.lr=3e-4")
+
+
+def digests(folder: Path, parts: Sequence[str] = OUTPUTS) -> dict[str, str]:
+    """SHA-256 of every file that the stages leave, but what they cost."""
+    paths = [path for part in parts for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    found = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {name: digest for name, digest in found.items() if name not in COSTS}
+
+
+def read_lock(folder: Path) -> dict[str, Any]:
+    """The stages of dvc.lock by name: those that have ended well."""
+    path = folder / "dvc.lock"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.is_file() else {}
+
+
+def module_of(stage: str) -> list[str]:
+    """Arguments of Python that run a stage without DVC."""
+    name, _, source = stage.partition("@")
+    module = {"tokenize": "tokenize_corpus"}.get(name, name)
+    return ["-m", f"stages.{module}", *filter(None, [source])]
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder with its hard links and times."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A finished run, and how long it took."""
+
+    folder: Path  # .../project, and expected.json and seconds.json beside it
+
+    @property
+    def expected(self) -> dict[str, str]:
+        """What a clean run leaves."""
+        return json.loads((self.folder.parent / "expected.json").read_text(encoding="utf-8"))
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage takes undisturbed, and `all` the whole DAG."""
+        return json.loads((self.folder.parent / "seconds.json").read_text(encoding="utf-8"))
+
+    def copy(self, folder: Path) -> Clone:
+        """A clone like it that may be hurt."""
+        copy_tree(self.folder, folder)
+        return Clone.existing(folder)
+
+
+def seal(folder: Path, seconds: dict[str, float]) -> Base:
+    """The clone in the folder as a base: all that is known of it stands beside it."""
+    (folder.parent / "expected.json").write_text(json.dumps(digests(folder)), encoding="utf-8")
+    (folder.parent / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+    return Base(folder)
+
+
+def save_every_step(clone: Clone) -> None:
+    """Let trainings save a state after every step: there is always one to go on from."""
+    path = clone.folder / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"state_every_s: \S+", "state_every_s: 0.0", text), encoding="utf-8")
+    clone.run("git", "commit", "-qam", "a state every step")
+
+
+def make_base(folder: Path) -> Base:
+    """A clone on the preset `smoke` after its first `dvc repro`, made once; `fresh` beside it is one before it."""
+    project = folder / "project"
+    if (folder / "seconds.json").is_file():
+        return Base(project)
+    shutil.rmtree(folder, ignore_errors=True)
+    project.mkdir(parents=True)
+    clone = Clone(project)
+    save_every_step(clone)
+    copy_tree(project, folder / "fresh")
+    started = time.monotonic()
+    clone.dvc("repro")
+    seconds = {"all": time.monotonic() - started}
+    for stage in read_lock(project):
+        copy = Base(project).copy(folder / "timed")
+        forget(copy, stage)
+        started = time.monotonic()
+        copy.run(sys.executable, *module_of(stage))
+        seconds[stage] = time.monotonic() - started
+        shutil.rmtree(copy.folder)
+    return seal(project, seconds)
+
+
+def make_pair(folder: Path, done: Base) -> Base:
+    """The same with two processes a training, whose sums are rounded in another order; made once."""
+    project = folder / "project"
+    if (folder / "seconds.json").is_file():
+        return Base(project)
+    shutil.rmtree(folder, ignore_errors=True)
+    clone = done.copy(project)
+    path = project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\n  processes: 1", "\n  processes: 2", 1), encoding="utf-8")
+    clone.dvc("repro")
+    return seal(project, done.seconds)
+
+
+def experiment_digests(clone: Clone, revision: str) -> dict[str, str]:
+    """What DVC knows of every output of an experiment, but what it cost."""
+    stages = yaml.safe_load(clone.run("git", "show", f"{revision}:dvc.lock").stdout)["stages"]
+    return {out["path"]: out["md5"] for s in stages.values() for out in s["outs"] if out["path"] not in COSTS}
+
+
+def make_experiments(path: Path, done: Base) -> dict[str, dict[str, str]]:
+    """What each of EXPERIMENTS gives undisturbed, made once."""
+    if not path.is_file():
+        clone = done.copy(path.with_suffix(".clone"))
+        found = {}
+        for i, change in enumerate(EXPERIMENTS):
+            clone.dvc("exp", "run", "--temp", "-n", f"clean-{i}", "-S", change)
+            found[change] = experiment_digests(clone, f"clean-{i}")
+        path.write_text(json.dumps(found), encoding="utf-8")
+        shutil.rmtree(clone.folder)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def forget(clone: Clone, stage: str) -> None:
+    """Make a stage of a finished clone due again, as if it had never run: its outputs, what it kept, DVC's notes."""
+    lock = clone.folder / "dvc.lock"
+    content = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    for out in content["stages"].pop(stage)["outs"]:
+        remove(clone.folder / out["path"])
+    lock.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    remove(clone.folder / ".dvc/cache/runs")
+    for path in clone.folder.glob(KEPT.get(stage, "no such")):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clone that a fault meets, and what happens there."""
+
+    fault: Fault
+    clone: Clone
+    base: Base
+    bases: Path  # folder of all of them
+    stack: ExitStack  # of what is put right when all has been judged
+
+    @property
+    def folder(self) -> Path:
+        """The clone's."""
+        return self.clone.folder
+
+    @property
+    def seconds(self) -> float:
+        """What the stage, or the whole DAG, takes undisturbed."""
+        return self.base.seconds[self.fault.stage or "all"]
+
+    def start(self, command: Sequence[str] = (), before: Sequence[str] = (), **variables: str) -> Running:
+        """Start `dvc repro` of the stage or the whole DAG, or another command, behind the words `before`."""
+        command = command or [*DVC, "repro", *(["-s", self.fault.stage] if self.fault.stage else [])]
+        log = self.folder.parent / f"output{len(list(self.folder.parent.glob('output*')))}.log"
+        return Running(self.folder, [*before, *command], {**self.clone.environment, **variables}, log)
+
+    def run(self, *command: str) -> Ended:
+        """The end of `dvc repro` of the stage or the whole DAG, or of another command."""
+        return self.start(command).finish()
+
+    def reach_moment(self, running: Running) -> None:
+        """Wait until the fault is due."""
+        if self.fault.stage:
+            running.wait_for_stage(self.fault.moment * self.seconds)
+        else:
+            running.wait(self.fault.moment * self.seconds)
+
+    def outs(self) -> list[str]:
+        """Paths of what the stage makes; of all that is made, for the whole DAG."""
+        lock = read_lock(self.base.folder)
+        chosen = [self.fault.stage] if self.fault.stage else list(lock)
+        return [out["path"] for stage in chosen for out in lock[stage]["outs"]]
+
+    def owners(self, path: str) -> set[str]:
+        """Stages that make the file."""
+        return {
+            stage
+            for stage, entry in read_lock(self.base.folder).items()
+            for out in entry["outs"]
+            if path == out["path"] or path.startswith(f"{out['path']}/")
+        }
