@@ -25,8 +25,9 @@ from typing import Any
 from tests.chaos.faults import KINDS, Fault, draw_fault
 from tests.chaos.judge import BAD, GOOD, judge
 from tests.chaos.kinds import FINISHED, MEET
-from tests.chaos.project import Base, Scene, copy_tree, forget, make_base, make_pair
+from tests.chaos.project import Base, copy_tree, forget, make_base, make_pair
 from tests.chaos.running import processes_in, send
+from tests.chaos.scene import Scene
 from tests.clone import Clone
 
 SEED = 19

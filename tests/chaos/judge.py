@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.faults import RESUMED
-from tests.chaos.kinds import Trial
-from tests.chaos.project import DVC, KEPT, Scene, digests, read_lock
+from tests.chaos.project import DVC, KEPT, digests, read_lock
 from tests.chaos.running import Ended, wait_for_none
+from tests.chaos.scene import Scene, Trial
 from tests.clone import stages_run
 
 SAME, TOLD = "same", "told"
