@@ -1,11 +1,12 @@
 """Faults of files: damaged outputs, inputs, states and objects of the cache."""
 
 import random
+import re
 import shutil
 import signal
 from pathlib import Path
 
-from tests.chaos.project import DVC, KEPT, module_of, read_lock, remove
+from tests.chaos.project import DVC, GOES_ON, KEPT, module_of, read_lock, remove
 from tests.chaos.running import wait_for_none
 from tests.chaos.scene import Scene, Trial
 
@@ -101,10 +102,18 @@ def damage_state(scene: Scene) -> Trial:
     running.signal_group(signal.SIGKILL)
     ended = [running.finish()]
     wait_for_none(scene.folder)
-    found = [p for place in scene.folder.glob(KEPT[scene.fault.stage or ""]) for p in (place, *place.rglob("*"))]
+    stage = scene.fault.stage or ""
+    found = [p for place in scene.folder.glob(KEPT[stage]) for p in (place, *place.rglob("*"))]
     files = sorted(path for path in found if path.is_file() and path.name != "lock")
     if not files:
         return Trial("killed before there was a state", ended)
     path, way = dice.choice(files), dice.choice(DAMAGES)
+    n_whole = sum(one.suffix == ".json" and one.stem != path.stem for one in files)
     damage(path, way, dice, in_place=False)
-    return Trial(f"{path.parent.name.partition('-')[0]}/{path.name} {way}", [*ended, scene.run()], hurt_states=True)
+    again = scene.run()
+    if advice := re.search(r"delete (\S+) to train anew", again.output):
+        remove(Path(advice[1]))
+    wrong = []
+    if n_whole and GOES_ON[stage] not in again.output:
+        wrong.append(f"{stage} began anew, {n_whole} whole states beside the damaged one")
+    return Trial(f"{path.parent.name.partition('-')[0]}/{path.name} {way}", [*ended, again], wrong=wrong)

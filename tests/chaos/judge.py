@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.faults import RESUMED
-from tests.chaos.project import DVC, KEPT, digests, read_lock
+from tests.chaos.project import DVC, GOES_ON, KEPT, digests, read_lock
 from tests.chaos.running import Ended, wait_for_none
 from tests.chaos.scene import Scene, Trial
 from tests.clone import stages_run
@@ -16,11 +16,6 @@ BAD = ("hang", "no message", "traceback", "exit code 0", "stuck", "different", "
 SAID = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+)$", re.MULTILINE)
 OURS = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(\w+) (?:failed|interrupted): (.+)$", re.MULTILINE)
 UNFINISHED = re.compile(r"\.(tmp|part|new|incomplete)$|^tmp|^\.\w+\.tmp")
-GOES_ON = {  # what a stage says that found something to go on from
-    "train_scratch": "going on from step",
-    "finetune_mistral": "going on from step",
-    "evaluate": "asked the same before",
-}
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def judge_end(scene: Scene, trial: Trial, before: Before, final: Ended) -> list[
     if again := sorted(ran & before.finished - trial.hurt):
         found.append(f"lost: {', '.join(again)} ran again")
     for stage in sorted(ran & before.kept):
-        if GOES_ON[stage] not in final.output and not trial.hurt_states:
+        if GOES_ON[stage] not in final.output:
             found.append(f"lost: {stage} began anew")
     return found
 

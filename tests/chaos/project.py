@@ -23,6 +23,11 @@ KEPT = {  # what a stage goes on from, or finds again
     "evaluate": ".evaluate_state/*.json",
     "download_base": ".fetched/*",
 }
+GOES_ON = {  # what a stage says that found something to go on from
+    "train_scratch": "going on from step",
+    "finetune_mistral": "going on from step",
+    "evaluate": "asked the same before",
+}
 DVC = (sys.executable, "-m", "dvc")
 EXPERIMENTS = ("train.lr=1e-4", "train.lr=3e-4")
 
@@ -53,6 +58,11 @@ def copy_tree(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)
 
 
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 @dataclass(frozen=True)
 class Base:
     """A finished run, and how long it took."""
@@ -62,12 +72,12 @@ class Base:
     @property
     def expected(self) -> dict[str, str]:
         """What a clean run leaves."""
-        return json.loads((self.folder.parent / "expected.json").read_text(encoding="utf-8"))
+        return read_json(self.folder.with_name("expected.json"))
 
     @property
     def seconds(self) -> dict[str, float]:
         """What each stage takes undisturbed, and `all` the whole DAG."""
-        return json.loads((self.folder.parent / "seconds.json").read_text(encoding="utf-8"))
+        return read_json(self.folder.with_name("seconds.json"))
 
     def copy(self, folder: Path) -> Clone:
         """A clone like it that may be hurt."""
@@ -77,8 +87,8 @@ class Base:
 
 def seal(folder: Path, seconds: dict[str, float]) -> Base:
     """The clone in the folder as a base: all that is known of it stands beside it."""
-    (folder.parent / "expected.json").write_text(json.dumps(digests(folder)), encoding="utf-8")
-    (folder.parent / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+    folder.with_name("expected.json").write_text(json.dumps(digests(folder)), encoding="utf-8")
+    folder.with_name("seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
     return Base(folder)
 
 
@@ -143,7 +153,7 @@ def make_experiments(path: Path, done: Base) -> dict[str, dict[str, str]]:
             found[change] = experiment_digests(clone, f"clean-{i}")
         path.write_text(json.dumps(found), encoding="utf-8")
         shutil.rmtree(clone.folder)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def forget(clone: Clone, stage: str) -> None:

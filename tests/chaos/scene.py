@@ -72,4 +72,3 @@ class Trial:
     ended: list[Ended]
     hurt: set[str] = field(default_factory=set)  # stages, beside those not ended, that have to run again
     wrong: list[str] = field(default_factory=list)  # what the kind itself found amiss
-    hurt_states: bool = False  # what a stage goes on from was damaged
