@@ -28,6 +28,7 @@ GOES_ON = {  # what a stage says that found something to go on from
     "finetune_mistral": "going on from step",
     "evaluate": "asked the same before",
 }
+LOADING_S = 2.0  # of a stage, before it counts its own time
 DVC = (sys.executable, "-m", "dvc")
 EXPERIMENTS = ("train.lr=1e-4", "train.lr=3e-4")
 
@@ -111,16 +112,10 @@ def make_base(folder: Path) -> Base:
     save_every_step(clone)
     copy_tree(project, folder / "fresh")
     started = time.monotonic()
-    clone.dvc("repro")
-    seconds = {"all": time.monotonic() - started}
-    for stage in read_lock(project):
-        copy = Base(project).copy(folder / "timed")
-        forget(copy, stage)
-        started = time.monotonic()
-        copy.run(sys.executable, *module_of(stage))
-        seconds[stage] = time.monotonic() - started
-        shutil.rmtree(copy.folder)
-    return seal(project, seconds)
+    output = clone.dvc("repro").stdout
+    took = re.findall(r"Running stage '([^']+)'.*?done in ([\d.]+) s", output, re.DOTALL)
+    seconds = {stage: float(seconds) + LOADING_S for stage, seconds in took}
+    return seal(project, seconds | {"all": time.monotonic() - started})
 
 
 def make_pair(folder: Path, done: Base) -> Base:
