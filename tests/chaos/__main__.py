@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, help="where clones and results are")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--faults", type=int, default=0, help="how many there are to be in all")
-    parser.add_argument("--only", type=int, nargs="+", help="numbers of faults to meet, again or first")
+    parser.add_argument("--only", type=int, nargs="+", default=[], help="numbers of faults to meet, again or first")
     parser.add_argument("--table", action="store_true", help="print the table of the results so far")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
