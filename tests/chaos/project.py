@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,16 +105,23 @@ def make_base(folder: Path) -> Base:
     project = folder / "project"
     if (folder / "seconds.json").is_file():
         return Base(project)
-    shutil.rmtree(folder, ignore_errors=True)
-    project.mkdir(parents=True)
-    clone = Clone(project)
-    save_every_step(clone)
-    copy_tree(project, folder / "fresh")
-    started = time.monotonic()
-    output = clone.dvc("repro").stdout
-    took = re.findall(r"Running stage '([^']+)'.*?done in ([\d.]+) s", output, re.DOTALL)
-    seconds = {stage: float(seconds) + LOADING_S for stage, seconds in took}
-    return seal(project, seconds | {"all": time.monotonic() - started})
+    if not (folder / "fresh").is_dir():  # else it was stopped while it ran
+        shutil.rmtree(folder, ignore_errors=True)
+        project.mkdir(parents=True)
+        save_every_step(Clone(project))
+        copy_tree(project, folder / "being made")
+        (folder / "being made").rename(folder / "fresh")
+    Clone.existing(project).dvc("repro")
+    return seal(project, stage_seconds(project))
+
+
+def stage_seconds(folder: Path) -> dict[str, float]:
+    """What each stage of a finished clone took, by its log, and `all` together."""
+    seconds = {}
+    for stage in read_lock(folder):
+        log = (folder / f"logs/{stage.partition('@')[0]}.log").read_text(encoding="utf-8")
+        seconds[stage] = LOADING_S + max(map(float, re.findall(r"done in ([\d.]+) s", log)))
+    return seconds | {"all": sum(seconds.values())}
 
 
 def make_pair(folder: Path, done: Base) -> Base:
