@@ -22,6 +22,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from llm.failures import describe_error
 from llm.files import file_sha256, hold_lock, lasting_folder
 from stages import LOGS
+from stages.recorded import advise
 
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
 INTERRUPTED = 130  # 128 + SIGINT: DVC must not take a half-made output for a finished one
@@ -182,7 +183,10 @@ def read_cost(stage: str, files: Sequence[Path]) -> dict[str, Any] | None:
     key, path = content_key(files), costs_file(stage)
     if key is None or not path.is_file():
         return None
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # a process was killed, or the disk was full, in the middle of the line
+            lines.append(json.loads(text))
     return max((line for line in lines if line["key"] == key), key=lambda line: line["seconds"], default=None)
 
 
@@ -218,7 +222,8 @@ def run_stage(name: str, main: Callable[[], Made | None]) -> None:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         logger.debug("where it happened", exc_info=True)
-        logger.error("%s failed: %s%s%s", name, describe_error(error), place_of_traceback(), metrics_to_restore())
+        line = describe_error(error), advise(name), place_of_traceback(), metrics_to_restore()
+        logger.error("%s failed: %s%s%s%s", name, *line)
         raise SystemExit(1) from None
     seconds = time.monotonic() - started
     if made:

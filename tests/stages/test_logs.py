@@ -265,6 +265,16 @@ def test_a_run_that_answers_from_what_was_kept_does_not_make_the_work_cheap():
     assert found["seconds"] == 264.0 and found["peak_bytes"] is None  # of which this process had no part
 
 
+def test_a_cost_that_was_cut_short_hides_no_other():
+    run_stage("clean", lambda: made("one"))
+    with costs_file("clean").open("a", encoding="utf-8") as file:
+        file.write('{"key": "ab')  # and the next line is appended to it
+    run_stage("clean", lambda: made("two"))
+    assert read_cost("clean", [Path("made.json")]) is None
+    made("one")
+    assert read_cost("clean", [Path("made.json")])["seconds"] >= 0
+
+
 def test_a_stage_that_failed_has_no_cost():
     with pytest.raises(SystemExit):
         run_stage("clean", lambda: fail(ValueError("bad data")))
