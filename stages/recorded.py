@@ -18,8 +18,7 @@ def advise(stage: str) -> str:
         changed = sorted(set(find_changed(stage)))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):  # DVC itself will say so
         return ""
-    names = " and ".join(changed)
-    return f"; {names} is not what its stage made: run `dvc repro`, which makes it anew" if changed else ""
+    return f"; damaged since it was made: {', '.join(changed)} (run `dvc repro`)" if changed else ""
 
 
 def find_changed(stage: str) -> Iterator[str]:

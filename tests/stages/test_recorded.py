@@ -47,7 +47,7 @@ def test_inputs_as_they_were_made_are_not_to_blame():
 def test_a_damaged_input_is_named_with_what_to_do(made, content):
     path = made / "data/tokens/ids"
     path.unlink() if content is None else path.write_text(content, encoding="utf-8")
-    assert advise("train") == "; data/tokens is not what its stage made: run `dvc repro`, which makes it anew"
+    assert advise("train") == "; damaged since it was made: data/tokens (run `dvc repro`)"
     assert advise("read") == ""  # it reads another file
 
 
@@ -59,7 +59,10 @@ def test_the_line_of_a_failed_stage_names_it(made, capsys):
 
     with pytest.raises(SystemExit):
         run_stage("read", fail)
-    assert "read failed: Expecting value; data/summary.json is not what its stage made: run" in capsys.readouterr().err
+    assert (
+        "read failed: Expecting value; damaged since it was made: data/summary.json (run `dvc repro`)"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", "dvc.yaml"])
