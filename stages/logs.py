@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,11 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def lines_above_bars() -> AbstractContextManager[None]:
+    """Print log lines above bars meanwhile; only the first of several processes shows any, and tqdm forgets levels."""
+    return logging_redirect_tqdm() if os.environ.get("RANK", "0") == "0" else nullcontext()
+
+
 def metrics_to_restore() -> str:
     """How to get tracked metrics back, which DVC deletes before it runs a stage; "" where none is missing."""
     command = ["git", "ls-files", "--deleted", "--", "metrics"]
@@ -213,7 +218,7 @@ def run_stage(name: str, main: Callable[[], Made | None]) -> None:
     set_up_logging(name)
     started = time.monotonic()
     try:
-        with stage_lock(name), sigterm_interrupts(), logging_redirect_tqdm():
+        with stage_lock(name), sigterm_interrupts(), lines_above_bars():
             made = main()
     except KeyboardInterrupt as interruption:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds the process ending already

@@ -197,6 +197,12 @@ def test_a_process_that_torchrun_started_keeps_its_traceback_in_a_file_of_its_ow
     assert not (tmp_path / "logs/clean.log").exists()
 
 
+def test_a_further_process_says_nothing_of_what_goes_well(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    run_stage("clean", lambda: logger.info("step 1"))
+    assert capsys.readouterr().err == ""
+
+
 def test_an_interruption_is_exit_code_130(capsys):
     with pytest.raises(SystemExit) as ended:
         run_stage("clean", lambda: fail(KeyboardInterrupt()))
