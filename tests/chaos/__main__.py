@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import KINDS, Fault, draw_fault
-from tests.chaos.judge import BAD, GOOD, judge
+from tests.chaos.judge import BAD, GOOD, SAID, judge
 from tests.chaos.kinds import FINISHED, MEET
 from tests.chaos.project import Base, copy_tree, forget, make_base, make_pair
 from tests.chaos.running import processes_in, send
@@ -60,6 +60,7 @@ def meet(fault: Fault, folder: Path) -> dict[str, Any]:
         outcome, findings = judge(scene, trial)
     row = asdict(fault) | {"how": trial.how, "outcome": outcome, "findings": findings}
     row["codes"] = [ended.code for ended in trial.ended]
+    row["said"] = [line for ended in trial.ended for line in SAID.findall(ended.output)]
     row["seconds"] = round(time.monotonic() - started, 1)
     if outcome in BAD:
         shutil.rmtree(folder / f"bad/{fault.number}", ignore_errors=True)
