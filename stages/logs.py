@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from llm.failures import describe_error, without_secrets
 from llm.files import file_sha256, hold_lock, lasting_folder
 from stages import LOGS
+from stages.recorded import advise
 
 OURS = ("__main__", "llm", "stages")  # loggers heard from INFO on; libraries from WARNING on
 INTERRUPTED = 130  # 128 + SIGINT: DVC must not take a half-made output for a finished one
@@ -128,6 +129,11 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def lines_above_bars() -> AbstractContextManager[None]:
+    """Print log lines above bars meanwhile; only the first of several processes shows any, and tqdm forgets levels."""
+    return logging_redirect_tqdm() if os.environ.get("RANK", "0") == "0" else nullcontext()
+
+
 def metrics_to_restore() -> str:
     """How to get tracked metrics back, which DVC deletes before it runs a stage; "" where none is missing."""
     command = ["git", "ls-files", "--deleted", "--", "metrics"]
@@ -196,7 +202,10 @@ def read_cost(stage: str, files: Sequence[Path]) -> dict[str, Any] | None:
     key, path = content_key(files), costs_file(stage)
     if key is None or not path.is_file():
         return None
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # a process was killed, or the disk was full, in the middle of the line
+            lines.append(json.loads(text))
     return max((line for line in lines if line["key"] == key), key=lambda line: line["seconds"], default=None)
 
 
@@ -239,7 +248,7 @@ def run_stage(name: str, main: Callable[[], Made | None]) -> None:
     set_up_logging(name)
     started = time.monotonic()
     try:
-        with stage_lock(name), sigterm_interrupts(), logging_redirect_tqdm():
+        with stage_lock(name), sigterm_interrupts(), lines_above_bars():
             made = main()
     except KeyboardInterrupt as interruption:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds the process ending already
@@ -248,7 +257,8 @@ def run_stage(name: str, main: Callable[[], Made | None]) -> None:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         logger.debug("where it happened", exc_info=True)
-        logger.error("%s failed: %s%s%s", name, describe_error(error), place_of_traceback(), metrics_to_restore())
+        line = describe_error(error), advise(name), place_of_traceback(), metrics_to_restore()
+        logger.error("%s failed: %s%s%s%s", name, *line)
         raise SystemExit(1) from None
     seconds = time.monotonic() - started
     if made:

@@ -1,5 +1,7 @@
 """Stage look, always run: what parameters name on this machine -> data/followed, a hash for each stage that reads it.
 
+Before that it looks over DVC's cache, so that no later stage gets a damaged result out of it.
+
 DVC follows paths that stand in dvc.yaml, not those in parameters. A stage that reads local files depends on its own
 entry here: when one of them changes under the same name, that stage is stale, and no other.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.files import write_bytes
+from stages.dvc_cache import drop_damaged_objects
 from stages.followed import HashIndex, content_hash
 from stages.logs import run_stage
 from stages.params import read_params
@@ -56,7 +59,8 @@ def leftovers(folder: Path, sources: Iterable[str]) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Write the hashes, and remove from data/raw what is left of sources that are gone."""
+    """Drop damaged objects of DVC's cache, write the hashes, and remove what sources that are gone left in data/raw."""
+    drop_damaged_objects()
     for path, content in entries().items():
         write_bytes(path, content)
     for path in leftovers(RAW, read_params()["download"]):

@@ -40,6 +40,13 @@ class Clone:
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", preset)
 
+    @classmethod
+    def existing(cls, folder: Path) -> "Clone":
+        """The clone that is there already."""
+        clone = cls.__new__(cls)
+        clone.folder = folder
+        return clone
+
     @property
     def environment(self) -> dict[str, str]:
         """The caller's in SURROUNDINGS, with this interpreter first on PATH and no state of another run in sight.

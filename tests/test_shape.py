@@ -176,6 +176,7 @@ INFRASTRUCTURE = {  # computes nothing
     *(
         "dvc",
         "dvc-data",
+        "dvc-objects",
         "filelock",
         "httpx2",
         "huggingface-hub",

@@ -164,6 +164,8 @@ class KeptOutputs:
         self.folder.mkdir(parents=True, exist_ok=True)
         # An experiment that runs in a copy of the repository keeps its outputs here too.
         with hold_lock(self.folder / "lock", wait=True):
+            for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+                leftover.unlink()
             write_bytes(path, json.dumps({"sha256": _checksum(text), "outputs": text}).encode())
             files = sorted(self.folder.glob(f"{model.name}-*.json"), key=lambda file: file.stat().st_mtime_ns)
             for old in files[:-KEPT]:

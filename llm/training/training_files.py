@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llm.files import copy_file
+from llm.files import copy_file, file_sha256
 from llm.training.checkpoint import State, save_tensors, step_of
 from llm.training.distributed import is_first, wait_for_all, whole
 from llm.training.history import write_curve
@@ -39,6 +39,7 @@ class TrainingFiles:
         self.state, self.curve = state, curve
         self.saved_step: int | None = None  # of the newest state
         self.saved_best: list[int] = []  # best steps of the last two states
+        self._hashes: dict[str, str] = {}  # of best weights and checkpoints, each hashed once
         self.checkpoints = state.folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
@@ -49,6 +50,15 @@ class TrainingFiles:
     def save_best(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Write the best weights so far."""
         save_whole(self._best(step), weights)
+
+    def _hash_files(self, progress: Progress) -> dict[str, str]:
+        """Hashes of the best weights so far and of the checkpoints, by name; none of what a killed run left ahead."""
+        paths = [path for path in sorted(self.checkpoints.glob("step_*")) if step_of(path) <= progress.step]
+        names = {
+            path.relative_to(self.state.folder).as_posix(): path for path in [*paths, self._best(progress.best_step)]
+        }
+        self._hashes = {name: self._hashes.get(name) or file_sha256(path) for name, path in names.items()}
+        return self._hashes
 
     def save_curve(self, history: Sequence[dict[str, float | None]]) -> None:
         """Write the curve as far as it goes, where someone follows it."""
@@ -83,7 +93,8 @@ class TrainingFiles:
 
     def save_state(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         """Write what the run is resumed from; delete the best weights that neither of the last two states names."""
-        self.state.save(progress.step, tensors, vars(progress), needs=progress.good_step)
+        files = self._hash_files(progress) if is_first() else {}
+        self.state.save(progress.step, tensors, vars(progress), progress.good_step, files)
         self.saved_step = progress.step
         self.saved_best = [*self.saved_best[-1:], progress.best_step]
         for path in self.state.folder.glob("best_*") if is_first() else []:

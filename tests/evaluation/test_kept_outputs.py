@@ -145,6 +145,14 @@ def test_one_changed_digit_is_damage(model, tmp_path):
     assert json.loads(path.read_text(encoding="utf-8")) and kept(tmp_path).load(model, ITEMS) is None
 
 
+def test_what_a_killed_process_left_half_written_is_removed(model, tmp_path):
+    half = tmp_path / "kept/.scratch-0123.json.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    kept(tmp_path).save(model, OUTPUTS)
+    assert not half.exists()
+
+
 def test_only_the_last_files_of_a_model_are_kept(model, tmp_path):
     other = replace(model, name="untrained")
     kept(tmp_path).save(other, OUTPUTS)

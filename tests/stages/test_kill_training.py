@@ -135,6 +135,17 @@ def test_a_newest_state_cut_short_changes_nothing(context, straight, tmp_path):
     assert results(tmp_path) == straight[0]
 
 
+@pytest.mark.parametrize("pattern", ["best_*", "checkpoints/step_*.safetensors"])
+def test_weights_with_a_bit_turned_while_the_run_was_stopped_change_nothing(context, straight, tmp_path, pattern):
+    """They are no part of a state, but end up in the results."""
+    start(context, killed_at_rename, tmp_path, 68)  # all is trained
+    newest = max((tmp_path / "state/run-k").glob(pattern))
+    data = newest.read_bytes()
+    newest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert start(context, train, tmp_path).exitcode == 0
+    assert results(tmp_path) == straight[0]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_stage_with_130_and_the_next_run_goes_on(context, straight, tmp_path, number):
     process = start(context, run_as_stage, tmp_path, wait=False)

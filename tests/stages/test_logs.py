@@ -199,6 +199,12 @@ def test_a_process_that_torchrun_started_keeps_its_traceback_in_a_file_of_its_ow
     assert not (tmp_path / "logs/clean.log").exists()
 
 
+def test_a_further_process_says_nothing_of_what_goes_well(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    run_stage("clean", lambda: logger.info("step 1"))
+    assert capsys.readouterr().err == ""
+
+
 def test_an_interruption_is_exit_code_130(capsys):
     with pytest.raises(SystemExit) as ended:
         run_stage("clean", lambda: fail(KeyboardInterrupt()))
@@ -284,6 +290,16 @@ def test_a_run_that_answers_from_what_was_kept_does_not_make_the_work_cheap():
         run_stage("train_scratch", lambda seconds=seconds: made("weights", seconds))
     found = read_cost("train_scratch", [Path("made.json")])
     assert found["seconds"] == 264.0 and found["peak_bytes"] is None  # of which this process had no part
+
+
+def test_a_cost_that_was_cut_short_hides_no_other():
+    run_stage("clean", lambda: made("one"))
+    with costs_file("clean").open("a", encoding="utf-8") as file:
+        file.write('{"key": "ab')  # and the next line is appended to it
+    run_stage("clean", lambda: made("two"))
+    assert read_cost("clean", [Path("made.json")]) is None
+    made("one")
+    assert read_cost("clean", [Path("made.json")])["seconds"] >= 0
 
 
 def test_a_stage_that_failed_has_no_cost():

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save
 
 import llm.machine
-from llm.files import write_bytes, write_json
+from llm.files import file_sha256, write_bytes, write_json
 from llm.training.checkpoint import DTYPES, State, open_state, run_key, save_tensors
 from llm.training.free_memory import peak_growth
 
@@ -76,6 +76,36 @@ def test_a_damaged_state_is_named_and_the_one_before_it_taken(tmp_path, caplog, 
     assert values == {"step": 1}
     assert tensors["w"][0] == 1.0
     assert "state_00000002.safetensors is damaged" in caplog.text
+
+
+def save_with(folder, step, *names):
+    """A state whose run also ends with these files."""
+    files = {name: file_sha256(folder / name) for name in names}
+    State(folder).save(step, {"w": torch.ones(1)}, {"step": step}, step, files)
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_state_with_damaged_best_weights_is_passed_over(tmp_path, caplog, damage):
+    best = [tmp_path / f"best_{step:08d}.safetensors" for step in (1, 2)]
+    for step, path in enumerate(best, 1):
+        path.write_bytes(b"weights")
+        save_with(tmp_path, step, path.name)
+    assert State(tmp_path).load()[1] == {"step": 2}
+    best[1].unlink() if damage == "missing" else best[1].write_bytes(b"Weights")
+    assert State(tmp_path).load()[1] == {"step": 1}
+    assert "best_00000002.safetensors" in caplog.text
+
+
+def test_a_checkpoint_that_a_later_one_replaced_is_not_missed(tmp_path):
+    old, new = (tmp_path / f"checkpoints/step_{step:08d}.safetensors" for step in (1, 2))
+    old.parent.mkdir()
+    old.write_bytes(b"weights")
+    save_with(tmp_path, 1, f"checkpoints/{old.name}")
+    new.write_bytes(b"weights")
+    old.unlink()
+    assert State(tmp_path).load()[1] == {"step": 1}
+    new.unlink()
+    assert State(tmp_path).load() is None
 
 
 def test_a_half_written_file_is_never_seen(tmp_path):

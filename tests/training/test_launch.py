@@ -47,9 +47,24 @@ def test_where_no_process_can_take_anothers_place_torchrun_is_waited_for(monkeyp
 
 def test_several_processes_are_started_by_torchrun():
     assert launch_command(FOUR, "stages.train_scratch", {}) == [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "4", "--standalone",
+        sys.executable, "-m", "llm.training.torchrun", "--nproc-per-node", "4", "--standalone",
         "-m", "stages.train_scratch",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("os.kill(os.getpid(), 9)", 1, "a process of the training was ended by SIGKILL: run the same command again\n"),
+        ("raise SystemExit(130)", 130, ""),
+    ],
+)
+def test_torchrun_tells_the_end_of_a_process_in_a_line(tmp_path, repository, end, code, told):
+    (tmp_path / "worker.py").write_text(f"import os, time\nif os.environ['RANK'] == '1': {end}\ntime.sleep(60)\n")
+    command = [*launch_command(replace(ONE, processes=2), "worker", {})]
+    environment = os.environ | {"PYTHONPATH": f"{repository}:{tmp_path}"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (code, told)
 
 
 def test_several_machines_meet_at_the_first_one_of_a_slurm_job():

@@ -1,0 +1,48 @@
+"""The campaign itself, and in `pytest -m slow` a few of its faults."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.chaos.__main__ import read_results, table
+from tests.chaos.faults import KINDS, OF_THE_WHOLE, draw_fault
+from tests.chaos.judge import GOOD
+
+N = 200
+QUICK = ("1", "2", "3", "5", "6", "7")  # none of the whole DAG, none that needs another base
+
+
+def test_a_number_gives_one_fault_for_ever():
+    assert [draw_fault(19, n) for n in range(N)] == [draw_fault(19, n) for n in range(N)]
+    assert draw_fault(19, 3) != draw_fault(20, 3)
+    assert draw_fault(19, 3).dice.random() == draw_fault(19, 3).dice.random()
+
+
+def test_two_hundred_faults_are_of_all_kinds_and_forty_meet_the_whole_dag():
+    faults = [draw_fault(19, n) for n in range(N)]
+    whole = Counter(fault.kind for fault in faults if fault.stage is None)
+    assert whole.total() == 40 and set(whole) == set(OF_THE_WHOLE)
+    counts = Counter(fault.kind for fault in faults)
+    assert set(counts) == set(KINDS) and min(counts.values()) >= 10
+
+
+def test_the_table_counts_by_kind_and_outcome():
+    rows = [{"kind": "signal", "outcome": "same"}, {"kind": "clock", "outcome": "told"}]
+    assert table([*rows, *rows]).splitlines() == [
+        "| fault | faults | same | told |",
+        "|---|---|---|---|",
+        "| signal | 2 | 2 | 0 |",
+        "| clock | 2 | 0 | 2 |",
+        "| all | 4 | 2 | 2 |",
+    ]
+
+
+@pytest.mark.slow
+def test_faults_of_single_stages_end_as_they_may(tmp_path, repository):
+    command = [sys.executable, "-m", "tests.chaos", "--folder", str(tmp_path), "--only", *QUICK]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    rows = read_results(tmp_path / "results.jsonl")
+    assert len(rows) == len(QUICK), done.stderr
+    assert not [row for row in rows if row["outcome"] not in GOOD]
