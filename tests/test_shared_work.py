@@ -17,7 +17,7 @@ import yaml
 
 from llm.__main__ import main
 from llm.runs.packed import COMPARED, PACKED
-from tests.clone import stages_run
+from tests.clone import Clone, spoiled, stages_run
 from tests.runs.test_run_files import level, write_run
 
 SIDES = {"slow": 0.0, "fast": -0.5}  # what a run's replies need in bits per byte, beside each other
@@ -169,3 +169,31 @@ def test_a_second_clone_has_a_colleagues_results_on_s3(tmp_path, monkeypatch, ca
         requests.put(f"http://127.0.0.1:{port}/tandem", timeout=60).raise_for_status()
         remote = f"s3://tandem/store\n    endpointurl = http://127.0.0.1:{port}"
         share(tmp_path, monkeypatch, capsys, remote, keys | {"HOME": str(tmp_path)})
+
+
+BY_HAND = ("download_base", "clean", "train_judge", "plots")  # tests/test_pipeline.py does so with the others
+
+
+@pytest.mark.slow
+def test_the_real_pipelines_results_and_an_experiment_reach_a_second_clone(tmp_path):
+    first = Clone(tmp_path / "first")
+    first.dvc("remote", "add", "-d", "store", str(tmp_path / "store"))
+    first.dvc("repro")
+    first.run("git", "add", "-A")
+    first.run("git", "commit", "-qm", "a run")
+    first.run("git", "clone", "-q", "--bare", ".", str(tmp_path / "origin.git"))
+    first.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
+    first.dvc("push")
+    first.dvc("exp", "run", "--name", "fast", "-S", "train.lr=1e-4")
+    first.dvc("exp", "push", "origin", "fast")
+
+    second = Project(tmp_path / "second", first.environment)
+    first.run("git", "clone", "-q", str(tmp_path / "origin.git"), str(second.folder))
+    second.dvc("pull")
+    assert stages_run(second.dvc("repro")) == []
+    second.dvc("exp", "pull", "origin", "fast")
+    table = second.run(sys.executable, "-m", "llm", "compare", "fast", "workspace", "--model", "scratch")
+    assert "worse on these items; one seed" in table
+    for module in BY_HAND:  # over outputs that are links into the cache
+        first.run(sys.executable, "-m", f"stages.{module}")
+    assert spoiled(first.folder) == []
