@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from stages import LOCK
-from stages.dvc_state import cache_finding, lock_findings
+from stages.dvc_state import cache_finding, file_lock_finding, lock_findings
 from stages.estimate import FIXED_S, Params, stage_seconds
 from stages.findings import Finding, counted, report_lines
 from stages.needs import GB, TABLE_FROM, BaseShape, base_shape, choice_lines, disk_bytes, memory_needs
@@ -238,7 +238,7 @@ def dvc_findings(stale: list[str] | None) -> list[Finding]:
     from dvc.exceptions import DvcException
 
     try:
-        found = [*lock_findings(tool_names()), cache_finding()]
+        found = [*lock_findings(tool_names()), file_lock_finding(), cache_finding()]
     except DvcException as error:
         return [Finding("problem", " ".join(str(error).split()), "run this in the project's folder")]
     if stale is not None:

@@ -1,5 +1,6 @@
-"""What keeps DVC from running here: who holds its locks, and where its cache lies."""
+"""What keeps DVC from running here: who holds its locks, whether there are any, and where its cache lies."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ import psutil
 from stages.findings import Finding
 
 LOCK = Path(".dvc/tmp/rwlock")  # which paths each running `dvc` reads and writes
+CONFIG = Path(".dvc/config")  # a file that is always there
 LINKS = {"hardlink": "hard links", "reflink": "copies on write", "symlink": "symbolic links", "copy": "copies"}
 ON_ONE_DISK = ("hardlink", "reflink")
 
@@ -57,6 +59,22 @@ def lock_findings(tools: tuple[str, ...]) -> list[Finding]:
             if name not in tools
         ]
     return found or [Finding("ok", "no other run here")]
+
+
+def file_lock_finding() -> Finding:
+    """Whether runs can notice each other by file locks. Raises DvcException where there is no repository."""
+    from dvc.repo import Repo
+
+    with Repo() as repo, (Path(repo.root_dir) / CONFIG).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            told = f"this file system has no locks ({error.strerror}): two runs at once are not noticed"
+            if repo.config["core"].get("hardlink_lock"):
+                return Finding("warning", told, "start one at a time")
+            advice = "mount it with locks, or `dvc config --local core.hardlink_lock true`"
+            return Finding("problem", f"{told}, and DVC does not start", advice)
+    return Finding("ok", "the file system has locks")
 
 
 def cache_finding() -> Finding:

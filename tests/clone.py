@@ -122,6 +122,14 @@ class Clone:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 
+def spoiled(folder: Path) -> list[str]:
+    """Files of DVC's cache that no longer hold what their name says: something wrote through a link into it."""
+    files = [path for path in (folder / ".dvc/cache/files/md5").glob("??/*") if path.suffix != ".dir"]
+    assert files
+    md5 = {path: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path in files}
+    return [path.name for path in files if md5[path] != path.parent.name + path.name]
+
+
 def stages_run(output: str) -> list[str]:
     """But for look, which always runs."""
     return [name for name in re.findall(r"Running stage '([^']+)'", output) if name != "look"]

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from llm.evaluation.figure_files import SUMMARY_ROWS
-from tests.clone import Clone, end_when, stages_run, states
+from tests.clone import Clone, end_when, spoiled, stages_run, states
 
 TRAIN_OUTS = ["models/scratch/best.safetensors", "models/scratch/final.safetensors", "models/scratch/summary.json"]
 MAX_REPORT_BYTES = 10**6
@@ -61,6 +61,7 @@ def test_in_three_gigabytes_a_stage_ends_well_or_says_in_a_line_what_to_do(clone
     assert "Traceback" not in done.stderr
     assert done.returncode == (1 if "failed: out of memory (" in done.stderr else 0), done.stderr
     assert clone.everything() == before
+    assert spoiled(clone.folder) == []  # its outputs were links into the cache
 
 
 def test_in_a_renamed_folder_nothing_runs_again(clone):

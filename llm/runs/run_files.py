@@ -165,11 +165,34 @@ def _fetch(revision: str, files: Mapping[str, Path], repository: Path, why_not: 
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
 
+    commit = find_experiment(revision, repository) or revision
     for name, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            DVCFileSystem(str(repository), rev=revision).get_file(name, str(path))
+            DVCFileSystem(str(repository), rev=commit).get_file(name, str(path))
         except RevError as error:
             raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
         except (DvcException, OSError) as error:
             raise FileNotFoundError(f"{revision} has no {name}{why_not}") from error
+
+
+def find_experiment(name: str, repository: Path) -> str | None:
+    """The commit of the experiment of that name; None where there is none, or a branch or tag of this clone has it.
+
+    DVC by itself would take a remote's branch of that name before it. Raises ValueError for a name of several.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.experiments.exceptions import AmbiguousExpRefInfo
+    from dvc.repo.experiments.utils import resolve_name
+
+    try:
+        with Repo(str(repository)) as repo:
+            if any(repo.scm.get_ref(f"refs/{kind}/{name}") for kind in ("heads", "tags")):
+                return None
+            found = resolve_name(repo.scm, name)[name]
+            return found and repo.scm.get_ref(str(found))
+    except AmbiguousExpRefInfo as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except DvcException:  # no repository: what reads the files says so
+        return None

@@ -23,6 +23,7 @@ from llm.files import code_hash, file_sha256, folder_sha256, hold_lock, lasting_
 from llm.machine import name_of, products_type
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
+from llm.training.shared_folder import check_shared
 
 logger = logging.getLogger(__name__)
 
@@ -220,15 +221,18 @@ class State:
 def open_state(root: Path, name: str, key: str) -> Iterator[State]:
     """The state folder of one run, locked by the first of the processes that share it.
 
-    Raises OSError when another process trains the same run: two would overwrite each other.
+    Raises OSError when another process trains the same run: two would overwrite each other; ValueError where not all
+    processes see the folder.
     """
     folder = root / f"{name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "lock"
     if not is_first():
+        check_shared(folder, lock)
         yield State(folder)
         return
     try:
-        held = hold_lock(folder / "lock")
+        held = hold_lock(lock)
     except Timeout as error:
         raise OSError(
             f"another process is training this very run ({folder}): wait for it or end it, then run again"
@@ -237,4 +241,6 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             if leftover.is_file():
                 leftover.unlink()
+        if unlocked := check_shared(folder, lock):
+            logger.warning("%s: locks do not hold on %s: two runs at once are not noticed", lock, ", ".join(unlocked))
         yield State(folder)

@@ -125,6 +125,33 @@ def test_commits_are_compared_in_a_clone_that_has_nothing_but_them(repository, t
     assert "run `dvc repro evaluate`; a committed run is named as HEAD:MODEL" in capsys.readouterr().err
 
 
+def test_a_name_is_a_branch_of_the_clone_then_an_experiment_then_a_branch_of_the_remote(repository, tmp_path):
+    git(repository, "branch", "fast", "before")
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    clone = tmp_path / "clone"
+
+    def likelihoods():
+        export_revision("fast", tmp_path, clone)
+        return read_run(tmp_path).model("scratch").likelihoods
+
+    def experiment(baseline):
+        commit = subprocess.check_output(["git", "rev-parse", baseline], cwd=clone, text=True).strip()
+        git(clone, "update-ref", f"refs/exps/{commit[:2]}/{commit[2:]}/fast", "after")
+
+    assert likelihoods() == level(0.0)  # the remote's
+    experiment("before")
+    assert likelihoods() == level(-0.5)
+    git(clone, "branch", "fast", "before")
+    assert likelihoods() == level(0.0)
+    git(clone, "branch", "-D", "fast")
+    git(clone, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--allow-empty", "-qm", "neither's baseline")
+    experiment("after")
+    with pytest.raises(
+        ValueError, match=r"'fast' refers to multiple experiments. Use one of .* refs/exps/\w+/\w+/fast"
+    ):
+        likelihoods()
+
+
 def test_a_packed_run_is_the_same_bytes_for_the_same_files_and_is_whole(repository, tmp_path):
     packed, other = pack_run(repository), tmp_path / "other"
     (tmp_path / "packed").write_bytes(packed)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -6,7 +7,7 @@ import time
 
 import pytest
 
-from stages.dvc_state import cache_finding, lock_findings, running_stages, written_by
+from stages.dvc_state import cache_finding, file_lock_finding, lock_findings, running_stages, written_by
 from stages.findings import Finding
 
 
@@ -57,11 +58,25 @@ def test_a_stage_that_a_killed_dvc_left_behind_is_found(here):
         process.wait()
 
 
+def dvc(*words):
+    subprocess.run([sys.executable, "-m", "dvc", *words, "-q"], check=True)
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+def test_a_file_system_without_locks_is_a_problem_until_dvc_does_without(here, monkeypatch):
+    def no_locks(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    dvc("init", "--no-scm")
+    assert file_lock_finding() == Finding("ok", "the file system has locks")
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert file_lock_finding().mark == "problem"
+    (here / ".dvc/config.local").write_text("[core]\n    hardlink_lock = true\n", encoding="utf-8")
+    assert file_lock_finding().mark == "warning"
+
+
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 def test_the_cache_and_its_links_are_named(here):
-    def dvc(*words):
-        subprocess.run([sys.executable, "-m", "dvc", *words, "-q"], check=True)
-
     dvc("init", "--no-scm")
     dvc("config", "cache.type", "hardlink,copy")
     assert cache_finding() == Finding("ok", "cache .dvc/cache/files/md5, on this file system, hard links")
