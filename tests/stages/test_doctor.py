@@ -47,7 +47,7 @@ def test_the_preset_for_7b_says_what_fits(project, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("lr: 7.0e-3", "lr: fast", "train.lr is 'fast'"),
+        ("lr: 1.4e-2", "lr: fast", "train.lr is 'fast'"),
         ("device: auto", "device: cuda", "device cuda is not available"),
     ],
 )

@@ -38,7 +38,7 @@ def read(folder, repository, monkeypatch, **changes):
 def test_the_example_is_a_space(repository, monkeypatch):
     monkeypatch.chdir(repository)
     config = read_space(repository / "docs/example/sweep.yaml")
-    assert (config.target, config.length()["train.max_steps"], config.trials) == ("train_scratch", 1000, 20)
+    assert (config.target, config.length()["train.max_steps"], config.trials) == ("train_scratch", 580, 20)
 
 
 def test_a_trial_of_validation_loss_only_trains_and_one_of_a_figure_is_evaluated(tmp_path, repository, monkeypatch):
