@@ -72,7 +72,7 @@ def file_lock_finding() -> Finding:
             told = f"this file system has no locks ({error.strerror}): two runs at once are not noticed"
             if repo.config["core"].get("hardlink_lock"):
                 return Finding("warning", told, "start one at a time")
-            advice = "mount it with locks, or `dvc config --local core.hardlink_lock true`"
+            advice = "mount it with locks; or `dvc config --local core.hardlink_lock true`, and delete .dvc/tmp/lock"
             return Finding("problem", f"{told}, and DVC does not start", advice)
     return Finding("ok", "the file system has locks")
 

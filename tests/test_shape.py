@@ -214,7 +214,7 @@ BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key ho
         "models/shape",
     ),
     *("tokens/tokenizer", "tokens/words", "training/checkpoint", "training/free_memory", "training/history"),
-    *("training/launch", "training/training_files", "training/shards", "training/signals"),
+    *("training/launch", "training/training_files", "training/shards", "training/shared_folder", "training/signals"),
 )
 
 

@@ -3,6 +3,7 @@
 import getpass
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -193,7 +194,7 @@ def test_the_real_pipelines_results_and_an_experiment_reach_a_second_clone(tmp_p
     assert stages_run(second.dvc("repro")) == []
     second.dvc("exp", "pull", "origin", "fast")
     table = second.run(sys.executable, "-m", "llm", "compare", "fast", "workspace", "--model", "scratch")
-    assert "worse on these items; one seed" in table
+    assert re.search(r"^bpb\.all .* \+[0-9.]+ ", table, re.MULTILINE)  # more bits; the items are too few for a verdict
     for module in BY_HAND:  # over outputs that are links into the cache
         first.run(sys.executable, "-m", f"stages.{module}")
     assert spoiled(first.folder) == []
