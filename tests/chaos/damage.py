@@ -110,7 +110,7 @@ def damage_state(scene: Scene) -> Trial:
     path, way = dice.choice(files), dice.choice(DAMAGES)
     n_whole = sum(one.suffix == ".json" and one.stem != path.stem for one in files)
     damage(path, way, dice, in_place=False)
-    again = scene.run()
+    again = scene.run(*DVC, "repro", "--force", "-s", stage)  # also where it had ended before
     if advice := re.search(r"delete (\S+) to train anew", again.output):
         remove(Path(advice[1]))
     wrong = []
