@@ -85,8 +85,14 @@ def _write_beside(path: Path, n_bytes: int | None) -> Iterator[BinaryIO]:
         _beside(path).unlink(missing_ok=True)
         size = "" if n_bytes is None else f", {n_bytes:,} bytes"
         reason = f"{error.strerror or error}{size}"
-        advice = "see to its permissions" if error.errno in FORBIDDEN else "make room"
-        raise OSError(f"{path} cannot be written ({reason}): {advice}, then run the same command again") from error
+        raise OSError(f"{path} cannot be written ({reason}){_advice(error)}") from error
+
+
+def _advice(error: OSError) -> str:
+    """What to do about a file that cannot be written."""
+    if error.errno in FORBIDDEN:
+        return ": see to its permissions, then run the same command again"
+    return ": make room, then run the same command again"
 
 
 def _sync_folders(paths: Iterable[Path]) -> None:
