@@ -17,6 +17,7 @@ from filelock import FileLock
 
 CHUNK_BYTES = 2**24  # held in memory while a file is copied
 NOT_HERE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # a file system's answers to what it lacks
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}  # no room would help
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 def write_whole(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     """Hold a file to write to open; it appears at `path` whole or not at all, also when the power fails.
 
-    Raises OSError naming the file when the disk is full; what stood there before still does.
+    Raises OSError naming the file when it cannot be written, as on a full disk; what stood there before still does.
     """
     with _write_beside(path, n_bytes) as file:
         yield file
@@ -84,7 +85,14 @@ def _write_beside(path: Path, n_bytes: int | None) -> Iterator[BinaryIO]:
         _beside(path).unlink(missing_ok=True)
         size = "" if n_bytes is None else f", {n_bytes:,} bytes"
         reason = f"{error.strerror or error}{size}"
-        raise OSError(f"{path} cannot be written ({reason}): make room, then run the same command again") from error
+        raise OSError(f"{path} cannot be written ({reason}){_advice(error)}") from error
+
+
+def _advice(error: OSError) -> str:
+    """What to do about a file that cannot be written."""
+    if error.errno in FORBIDDEN:
+        return ": see to its permissions, then run the same command again"
+    return ": make room, then run the same command again"
 
 
 def _sync_folders(paths: Iterable[Path]) -> None:

@@ -57,6 +57,15 @@ def test_a_disk_that_fills_halfway_changes_no_file(old, tmp_path, monkeypatch):
     assert contents(tmp_path) == dict.fromkeys(("a.json", "b.json", "seal.json"), b"old")
 
 
+def test_a_folder_that_may_not_be_written_to_needs_no_room(tmp_path, monkeypatch):
+    def forbidden(descriptor):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fsync", forbidden)
+    with pytest.raises(OSError, match=r"\(Read-only file system, 3 bytes\): see to its permissions"):
+        write_bytes(tmp_path / "a", b"new")
+
+
 def test_a_file_whose_size_nobody_knows_beforehand_is_whole_or_not_there(tmp_path):
     with write_whole(tmp_path / "in" / "a") as file:
         file.write(b"half")

@@ -1,5 +1,7 @@
 """Faults of files: damaged outputs, inputs, states and objects of the cache."""
 
+import json
+import os
 import random
 import re
 import shutil
@@ -94,6 +96,11 @@ def damage_input(scene: Scene) -> Trial:
     return Trial(f"{path.relative_to(scene.folder)} {way}", [ended], {stage})
 
 
+def is_whole_without(path: Path, manifest: Path) -> bool:
+    """Whether a state, or the kept outputs of a model, need nothing of that file, such as the best weights so far."""
+    return path.name not in map(os.path.basename, json.loads(manifest.read_text(encoding="utf-8")).get("files", {}))
+
+
 def damage_state(scene: Scene) -> Trial:
     """A stage is killed, and what it would go on from is damaged."""
     dice = scene.fault.dice
@@ -108,9 +115,9 @@ def damage_state(scene: Scene) -> Trial:
     if not files:
         return Trial("killed before there was a state", ended)
     path, way = dice.choice(files), dice.choice(DAMAGES)
-    n_whole = sum(one.suffix == ".json" and one.stem != path.stem for one in files)
+    n_whole = sum(is_whole_without(path, one) for one in files if one.suffix == ".json" and one.stem != path.stem)
     damage(path, way, dice, in_place=False)
-    again = scene.run()
+    again = scene.run(*DVC, "repro", "--force", "-s", stage)  # also where it had ended before
     if advice := re.search(r"delete (\S+) to train anew", again.output):
         remove(Path(advice[1]))
     wrong = []
