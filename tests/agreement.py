@@ -128,13 +128,17 @@ def columns(content: bytes) -> tuple[list[str], int]:
 
 
 def git_files(revision: str) -> dict[str, bytes]:
-    """The metrics of a commit."""
+    """The metrics of a commit, those that are no results too."""
     names = git("ls-tree", "-r", "--name-only", revision, "--", "metrics").decode().split("\n")
-    return {name: git("show", f"{revision}:{name}") for name in names if name and name not in NO_RESULTS}
+    return {name: git("show", f"{revision}:{name}") for name in names if name}
 
 
 def git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], capture_output=True, check=True).stdout
+    """What git answers; SystemExit with its own line where it cannot."""
+    done = subprocess.run(["git", *arguments], capture_output=True)
+    if done.returncode:
+        raise SystemExit(done.stderr.decode().strip())
+    return done.stdout
 
 
 def tree_files(like: Files) -> dict[str, bytes]:
@@ -151,7 +155,7 @@ def machine_kind() -> dict[str, object]:
 
 def kinds_of(costs: Mapping[str, Any]) -> list[dict[str, object]]:
     """The same of the machines that trained and evaluated a committed run; none where its costs do not tell."""
-    lines = [costs["stages"].get(stage) for stage in TRAININGS]
+    lines = [costs.get("stages", {}).get(stage) for stage in TRAININGS]
     told = [{**line, **line["environment"]} for line in lines if line and "environment" in line]
     return [{name: line[name] for name in KIND} for line in told]
 
@@ -160,9 +164,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("revision", help="for instance HEAD")
     revision = parser.parse_args().revision
-    there = git_files(revision)
+    committed = git_files(revision)
+    there = {name: content for name, content in committed.items() if name not in NO_RESULTS}
     here, mine = tree_files(there), machine_kind()
-    made_on = kinds_of(json.loads(git("show", f"{revision}:{COST}")))
+    made_on = kinds_of(json.loads(committed.get(COST, b"{}")))
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     other = [
         f"  {name}: {mine[name]}, there {kind[name]}" for kind in made_on for name in KIND if kind[name] != mine[name]
