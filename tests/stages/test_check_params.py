@@ -211,7 +211,7 @@ def test_nf4_without_cuda_is_refused(params):
 @pytest.mark.parametrize(
     ("processes", "section", "line", "message"),
     [
-        (3, "train", "batch_size: 16", r"train\.batch_size 16 is not a multiple of launch\.processes .*, 3;"),
+        (3, "train", "batch_size: 32", r"train\.batch_size 32 is not a multiple of launch\.processes .*, 3;"),
         (2, "finetune", "quantize: nf4", r"nf4 cannot be spread over processes: set launch\.shard to false"),
         (2, "finetune", "  optimizer: muon", r"muon works on whole matrices: set finetune\.train\.optimizer"),
     ],
