@@ -203,7 +203,14 @@ def table(every: Sequence[Variation], folder: Path) -> bool:
         data = {name: md5 for name, md5 in found["outputs"].items() if name.startswith(FROM_DATA)}
         rule = "identical" if variation.exact else "two seeds"
         row = (variation.name, rule, f"{equal} of {len(plain['outputs'])}", digest(data), digest(found["outputs"]))
-        print(*("", *row, f"{furthest(plain, found):.4f}", "differs" if lines else "as it has to be", ""), sep=" | ")
+        print(
+            f"| {row[0]}",
+            *row[1:],
+            f"{furthest(plain, found):.4f}",
+            "differs" if lines else "as it has to be",
+            sep=" | ",
+            end=" |\n",
+        )
         print(*(f"  {line}" for line in lines), sep="\n", end="\n" if lines else "")
         good = good and not lines
     return good
