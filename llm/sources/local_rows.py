@@ -266,10 +266,11 @@ def _rows_of_parts(parts: Iterator[Any], name: str, form: str) -> Iterator[Place
     number = 0
     try:
         for part in parts:
+            part.validate(full=True)  # pyarrow believes what a file says of itself, and would read beyond its end
             for row in part.to_pylist():
                 number += 1
                 yield f"{name}, row {number}", row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, OverflowError, ValueError) as error:  # a date that no calendar has
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno):  # of the disk, or the network
             raise
         reason = " ".join(str(error).split())[:120]
