@@ -28,6 +28,13 @@ class ParamsLoader(yaml.SafeLoader):
     PyYAML alone follows YAML 1.1, where `1e-4` and `3e-05` are strings, `010` is 8 and `no` is false.
     """
 
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The node; ValueError for an alias, of which ten lines can stand for more values than memory holds."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()  # type: ignore[no-untyped-call]
+            raise ValueError(f"line {event.start_mark.line + 1} has the alias *{event.anchor}: write out what it means")
+        return super().compose_node(parent, index)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """The mapping; ValueError when a key occurs twice in it."""
         mapping = super().construct_mapping(node, deep)  # first: it refuses a list as a key
@@ -61,7 +68,9 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), ParamsLoader)
-    except (yaml.YAMLError, ValueError) as error:
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read: its lists or sections are nested too deeply") from None
+    except (yaml.YAMLError, ValueError, LookupError) as error:  # the last of a tag and a value that is none: !!bool x
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {show(content)}, allowed: sections of parameters")

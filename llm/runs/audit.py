@@ -76,29 +76,36 @@ def read_audit(path: Path, models: Sequence[str]) -> list[AuditedAnswer]:
 
     Raises ValueError naming the row that cannot be read, or when no row is filled in.
     """
-    table = read_spreadsheet(path)
-    missing = [name for name in AUDIT_COLUMNS if name not in (table.fieldnames or ())]
+    columns, rows = read_spreadsheet(path)
+    missing = [name for name in AUDIT_COLUMNS if name not in columns]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}: it is no copy of metrics/judge_audit.csv")
-    found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(table, 1)]
+    found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(rows, 1)]
     judged = [one for one in found if one is not None]
     if not judged:
         raise ValueError(f"{path} holds no judgement: write true or false into the column human")
     return judged
 
 
-def read_spreadsheet(path: Path) -> "csv.DictReader[str]":
-    """The rows of a CSV file: with commas, semicolons or tabs, in UTF-8 with or without its mark, UTF-16 or cp1252."""
+def read_spreadsheet(path: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """Columns and rows of a CSV file: with commas, semicolons or tabs, in UTF-8 with or without its mark, UTF-16 or cp1252.
+
+    Raises ValueError when it is no table.
+    """
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = content.decode("utf-16")
+        text = content.decode("utf-16", errors="replace")
     else:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = content.decode("cp1252", errors="replace")
     head = text.partition("\n")[0]
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), restval="")
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), restval="")
+    try:
+        return table.fieldnames or (), list(table)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table ({error}): save the spreadsheet as CSV again") from error
 
 
 def _read_row(row: Mapping[str, str], where: str, models: Sequence[str]) -> AuditedAnswer | None:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from llm.failures import SAYS_ENOUGH, describe_error
+from llm.failures import SAYS_ENOUGH, describe_error, printable
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = (f"{ROOT}/llm/", f"{ROOT}/stages/")
@@ -68,7 +68,7 @@ def is_told(error: BaseException) -> bool:
         isinstance(error, SAYS_ENOUGH)
         and _raised_by_us(error.__traceback__)
         and "\n" not in line
-        and line.isprintable()
+        and printable(line) == line
         and len(line) <= MAX_LINE
     )
 

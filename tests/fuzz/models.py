@@ -16,7 +16,8 @@ from llm.hub.pretrained import load_shipped_tokenizer
 from llm.hub.tiny import generate_tiny
 from llm.hub.upstream import BaseConfig, fetch_base
 from llm.hub.whole import check_model
-from llm.tokens.packing import open_corpus, pack_corpus
+from llm.tokens.packing import pack_corpus
+from llm.tokens.token_files import read_corpus
 from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
 from llm.training.checkpoint import State, save_tensors
 from llm.training.progress import Progress
@@ -128,7 +129,7 @@ def token_files(data: bytes) -> None:
         (folder / f"train.{name}.npy").write_bytes(content)
     if data:
         (folder / f"train.{ARRAYS[data[0] % len(ARRAYS)]}.npy").write_bytes(data[1:])
-    rows = pack_corpus(open_corpus(folder, "train"), 16, seed=1)
+    rows = pack_corpus(read_corpus(folder, "train"), 16, seed=1)
     rows.batch(range(min(2, len(rows))))
 
 

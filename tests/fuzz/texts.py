@@ -92,9 +92,8 @@ def zip_seeds() -> list[bytes]:
 def rows(name: str, data: bytes) -> None:
     """Read a file of own texts as training does, and look at it as `check-data` does."""
     config = LocalConfig(str(placed(name, data)), None, None, "own", tuple(RULES))
-    told = describe_check(check_data(config, HTTP), config, 0.1) + next_step(config)
-    if not told.replace("\n", "").isprintable():
-        raise Finding(f"check-data would print {told!r}")
+    describe_check(check_data(config, HTTP), config, 0.1).encode()
+    next_step(config).encode()
     keep(list(read_local(config, "mine", 1000, HTTP).dialogues))
 
 
