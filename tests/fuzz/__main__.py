@@ -66,11 +66,13 @@ def fuzz(name: str, minutes: float, corpus: Path) -> None:
 
     os.environ["TANDEM_FETCHED"] = str(corpus / "fetched")
     with atheris.instrument_imports(include=WORDS):
-        from tests.fuzz.harnesses import HARNESSES
+        from tests.fuzz.harnesses import find_harness
+
+        harness = find_harness(name)
     from tests.fuzz.edits import edited
     from tests.fuzz.harness import Finding, check
 
-    harness, seen = HARNESSES[name], set[str]()
+    seen = set[str]()
     seeds, findings, inputs = harness.seeds(), corpus / "findings" / name, corpus / "inputs" / name
     inputs.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
@@ -80,10 +82,10 @@ def fuzz(name: str, minutes: float, corpus: Path) -> None:
         try:
             check(harness.read, data)
         except Finding as found:
-            line = re.sub(r"[0-9a-f]{6,}|\d+", "N", str(found).partition("\n")[0][:120])
-            if line not in seen:
-                seen.add(line)
-                key = hashlib.sha1(line.encode()).hexdigest()[:10]
+            kind = ":".join(str(found).split(":")[:3])  # file, line, type of the error
+            if kind not in seen:
+                seen.add(kind)
+                key = hashlib.sha1(kind.encode()).hexdigest()[:10]
                 (findings / key).write_bytes(data)
                 (findings / f"{key}.txt").write_text(f"{found}\n", encoding="utf-8", errors="replace")
                 print(f"FOUND {key} {str(found)!a}", flush=True)

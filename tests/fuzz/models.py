@@ -23,7 +23,7 @@ from llm.training.checkpoint import State, save_tensors
 from llm.training.progress import Progress
 from tests import gguf_files
 from tests.fuzz.harness import Finding, Harness, placed, scratch
-from tests.fuzz.texts import packed
+from tests.fuzz.sets import packed
 
 ARRAYS = ("ids", "offsets", "turns", "supervised")
 
@@ -189,7 +189,7 @@ def state_seeds() -> list[bytes]:
     return [*(b"m" + json.dumps(one).encode() for one in manifests), b"t" + whole_state()]
 
 
-MODELS = {
+HARNESSES = {
     "gguf": Harness(gguf, gguf_seeds),
     "wheel": Harness(wheel, wheel_seeds),
     "tokenizer": Harness(tokenizer, tokenizer_seeds),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.edits import edited
 from tests.fuzz.harness import Finding, check
-from tests.fuzz.harnesses import HARNESSES
+from tests.fuzz.harnesses import NAMES, find_harness
 from tests.fuzz.web import close
 
 SLOW = {"gguf": 4, "hub_tokenizer": 6, "hub_config": 6, "hub_weights": 6, "params": 12, "body": 12, "request": 12}
@@ -26,15 +26,15 @@ def servers() -> Iterator[None]:
     close()
 
 
-@pytest.mark.parametrize("name", HARNESSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_whole_inputs_are_read(name: str) -> None:
-    harness = HARNESSES[name]
+    harness = find_harness(name)
     assert any(check(harness.read, seed) for seed in harness.seeds())
 
 
-@pytest.mark.parametrize("name", HARNESSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_changed_inputs_are_read_or_refused_in_a_line_of_the_project(name: str) -> None:
-    harness = HARNESSES[name]
+    harness = find_harness(name)
     seeds = harness.seeds()
     changed = st.builds(lambda seed: edited(seeds, random.Random(seed)), st.integers(0, 2**32))
 

@@ -158,7 +158,7 @@ REQUESTS = [
     b"GET /v1/models/%73cratch?x=1 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n",
 ]
 
-WEB = {
+HARNESSES = {
     "response": Harness(response, lambda: RESPONSES),
     "body": Harness(body, body_seeds),
     "request": Harness(raw_request, lambda: REQUESTS),

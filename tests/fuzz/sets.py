@@ -1,4 +1,4 @@
-"""Harnesses of what holds texts: parameters, data sets, questions, tables that people fill in."""
+"""Harnesses of data sets: Cornell's zip, rows in files of each kind, chat forms, markup."""
 
 import gzip
 import io
@@ -6,16 +6,10 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from llm.corpus.questions import Question, read_pairs, read_questions
-from llm.corpus.truthfulqa import COLUMNS, read_judged, read_truthfulqa
 from llm.dialogue import Dialogue, read_table, write_dialogues, write_table
 from llm.download import HttpConfig
-from llm.judge.labelled import read_labelled, read_replies
-from llm.runs.audit import AUDIT_COLUMNS, read_audit
-from llm.runs.output_rows import read_items, read_output_rows
 from llm.sources.check_data import check_data, describe_check, next_step
 from llm.sources.cornell import CONVERSATIONS, LINES, CornellConfig, read_cornell
 from llm.sources.curated import read_curated
@@ -24,23 +18,12 @@ from llm.sources.local import LocalConfig, read_local
 from llm.sources.masking import RULES
 from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
 from llm.zips import read_zip
-from stages.check_params import Params, check_layout
-from stages.params import load, read_params
-from tests.fuzz.harness import ROOT, Finding, Harness, Read, placed, scratch
+from tests.fuzz.harness import Finding, Harness, Read, placed, scratch
 from tests.sources.hub_sets import thread
 from tests.sources.test_cornell import conversation, line
 
 HTTP = HttpConfig(timeout_s=2, retries=0, backoff_s=0)
 PARTING = b"\n=====\n"  # between the two files of an input
-QUESTIONS = [Question(f"q{i}", "a", f"Is {i} even?", (f"{i} is",), (f"{i} is odd", "No")) for i in range(3)]
-
-
-def params(data: bytes) -> None:
-    """Check params.yaml."""
-    placed("presets/laptop.yaml", (ROOT / "presets/laptop.yaml").read_bytes())
-    path = placed("params.yaml", data)
-    check_layout(read_params(path))
-    load("", Params, path)
 
 
 def keep(dialogues: Sequence[Dialogue]) -> None:
@@ -188,50 +171,6 @@ def curated(data: bytes) -> None:
     keep(list(read_curated(placed("own.jsonl", data), "own").dialogues))
 
 
-READERS: tuple[Callable[[Path], object], ...] = (
-    read_questions, read_pairs, lambda path: read_labelled(path, QUESTIONS), lambda path: read_replies(path, QUESTIONS),
-    read_truthfulqa, lambda path: read_judged(path, QUESTIONS), read_output_rows, read_items,
-)  # fmt: skip
-
-
-def questions(data: bytes) -> None:
-    """Read questions, labelled answers or written outputs: the first byte says by which reader."""
-    if data:
-        READERS[data[0] % len(READERS)](placed("questions.jsonl", data[1:]))
-
-
-def question_seeds() -> list[bytes]:
-    """An input for each reader."""
-    files = ("data/curated/quiz.jsonl", "data/curated/pairs.jsonl")
-    heads = [b"".join((ROOT / name).read_bytes().splitlines(keepends=True)[:2]) for name in files]
-    judged = {"prompt": "Q: Is 1 even?\nA: 1 was.\nTrue:", "completion": " no"}
-    item = {"id": "x/1", "source": "s", "group": "g", "history": ["Hi"], "reply": "Ho", "system": None, "opening": ""}
-    bodies = [
-        *heads,
-        json_lines({"question": "q1", "answer": "No", "false": True}),
-        json_lines({"question": "q1", "model": "base", "reply": "No", "label": True}),
-        (",".join(COLUMNS) + '\na,Is it?,"It is.","It is; yes","no; not"\n').encode(),
-        json_lines(judged),
-        json_lines({"model": "base", "kind": "greedy", "id": "x", "text": "y", "ended": True}),
-        json_lines({"kind": "reply", **item}),
-    ]
-    return [bytes([i]) + body for i, body in enumerate(bodies)]
-
-
-def spreadsheet(data: bytes) -> None:
-    """Read a table of answers that a person judged."""
-    read_audit(placed("audit.csv", data), ("scratch", "base"))
-
-
-def spreadsheet_seeds() -> list[bytes]:
-    """A filled-in table as several programs save it."""
-    from llm.evaluation.items import text_digest
-
-    cells = [f"q1/{text_digest('base', 'q1')}", "Is 1 even?", '"No, ""never"""', "1 is", '"1 is odd\nNo"', "TRUE"]
-    text = "".join(f"{','.join(row)}\r\n" for row in [AUDIT_COLUMNS, cells])
-    return [text.encode("utf-8-sig"), text.replace(",", ";").encode("cp1252"), text.encode("utf-16")]
-
-
 def markup(data: bytes) -> None:
     """Read HTML and Reddit's Markdown to plain text."""
     from llm.sources.plaintext import html_text, reddit_text, script_text, without_eli5
@@ -254,8 +193,7 @@ def _row_file(name: str) -> Read:
     return read
 
 
-TEXTS = {
-    "params": Harness(params, lambda: [(ROOT / f"presets/{name}.yaml").read_bytes() for name in ("laptop",)]),
+HARNESSES = {
     "cornell": Harness(cornell, cornell_seeds),
     "zip": Harness(zipped, zip_seeds),
     "jsonl": Harness(_row_file("own.jsonl"), lambda: [*map(json_lines, chats_in_json())]),
@@ -267,7 +205,5 @@ TEXTS = {
     "gzip": Harness(compressed, lambda: [gzip.compress(json_lines(form)) for form in CHATS]),
     "hub_sets": Harness(hub_sets, hub_seeds),
     "markup": Harness(markup, lambda: MARKUP),
-    "curated": Harness(curated, lambda: [json_lines({"id": "a", "topic": "t", "turns": ["Hi", "Ho"]}).splitlines(True)[0]]),
-    "questions": Harness(questions, question_seeds),
-    "spreadsheet": Harness(spreadsheet, spreadsheet_seeds),
-}  # fmt: skip
+    "curated": Harness(curated, lambda: [json_lines({"id": "a", "topic": "t", "turns": ["Hi", "Ho"]}).splitlines()[0]]),
+}
