@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.download import DownloadError, check_no_pointer
+from llm.failures import describe_error
 from llm.files import parse_json
 from llm.hub.smollm2 import LAYER_TENSORS, OUTER_TENSORS
 
@@ -39,6 +40,7 @@ def check_model(folder: Path, name: str) -> None:
             f"the weights of {name} lack {missing[0]} and {len(missing) - 1} other tensors that its config.json asks "
             "for: they are another model's, or quantised; get those in 16 or 32 bits"
         )
+    _read_tokenizer(folder, name)
 
 
 def check_description(folder: Path, name: str, there: Collection[str]) -> list[str]:
@@ -87,6 +89,18 @@ def _check_tokenizer(folder: Path, name: str) -> None:
         check_no_pointer(folder / file)
     if whole[0] == ("tokenizer.json",):
         _json(folder / "tokenizer.json")
+
+
+def _read_tokenizer(folder: Path, name: str) -> None:
+    """Read the tokenizer, as training will. Raises DownloadError where that fails."""
+    from transformers import AutoTokenizer
+
+    try:
+        AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # its readers raise whatever they meet in a damaged file, a bare Exception too
+        raise DownloadError(
+            f"the tokenizer of {name} cannot be read ({describe_error(error)}): get it again"
+        ) from error
 
 
 def _shards(folder: Path, name: str, there: Collection[str]) -> list[str]:

@@ -1,7 +1,9 @@
 """Small changes to whole inputs, as damage and malice make them: numbers out of range, nesting, odd characters."""
 
+import json
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 Edit = Callable[[bytes, random.Random], bytes]
 
@@ -14,6 +16,9 @@ TOKENS = (
     *(b"[" * 100_000, b"{" * 20_000, b'{"a":' * 20_000, b"!!bool ", b"!!int ", b"__class__", b"=1+1", b"a" * 5000),
     *(b"../../x", b"/etc/passwd", b"C:\\x"),
 )
+
+
+VALUES = (None, True, -1, 2**70, 1e308, "", "x\x1b[2J", "\ud800", [], {}, [[None]], [{}], {"": ""}, "A" * 5000)
 
 
 def edited(seeds: Sequence[bytes], rng: random.Random) -> bytes:
@@ -88,4 +93,26 @@ def move(data: bytes, rng: random.Random) -> bytes:
     return data if b > c else data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:]
 
 
-EDITS: tuple[Edit, ...] = (flip, cut, truncate, repeat, insert, overwrite, replace_word, move)
+def replace_value(data: bytes, rng: random.Random) -> bytes:
+    """With something else in the place of a value of a JSON text, or of one line of such texts; else as `flip`."""
+    lines = data.split(b"\n")
+    i = rng.randrange(len(lines))
+    whole = rng.random() < 0.5
+    try:
+        value = json.loads(data if whole else lines[i])
+    except (ValueError, RecursionError):
+        return flip(data, rng)
+    changed = json.dumps(_with_other(value, rng)).encode()
+    return changed if whole else b"\n".join([*lines[:i], changed, *lines[i + 1 :]])
+
+
+def _with_other(value: Any, rng: random.Random) -> Any:
+    """The value with one of VALUES somewhere in it."""
+    if not value or not isinstance(value, dict | list) or rng.random() < 0.2:
+        return rng.choice(VALUES)
+    key = rng.choice(sorted(value)) if isinstance(value, dict) else rng.randrange(len(value))
+    value[key] = _with_other(value[key], rng)
+    return value
+
+
+EDITS: tuple[Edit, ...] = (flip, cut, truncate, repeat, insert, overwrite, replace_word, move, replace_value)

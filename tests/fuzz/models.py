@@ -58,7 +58,7 @@ def gguf_seeds() -> list[bytes]:
 
 def wheel_seeds() -> list[bytes]:
     """A wheel around a gguf file, and around what is none."""
-    return [packed({"a/model.gguf": content, **_metadata()}) for content in (b"GGUF", gguf_seeds()[0][:2000])]
+    return [packed({"a/model.gguf": content, **_metadata()}) for content in (b"GGUF", gguf_seeds()[0])]
 
 
 def _metadata() -> dict[str, bytes]:

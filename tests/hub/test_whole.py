@@ -132,7 +132,7 @@ def test_a_gguf_file_with_wrong_bytes_is_taken_or_refused_in_one_line(gguf, tmp_
         try:
             fetch(tmp_path / "a.gguf", tmp_path)
         except DownloadError as error:
-            assert "a.gguf is not a whole gguf file" in str(error)
+            assert "a.gguf" in str(error) and "\n" not in str(error)
 
 
 def test_a_gguf_file_of_another_model_is_refused(tmp_path):
