@@ -14,7 +14,7 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from llm.failures import without_secrets
+from llm.failures import printable, without_secrets
 from llm.files import file_sha256
 from llm.ranges import check_range
 
@@ -240,7 +240,7 @@ def _save_validator(response: requests.Response, path: Path) -> None:
 def _append(response: requests.Response, part: Path, done: int) -> None:
     length = response.headers.get("Content-Length", "")
     total = done + int(length) if length.isascii() and length.isdigit() else None
-    bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=part.stem, disable=None)
+    bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=printable(part.stem), disable=None)
     try:
         with bar, part.open("ab" if done else "wb") as file:
             for chunk in response.iter_content(CHUNK_BYTES):

@@ -46,7 +46,7 @@ def check_head(path: Path) -> None:
     """Raise ValueError unless all the values before the tensors lie in the file, and none is larger than any is."""
     with path.open("rb") as file:
         head = Head(file, path.stat().st_size)
-        if head.take(4) != MAGIC or (version := head.number("I")) not in VERSIONS:
+        if head.take(4) != MAGIC or head.number("I") not in VERSIONS:
             raise ValueError("it does not begin as one of version 2 or 3")
         head.number("Q")  # of tensors
         for _ in range(head.number("Q")):

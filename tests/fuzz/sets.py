@@ -10,6 +10,7 @@ from typing import Any
 
 from llm.dialogue import Dialogue, read_table, write_dialogues, write_table
 from llm.download import HttpConfig
+from llm.failures import printable
 from llm.sources.check_data import check_data, describe_check, next_step
 from llm.sources.cornell import CONVERSATIONS, LINES, CornellConfig, read_cornell
 from llm.sources.curated import read_curated
@@ -75,8 +76,7 @@ def zip_seeds() -> list[bytes]:
 def rows(name: str, data: bytes) -> None:
     """Read a file of own texts as training does, and look at it as `check-data` does."""
     config = LocalConfig(str(placed(name, data)), None, None, "own", tuple(RULES))
-    describe_check(check_data(config, HTTP), config, 0.1).encode()
-    next_step(config).encode()
+    printable(describe_check(check_data(config, HTTP), config, 0.1) + next_step(config)).encode()
     keep(list(read_local(config, "mine", 1000, HTTP).dialogues))
 
 
