@@ -46,6 +46,11 @@ def refuse_damage(path: Path) -> Iterator[None]:
             f"{path.name} has an unknown compression or encryption ({error}): unpack it and pack it again as an "
             "ordinary zip, then give the path of that"
         ) from error
+    except MemoryError as error:  # a dictionary of lzma, of the size that ten bytes ask for
+        raise DownloadError(
+            f"{path.name} asks for more memory than there is: unpack it and pack it again as an ordinary zip, then "
+            "give the path of that"
+        ) from error
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk
             raise

@@ -9,6 +9,7 @@ from llm.tokens.packing import TokenCorpus, open_corpus
 
 # What numpy raises over bytes that are no array; the header is a Python literal, which it takes apart in many ways.
 DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, EOFError, MemoryError, RecursionError)
+MAGIC = np.lib.format.MAGIC_PREFIX
 NO_LITERAL = (SyntaxError, TokenError)
 
 
@@ -19,6 +20,8 @@ def read_corpus(folder: Path, split: str) -> TokenCorpus:
     """
     remedy = "run `dvc repro tokenize`, or `dvc checkout` where it ran before"
     try:
+        for path in folder.glob(f"{split}.*.npy"):
+            _check_begin(path)
         corpus = open_corpus(folder, split)
         fault = _fault(corpus)
     except FileNotFoundError as error:
@@ -28,6 +31,13 @@ def read_corpus(folder: Path, split: str) -> TokenCorpus:
     if fault:
         raise ValueError(f"the token files {folder / split}.*.npy are damaged ({fault}): {remedy}")
     return corpus
+
+
+def _check_begin(path: Path) -> None:
+    """Raise ValueError for a file that is no array: of others numpy tries whether they are zip files or pickles."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise ValueError(f"{path.name} is no array")
 
 
 def _fault(corpus: TokenCorpus) -> str | None:

@@ -231,3 +231,19 @@ def test_the_project_s_own_sections_load(repository):
     params = repository / "presets/laptop.yaml"
     assert load("model", ModelConfig, params).n_embd % load("model", ModelConfig, params).n_head == 0
     assert load("finetune.train", TrainConfig, params).batch_size >= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\n", r"line 2 has the alias \*a: write out what it means"),
+        ("[" * 3000, "nested too deeply"),
+        ("a: !!bool x", "cannot be read: 'x'"),
+        ("a: !!int ''", "cannot be read"),
+        ("a: !!python/object/apply:os.system ['id']", "could not determine a constructor"),
+    ],
+)
+def test_yaml_of_strangers_is_refused_in_words(content, told, tmp_path):
+    (tmp_path / "params.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=told):
+        read_params(tmp_path / "params.yaml")
