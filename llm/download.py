@@ -12,7 +12,6 @@ from urllib.request import url2pathname
 
 import requests
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError
 
 from llm.failures import printable, without_secrets
 from llm.files import file_sha256
@@ -169,7 +168,7 @@ def _download(url: str, part: Path, config: HttpConfig) -> None:
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             reason, asked_s = _describe(error), 0.0
         # Its own words repeat the whole URL, a chained traceback too. A ValueError: of a header that is no text.
-        except (requests.RequestException, HTTPError, ValueError) as error:
+        except (requests.RequestException, ValueError) as error:
             raise DownloadError(f"cannot download {name}: {_describe(error)}") from None
     raise DownloadError(
         f"cannot download {name}: {reason} ({config.retries + 1} tries); check network and proxy, "
