@@ -31,7 +31,7 @@ from llm.evaluation.data_card import data_card
 from llm.evaluation.figure_files import show_text
 from llm.evaluation.result_table import own_data_note
 from llm.evaluation.samples_page import samples_markdown
-from llm.failures import PrintableFormatter, describe_error, log_traceback, printable
+from llm.failures import PlainFormatter, describe_error, log_traceback, printable
 from llm.hub.modelfile import stop_texts
 from llm.inference.replies import Reply
 from llm.runs.audit import audit_table, of_cell
@@ -96,7 +96,7 @@ def test_the_commands_log_as_the_stages_do(monkeypatch: pytest.MonkeyPatch) -> N
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     main(["judge-audit", "nothing.csv"])
-    assert [type(handler.formatter) for handler in root.handlers] == [PrintableFormatter]
+    assert [type(handler.formatter) for handler in root.handlers] == [PlainFormatter]
 
 
 @each
