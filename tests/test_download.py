@@ -378,6 +378,7 @@ ODD_ANSWERS = {  # what a server may say, and the line that a user then reads
 }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests leaves a connection open
 @pytest.mark.parametrize(("said", "told"), ODD_ANSWERS.items())
 def test_an_odd_answer_is_told_in_words(said, told, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listening:

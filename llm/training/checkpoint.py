@@ -107,10 +107,18 @@ def _delete(manifest: Path) -> None:
     shutil.rmtree(manifest.with_suffix(SHARDS), ignore_errors=True)
 
 
+def _read_manifest(manifest: Path) -> dict[str, Any]:
+    """What a manifest says; one of DAMAGE is raised when it says nothing."""
+    entry = parse_json(manifest.read_text(encoding="utf-8"))
+    if not isinstance(entry, dict) or not isinstance(entry.get("files", {}), dict):
+        raise ValueError(f"{manifest.name} is no manifest")
+    return entry
+
+
 def _needed(manifest: Path) -> int | None:
     """Step of the state that a state refers to; None when its manifest is damaged."""
     try:
-        return int(parse_json(manifest.read_text(encoding="utf-8"))["needs"])
+        return int(_read_manifest(manifest)["needs"])
     except DAMAGE:
         return None
 
@@ -178,7 +186,7 @@ class State:
 
     def _read(self, manifest: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and values of a state; one of DAMAGE is raised when it is not as it was written."""
-        path, entry = manifest.with_suffix(".safetensors"), parse_json(manifest.read_text(encoding="utf-8"))
+        path, entry = manifest.with_suffix(".safetensors"), _read_manifest(manifest)
         if "values" in entry:
             return _read_shards(manifest.with_suffix(SHARDS), entry)
         if entry["sha256"] != file_sha256(path):
@@ -189,7 +197,7 @@ class State:
 
     def _check_files(self, manifest: Path) -> None:
         """Raise one of DAMAGE when a file that the run ends with is not as it was when the state was written."""
-        for name, sha256 in json.loads(manifest.read_text(encoding="utf-8")).get("files", {}).items():
+        for name, sha256 in _read_manifest(manifest).get("files", {}).items():
             path = self.folder / name
             if not path.exists() and any(step_of(other) > step_of(path) for other in path.parent.glob("step_*")):
                 continue  # a later checkpoint has taken its place
