@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 PARAMS, EXAMPLE = Path("params.yaml"), "presets/laptop.yaml"
+MAX_VALUES = 100_000  # of params.yaml, which has some hundreds
 UNKNOWN = "unexpected_keyword_argument"  # pydantic's name of the error
 KIND_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
 
@@ -27,13 +28,6 @@ class ParamsLoader(yaml.SafeLoader):
 
     PyYAML alone follows YAML 1.1, where `1e-4` and `3e-05` are strings, `010` is 8 and `no` is false.
     """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """The node; ValueError for an alias, of which ten lines can stand for more values than memory holds."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.get_event()  # type: ignore[no-untyped-call]
-            raise ValueError(f"line {event.start_mark.line + 1} has the alias *{event.anchor}: write out what it means")
-        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """The mapping; ValueError when a key occurs twice in it."""
@@ -68,6 +62,8 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), ParamsLoader)
+        if count_values(content, {}) > MAX_VALUES:
+            raise ValueError(f"its aliases stand for more than {MAX_VALUES:,} values")
     except RecursionError:
         raise ValueError(f"{path} cannot be read: its lists or sections are nested too deeply") from None
     except (yaml.YAMLError, ValueError, LookupError) as error:  # the last of a tag and a value that is none: !!bool x
@@ -75,6 +71,16 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {show(content)}, allowed: sections of parameters")
     return content
+
+
+def count_values(value: Any, known: dict[int, int]) -> int:
+    """How many values are in the value, those that an alias stands for each time: ten lines can stand for 8**10."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(count_values(one, known) for one in inside)
+    return known[id(value)]
 
 
 PRIVATE = "canaries.own"  # texts that no log repeats

@@ -233,10 +233,14 @@ def test_the_project_s_own_sections_load(repository):
     assert load("finetune.train", TrainConfig, params).batch_size >= 1
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 11))
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("a: &a [x, x]\nb: &b [*a, *a]\n", r"line 2 has the alias \*a: write out what it means"),
+        (BOMB, "its aliases stand for more than 100,000 values"),
+        ("a: &a [*a]", "nested too deeply"),
         ("[" * 3000, "nested too deeply"),
         ("a: !!bool x", "cannot be read: 'x'"),
         ("a: !!int ''", "cannot be read"),
