@@ -15,6 +15,7 @@ from llm.evaluation.eval_models import MODEL_NAMES
 from llm.evaluation.figure_files import round_figures
 from llm.evaluation.result_table import put_into_page
 from llm.evaluation.samples import PROMPTS
+from llm.failures import PlainFormatter, printable
 from llm.files import write_bytes, write_json
 from llm.hub.export import check_new, merged_form, save_adapter_form, save_form, scratch_form
 from llm.hub.gguf_form import Precision, write_gguf
@@ -98,7 +99,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         logger.warning("what the models wrote is not compared, for it was asked otherwise: %s", "; ".join(different))
     a, b = ([runs[revision].model(model) for revision, model in side] for side in sides)
     rules = runs[sides[0][0][0]].settings.rules(find_judge())
-    print(table(compare(a, b, model_names(sides), rules), arguments.a, arguments.b))
+    print(printable(table(compare(a, b, model_names(sides), rules), arguments.a, arguments.b)))
     return 0
 
 
@@ -115,7 +116,7 @@ def run_rescore(arguments: argparse.Namespace) -> int:
         n_wrong += len(wrong)
         kept |= metrics.keys() - found.metrics.keys()
         print(f"{name}: {'every figure equal' if not wrong else f'{len(wrong)} figures differ'}")
-        print("".join(f"  {line}\n" for line in wrong), end="")
+        print(printable("".join(f"  {line}\n" for line in wrong)), end="")
         if arguments.out:
             write_json(arguments.out / f"{name}.json", metrics | round_figures(found.metrics))
     if kept:
@@ -180,7 +181,7 @@ def run_publish(arguments: argparse.Namespace) -> int:
         if token := os.environ.get("HF_TOKEN"):
             print(f"{publication.send(token)} holds {arguments.model}")
         else:
-            print(publication.plan())
+            print(printable(publication.plan()))
             print("nothing was sent: the environment variable HF_TOKEN is not set")
     return 0
 
@@ -230,12 +231,13 @@ def run_check_data(arguments: argparse.Namespace) -> int:
     for location in arguments.files:
         config = LocalConfig(location, arguments.form, arguments.columns, "not stated", tuple(RULES))
         check = check_data(config, http)
-        print(describe_check(check, config, MAX_TEST_SHARE), end="\n\n")
+        print(printable(describe_check(check, config, MAX_TEST_SHARE)), end="\n\n")
         if check.damaged:
             refused = 1
-            print(f"{location} is refused: mend its damaged lines ({check.damaged:,}) first", file=sys.stderr)
+            told = f"{location} is refused: mend its damaged lines ({check.damaged:,}) first"
+            print(printable(told), file=sys.stderr)
         else:
-            print(next_step(config))
+            print(printable(next_step(config)))
     return refused
 
 
@@ -280,7 +282,9 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     Raises ValueError or OSError, with a line that says what to do.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    console = logging.StreamHandler()
+    console.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[console])
     try:
         return COMMANDS[arguments.command](arguments)
     except FileNotFoundError as error:

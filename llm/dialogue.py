@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.files import write_whole
+from llm.files import parse_json, utf8_lines, write_whole
 
 BATCH = 1000  # rows of a table that are read or written at once
 
@@ -122,13 +122,11 @@ def read_dialogues(path: Path) -> Iterator[Dialogue]:
 
     Raises ValueError naming the line that is not a dialogue.
     """
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                yield _dialogue(row)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not a dialogue: {error}") from error
+    for number, line in utf8_lines(path):
+        try:
+            yield _dialogue(parse_json(line))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: not a dialogue: {error}") from error
 
 
 def _schema() -> Any:

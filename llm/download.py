@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 import requests
 from tqdm import tqdm
 
-from llm.failures import without_secrets
+from llm.failures import printable, without_secrets
 from llm.files import file_sha256
 from llm.ranges import check_range
 
@@ -167,7 +167,8 @@ def _download(url: str, part: Path, config: HttpConfig) -> None:
             reason, asked_s = str(error), error.wait_s
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             reason, asked_s = _describe(error), 0.0
-        except requests.RequestException as error:  # its own words repeat the whole URL, a chained traceback too
+        # Its own words repeat the whole URL, a chained traceback too. A ValueError: of a header that is no text.
+        except (requests.RequestException, ValueError) as error:
             raise DownloadError(f"cannot download {name}: {_describe(error)}") from None
     raise DownloadError(
         f"cannot download {name}: {reason} ({config.retries + 1} tries); check network and proxy, "
@@ -190,6 +191,8 @@ def _receive(url: str, part: Path, timeout_s: float) -> None:
             _forget(part)
             raise _BrokenTransfer("the partial file does not fit, starting again")
         _check_status(url, response)
+        if response.status_code == 206 and not resumable:
+            raise _BrokenTransfer("the server answered with a part of the file that was not asked for")
         done = part.stat().st_size if response.status_code == 206 else 0
         if done and not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             _forget(part)
@@ -218,7 +221,7 @@ def _wait_s(retry_after: str) -> float:
         return float(retry_after)
     try:
         then = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
@@ -234,9 +237,9 @@ def _save_validator(response: requests.Response, path: Path) -> None:
 
 
 def _append(response: requests.Response, part: Path, done: int) -> None:
-    length = response.headers.get("Content-Length")
-    total = done + int(length) if length else None
-    bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=part.stem, disable=None)
+    length = response.headers.get("Content-Length", "")
+    total = done + int(length) if length.isascii() and length.isdigit() else None
+    bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=printable(part.stem), disable=None)
     try:
         with bar, part.open("ab" if done else "wb") as file:
             for chunk in response.iter_content(CHUNK_BYTES):
@@ -253,7 +256,7 @@ def _append(response: requests.Response, part: Path, done: int) -> None:
         raise _BrokenTransfer(f"the connection broke off at {part.stat().st_size:,} of {total:,} bytes")
 
 
-def _describe(error: requests.RequestException) -> str:
+def _describe(error: Exception) -> str:
     """The failure in a few words, without the addresses and object names that requests puts into its messages."""
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy does not answer"
@@ -269,6 +272,8 @@ def _describe(error: requests.RequestException) -> str:
         return "a SOCKS proxy is set, which needs one more package: `pip install pysocks`, or unset ALL_PROXY"
     if isinstance(error, requests.TooManyRedirects):
         return "the server sends from one address to the next without end; correct the location"
+    if not isinstance(error, requests.RequestException):
+        return f"the server's answer cannot be read ({type(error).__name__}); correct the location"
     return f"{type(error).__name__}; correct the location"
 
 

@@ -1,8 +1,13 @@
-"""What an error says to a person: in one line, without secrets; where its traceback goes; whether memory ran out."""
+"""What an error says to a person: in one line, without secrets, and fit for a terminal, as all words of strangers.
+
+And where its traceback goes, and whether it says that memory ran out.
+"""
 
 import errno
+import logging
 import re
 import traceback
+import unicodedata
 from pathlib import Path
 
 # In torch's RuntimeErrors of CUDA and MPS, of its libraries (cuBLAS, cuDNN, cuSOLVER, cuSPARSE: CUBLAS_STATUS_...), of
@@ -15,7 +20,26 @@ SIGNS = (
 LOST = ("third_party/gloo", "Connection closed by peer", "ncclRemoteError", "NCCL communicator was aborted")
 SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of all others the type is told as well
 MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
+MAX_TOLD = 4000  # of one that says enough: it may name a value of a file, which may be as long as that
+KEPT = "\n\t"  # of the control characters
 _URL = re.compile(r"\w[\w+.-]*://[^\s'\"<>]+")
+
+
+def printable(text: str) -> str:
+    r"""The text without control and format characters, so also without the escapes of terminals, and half characters.
+
+    >>> printable("a\x1b[31mb\u202ec\n")
+    'a[31mbc\n'
+    """
+    return "".join(c for c in text if c in KEPT or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))
+
+
+class PlainFormatter(logging.Formatter):
+    """Log lines, tracebacks too, that hold no secret of a URL and nothing that steers a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return printable(without_secrets(super().format(record)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -49,15 +73,19 @@ def _open_part(url: re.Match[str]) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """What an error says, in one line and without the secrets of URLs."""
-    text = without_secrets(" ".join(str(error).split()))
-    short = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
+    """What an error says, in one line that a terminal can show, and without the secrets of URLs."""
+    text = printable(without_secrets(" ".join(str(error).split())))
+    short = _shortened(text, MAX_CHARS)
     named = f"{type(error).__name__}: {short}" if short else type(error).__name__
     if is_out_of_memory(error):
         return f"out of memory ({named}): close other programs, or raise what `ulimit -v` or the container allows"
     if is_lost_process(error):
         return f"another process of this training ended or cannot be reached ({named}): run the same command again"
-    return text if isinstance(error, SAYS_ENOUGH) and text else named
+    return _shortened(text, MAX_TOLD) if isinstance(error, SAYS_ENOUGH) and text else named
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def log_traceback(error: BaseException, path: Path) -> str:
@@ -65,7 +93,7 @@ def log_traceback(error: BaseException, path: Path) -> str:
     try:
         path.parent.mkdir(exist_ok=True)
         with path.open("a", encoding="utf-8") as log:
-            log.write(without_secrets("".join(traceback.format_exception(error))))
+            log.write(printable(without_secrets("".join(traceback.format_exception(error)))))
     except OSError:
         return ""
     return f"; the traceback is in {path}"

@@ -7,15 +7,17 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 
 CHUNK_BYTES = 2**24  # held in memory while a file is copied
+HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units; Python reads one that stands alone
 NOT_HERE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # a file system's answers to what it lacks
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}  # no room would help
 
@@ -141,6 +143,35 @@ def decode_line(line: bytes, number: int) -> str:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {line[error.start]:#04x} at position {error.start + 1} is not UTF-8") from error
+
+
+def utf8_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line, its line break included.
+
+    Raises ValueError naming the line and the byte that is not UTF-8.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = decode_line(line, number)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}; save the file as UTF-8") from None
+            yield number, text
+
+
+def parse_json(text: str) -> Any:
+    r"""What a JSON text of strangers holds.
+
+    Raises ValueError for broken JSON, nesting that is too deep, and half characters (`\ud83d`), which no file can hold.
+    """
+    try:
+        value = json.loads(text)
+        half = HALF.search(json.dumps(value, ensure_ascii=False)) if "\\u" in text else None
+    except RecursionError:
+        raise ValueError("its lists or objects are nested too deeply") from None
+    if half:
+        raise ValueError(f"\\u{ord(half[0]):04x} is half a character")
+    return value
 
 
 def walk_files(folder: Path, is_passed_over: Callable[[str], bool]) -> Iterator[Path]:

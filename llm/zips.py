@@ -17,7 +17,10 @@ from llm.download import DownloadError
 MAX_UNZIPPED_BYTES = 1 << 30
 MAX_ZIP_RATIO = 100  # text packs 3 to 10 times; deflate's limit is 1,032
 # What zipfile and its decompressors raise over wrong bytes; bz2 an OSError without a number, a seek to nowhere EINVAL.
-DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, UnicodeError)
+DAMAGE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, UnicodeError),
+    IndexError,  # of a member without a name
+)
 
 
 def read_zip(path: Path, names: Sequence[str]) -> dict[str, bytes]:
@@ -27,7 +30,7 @@ def read_zip(path: Path, names: Sequence[str]) -> dict[str, bytes]:
     corpus holds.
     """
     with refuse_damage(path), zipfile.ZipFile(path) as archive:
-        _check_members(path, archive.infolist())
+        check_members(path, archive.infolist(), MAX_UNZIPPED_BYTES)
         return {name: archive.read(_member(path, archive.infolist(), name)) for name in names}
 
 
@@ -42,6 +45,11 @@ def refuse_damage(path: Path) -> Iterator[None]:
         raise DownloadError(
             f"{path.name} has an unknown compression or encryption ({error}): unpack it and pack it again as an "
             "ordinary zip, then give the path of that"
+        ) from error
+    except MemoryError as error:  # a dictionary of lzma, of the size that ten bytes ask for
+        raise DownloadError(
+            f"{path.name} asks for more memory than there is: unpack it and pack it again as an ordinary zip, then "
+            "give the path of that"
         ) from error
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk
@@ -65,7 +73,8 @@ def _member(path: Path, members: Sequence[zipfile.ZipInfo], name: str) -> zipfil
     return found[0]
 
 
-def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+def check_members(path: Path, members: Sequence[zipfile.ZipInfo], most: int) -> None:
+    """Raise DownloadError for members that no honest archive holds, or for more than `most` bytes in all."""
     for info in members:
         name = info.filename.replace("\\", "/")
         if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
@@ -76,5 +85,5 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
             raise DownloadError(f"{path.name} is protected by a password; unpack it and pack it again without one")
     unpacked = sum(info.file_size for info in members)
     packed = sum(info.compress_size for info in members)
-    if unpacked > MAX_UNZIPPED_BYTES or unpacked > MAX_ZIP_RATIO * max(1, packed):
+    if unpacked > most or unpacked > MAX_ZIP_RATIO * max(1, packed):
         raise DownloadError(f"{path.name} claims to unpack {packed:,} to {unpacked:,} bytes; refused as a zip bomb")

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import Timeout
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from llm.failures import describe_error, without_secrets
+from llm.failures import PlainFormatter, describe_error
 from llm.files import file_sha256, hold_lock, lasting_folder
 from stages import LOGS
 from stages.recorded import advise
@@ -64,14 +64,6 @@ class LogFile(logging.FileHandler):
         logger.warning("%s cannot be written (%s): the log is on the console only", self.path, error.strerror)
 
 
-class SecretFree(logging.Formatter):
-    """Lines, and tracebacks, without what is secret in a URL."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The text of a record."""
-        return without_secrets(super().format(record))
-
-
 def set_up_logging(name: str, folder: Path = LOGS) -> None:
     """Log short lines to the console, and lines with dates to the end of `<folder>/<name>.log`.
 
@@ -82,13 +74,13 @@ def set_up_logging(name: str, folder: Path = LOGS) -> None:
     if rank == "0":
         file = LogFile(folder / f"{name}.log")
         console.setLevel(logging.INFO)
-        console.setFormatter(SecretFree("%(asctime)s %(message)s", "%H:%M:%S"))
+        console.setFormatter(PlainFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     else:
         file = LogFile(folder / f"{name}.process{rank}.log")
         file.addFilter(lambda record: record.exc_info is not None)
         console.setLevel(logging.ERROR)
-        console.setFormatter(SecretFree(f"process {rank}: %(message)s"))
-    file.setFormatter(SecretFree("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        console.setFormatter(PlainFormatter(f"process {rank}: %(message)s"))
+    file.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[console, file], force=True)
     for ours in OURS:
         logging.getLogger(ours).setLevel(logging.DEBUG)

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 PARAMS, EXAMPLE = Path("params.yaml"), "presets/laptop.yaml"
+MAX_VALUES = 100_000  # of params.yaml, which has some hundreds
 UNKNOWN = "unexpected_keyword_argument"  # pydantic's name of the error
 KIND_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
 
@@ -61,11 +62,25 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), ParamsLoader)
-    except (yaml.YAMLError, ValueError) as error:
+        if count_values(content, {}) > MAX_VALUES:
+            raise ValueError(f"its aliases stand for more than {MAX_VALUES:,} values")
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read: its lists or sections are nested too deeply") from None
+    except (yaml.YAMLError, ValueError, LookupError) as error:  # the last of a tag and a value that is none: !!bool x
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {show(content)}, allowed: sections of parameters")
     return content
+
+
+def count_values(value: Any, known: dict[int, int]) -> int:
+    """How many values are in the value, those that an alias stands for each time: ten lines can stand for 8**10."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(count_values(one, known) for one in inside)
+    return known[id(value)]
 
 
 PRIVATE = "canaries.own"  # texts that no log repeats

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from llm.failures import describe_error
 from stages import look
 from stages.estimate import COMPUTING, REFERENCE_GFLOPS, Params, stage_seconds
 from stages.params import read_params
@@ -173,8 +174,7 @@ def main() -> None:
     try:
         print("\n".join(describe_plan()), flush=True)
     except Exception as error:  # a word to the reader must not keep the pipeline from running
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"what will run, and for how long, cannot be said beforehand: {reason}", flush=True)
+        print(f"what will run, and for how long, cannot be said beforehand: {describe_error(error)}", flush=True)
 
 
 if __name__ == "__main__":

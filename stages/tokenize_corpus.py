@@ -15,7 +15,8 @@ from llm.dialogue import Dialogue, read_table
 from llm.files import write_json
 from llm.tokens.canaries import CANARIES, REPEATS, draw_canaries, encode_canaries, write_canaries
 from llm.tokens.mixture import write_sources
-from llm.tokens.packing import Append, grow_corpus, open_corpus, pack_corpus, pack_efficiency
+from llm.tokens.packing import Append, grow_corpus, pack_corpus, pack_efficiency
+from llm.tokens.token_files import read_corpus
 from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 from stages.logs import Made, run_stage
 from stages.params import load
@@ -96,7 +97,7 @@ def main() -> Made:
                 if split == "train":
                     figures["canaries"] = planted = plant_canaries(append, tokenizer, seed)
                     write_sources(OUT, sources + [CANARIES] * planted["dialogues"])
-    efficiency = pack_efficiency(pack_corpus(open_corpus(OUT, "train"), context_length, seed))
+    efficiency = pack_efficiency(pack_corpus(read_corpus(OUT, "train"), context_length, seed))
     figures["packing"] = {"context_length": context_length, "efficiency": round(efficiency, 4)}
     write_json(SUMMARY, {**report, "tokenizer": figures})
     return Made([SUMMARY])

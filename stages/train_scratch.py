@@ -11,7 +11,8 @@ from llm.machine import pick_device
 from llm.models.registry import build_model, describe_model, n_parameters
 from llm.models.shape import ModelConfig
 from llm.tokens.mixture import read_times
-from llm.tokens.packing import open_corpus, pack_corpus, pack_efficiency
+from llm.tokens.packing import pack_corpus, pack_efficiency
+from llm.tokens.token_files import read_corpus
 from llm.tokens.tokenizer import load_tokenizer
 from llm.training.checkpoint import State, open_state, run_key, save_tensors, state_root
 from llm.training.distributed import is_first, process_group
@@ -65,8 +66,8 @@ def train_model(device: torch.device) -> Made | None:
     vocab_size = load_tokenizer(TOKENS / "tokenizer.json").vocab_size
     mixture = load("mixture", dict[str, float])
     times = read_times(TOKENS, mixture)
-    train = pack_corpus(open_corpus(TOKENS, "train"), shape.context_length, seed, times)
-    val = pack_corpus(open_corpus(TOKENS, "val"), shape.context_length, seed)
+    train = pack_corpus(read_corpus(TOKENS, "train"), shape.context_length, seed, times)
+    val = pack_corpus(read_corpus(TOKENS, "val"), shape.context_length, seed)
     model = build_model(shape, vocab_size, torch.Generator().manual_seed(seed))
     logger.info("%s of %s parameters, %s rows, %s", shape.architecture, f"{n_parameters(model):,}", len(train), device)
     torch.manual_seed(seed)

@@ -19,6 +19,7 @@ import pytest
 
 import llm.download
 from llm.download import DownloadError, HttpConfig, fetch, local_path, location_name
+from llm.failures import describe_error
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -367,3 +368,47 @@ def test_no_secret_of_a_url_is_told_however_it_fails(server, tmp_path, caplog, f
     assert "\n" not in str(refused.value)
     told = "".join(traceback.format_exception(refused.value)) + caplog.text
     assert "hush" not in told
+
+
+ODD_ANSWERS = {  # what a server may say, and the line that a user then reads
+    "HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\nhello": "a part of the file that was not asked for",
+    "HTTP/1.1 302 Found\r\nLocation: http://\xe9\r\n\r\n": "the server's answer cannot be read (UnicodeDecodeError)",
+    "HTTP/1.1 503 Busy\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT\r\n\r\n": "answered 503 Busy",
+    "HTTP/1.1 404 \x1b[2JGone\r\n\r\n": "the server answered 404",
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests leaves a connection open
+@pytest.mark.parametrize(("said", "told"), ODD_ANSWERS.items())
+def test_an_odd_answer_is_told_in_words(said, told, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(said.encode("latin-1"))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(DownloadError) as refused:
+            fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/file", tmp_path / "file", None, ONCE)
+        thread.join()
+    assert told in describe_error(refused.value) and "\x1b" not in describe_error(refused.value)
+
+
+def test_a_length_that_is_no_number_is_passed_over(tmp_path):
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\nConnection: close\r\n\r\nhello"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        path = fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/file", tmp_path / "file", None, ONCE)
+        thread.join()
+    assert path.read_bytes() == b"hello"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llm.corpus.questions import utf8_lines
+from llm.files import utf8_lines
 from tests import hub_server, model_hub
 from tests.clone import ROOT, Clone, end_when, states
 from tests.sharded_mistral import write_sharded_mistral

@@ -213,8 +213,9 @@ BESIDE_THE_TRAJECTORY = (  # files, processes, limits; and what a state's key ho
         "models/registry",
         "models/shape",
     ),
-    *("tokens/tokenizer", "tokens/words", "training/checkpoint", "training/free_memory", "training/history"),
-    *("training/launch", "training/training_files", "training/shards", "training/shared_folder", "training/signals"),
+    *("tokens/token_files", "tokens/tokenizer", "tokens/words", "training/checkpoint", "training/free_memory"),
+    *("training/history", "training/launch", "training/training_files", "training/shards", "training/shared_folder"),
+    "training/signals",
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from llm.download import DownloadError
 from llm.zips import read_zip
+from tests.fuzz.harness import bounded
 
 
 def make_zip(path: Path, members: dict[str, bytes]) -> Path:
@@ -119,3 +120,26 @@ def test_what_is_no_zip_is_one_line(tmp_path, content):
 def test_a_reported_bad_zip_is_one_line(real_data, name):
     with pytest.raises(DownloadError, match=r"not a whole zip file|unknown compression"):
         read_zip(real_data / "reports" / "06-bad-zip" / name, ["movie_lines.txt", "movie_conversations.txt"])
+
+
+def test_a_member_without_a_name_is_one_line(tmp_path):
+    path = make_zip(tmp_path / "z", {"x": b"1", "lines.txt": b"2"})
+    packed = path.read_bytes()
+    directory = packed.index(b"PK\x01\x02")
+    entry = packed[directory : directory + 47]
+    nameless = entry[:28] + b"\0\0" + entry[30:46]  # the name is no byte long
+    path.write_bytes(
+        packed[:directory] + nameless + packed[directory + 47 : -6] + (directory).to_bytes(4, "little") + b"\0\0"
+    )
+    with pytest.raises(DownloadError, match="not a whole zip file"):
+        read_zip(path, ["lines.txt"])
+
+
+def test_a_zip_that_asks_for_all_the_memory_is_one_line(tmp_path):
+    with zipfile.ZipFile(tmp_path / "z", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("lines.txt", b"some text " * 30)
+    packed = (tmp_path / "z").read_bytes()
+    start = 30 + len("lines.txt") + 4  # behind the head of the member and lzma's version
+    (tmp_path / "z").write_bytes(packed[: start + 1] + b"\xff" * 4 + packed[start + 5 :])  # its dictionary's size
+    with bounded(), pytest.raises(DownloadError, match="asks for more memory than there is"):
+        read_zip(tmp_path / "z", ["lines.txt"])

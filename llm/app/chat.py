@@ -10,7 +10,8 @@ from pathlib import Path
 from llm.app.catalogue import Listed, find_model, list_models
 from llm.app.speaker import Speaker
 from llm.app.streamed_reply import Token, make_prompt, new_seed, stream_reply
-from llm.app.terminal import explain, printable
+from llm.app.terminal import explain
+from llm.failures import describe_error, printable
 from llm.files import write_bytes
 from llm.inference.decoding import Decoding
 
@@ -98,7 +99,7 @@ def talk(chat: Chat) -> None:
             try:
                 obey(line, chat)
             except (ValueError, OSError) as error:
-                print(error)
+                print(describe_error(error))
         else:
             answer(chat, line)
 

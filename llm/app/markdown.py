@@ -1,9 +1,10 @@
 """The report's own Markdown: its sections, lists, tables and numbers in prose."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm.evaluation.figure_files import show_number
+from llm.evaluation.figure_files import UNSHOWN, show_number
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ def join_words(words: Sequence[str]) -> str:
 def percent(part: float) -> str:
     """A share as people write it.  percent(0.294) == '29 %'"""
     return f"{show_number(100 * part, 1 if 0 < part < 0.0995 else 0)} %"
+
+
+def code_span(text: str) -> str:
+    """The text as code, in one line: whatever it holds, it cannot end the code before its end.
+
+    >>> code_span("0.01"), code_span("a ` b")
+    ('`0.01`', '`` a ` b ``')
+    """
+    text = UNSHOWN.sub("\ufffd", " ".join(text.split()))
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

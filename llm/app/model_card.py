@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm.evaluation.eval_models import describe_scratch
-from llm.evaluation.figure_files import show_number
+from llm.evaluation.figure_files import show_number, show_text
 from llm.evaluation.result_table import Column, find_figure, list_columns
 from llm.hub.info import hub_id_of, read_adapter
 from llm.models.registry import load_gpt
@@ -134,7 +134,7 @@ def model_card(model: TrainedModel, form: Form, merge_cost: float | None = None)
         eval_results=results or None,
     )
     sections = [
-        f"# {name}\n\n{model.description}.",
+        f"# {name}\n\n{show_text(model.description)}.",
         f"## How to use\n\n{USE[form]}",
         f"## Intended use\n\n{INTENDED}",
         f"## Limits\n\n{LIMITS}" + (f"\n{CONTAMINATED}" if model.base else ""),
@@ -169,7 +169,7 @@ def _data(model: TrainedModel) -> str:
     if model.data is None:
         return "Not known: the last finished run was not of these weights."
     rows = [
-        [f"`{source}`", entry["provider"], entry["location"], entry["licence"], f"{entry['used']:,}"]
+        [f"`{source}`", entry["provider"], *map(show_text, (entry["location"], entry["licence"])), f"{entry['used']:,}"]
         for source, origin in sorted(model.data["provenance"].items())
         for entry in origin["served"]
     ]
@@ -180,5 +180,5 @@ def _licence(model: TrainedModel) -> str:
     own = "The texts that it learned from keep their licences, in the table above; the code that trained it is MIT."
     if model.base is None:
         return f"None is stated for the weights: whoever publishes them states one. {own}"
-    origin = f"{model.base['name']} ({model.base['source']})"
-    return f"That of the base model, {origin}: {model.base['licence']}. {own}"
+    named, source, licence = (show_text(str(model.base[key])) for key in ("name", "source", "licence"))
+    return f"That of the base model, {named} ({source}): {licence}. {own}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm.app.dotted import flatten
-from llm.app.markdown import markdown_table
+from llm.app.markdown import code_span, markdown_table
 from llm.app.report_run import Values
 from llm.failures import without_secrets
 
@@ -20,7 +20,8 @@ def show_value(key: str, value: Any) -> str:
     """
     if key == PRIVATE:
         return f"{len(value)} of your own, not shown here" if value else "none"
-    return f"`{without_secrets(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}`"
+    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return code_span(without_secrets(told))
 
 
 def parameter_differences(here: Values, there: Values) -> dict[str, tuple[str, str]]:
@@ -38,10 +39,11 @@ def _show(key: str, values: Mapping[str, Any]) -> str:
 def differences_table(here: Values, there: Values, names: tuple[str, str]) -> str:
     """The differences as a Markdown table; "" where there are none."""
     found = parameter_differences(here, there)
-    return markdown_table(("parameter", *names), [(f"`{key}`", *pair) for key, pair in found.items()]) if found else ""
+    rows = [(code_span(key), *pair) for key, pair in found.items()]
+    return markdown_table(("parameter", *names), rows) if rows else ""
 
 
 def all_parameters(values: Values) -> str:
     """Every parameter as a Markdown table."""
-    rows = [(f"`{key}`", show_value(key, value)) for key, value in flatten(values).items()]
+    rows = [(code_span(key), show_value(key, value)) for key, value in flatten(values).items()]
     return markdown_table(("parameter", "value"), rows)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llm.corpus.normalise import split_words
+from llm.failures import printable
 from llm.judge.overlap import is_degenerate
 
 Kind = Literal["silent", "unsure", "loop", "yes", "no", "open"]
@@ -35,7 +36,7 @@ def quote(reply: str) -> Quote:
     >>> quote("I am fine. I am fine. I am fine.")
     Quote(text='I am fine.', kind='loop', loops=True)
     """
-    text = " ".join(reply.split())
+    text = " ".join(printable(reply).split())
     if not split_words(text):
         return Quote("", "silent", False)
     heard, loops = heard_once(text), is_degenerate(reply)

@@ -7,6 +7,7 @@ from llm.app.markdown import Section, list_items
 from llm.app.report_html import html_page
 from llm.app.report_run import ReportedRun
 from llm.app.verdicts import WRITERS
+from llm.evaluation.figure_files import show_text
 
 TITLE = "Report on a run"
 MADE: tuple[Callable[[ReportedRun], Section], ...] = (
@@ -18,7 +19,7 @@ MADE: tuple[Callable[[ReportedRun], Section], ...] = (
 
 def introduction(run: ReportedRun) -> str:
     """Who is compared here."""
-    shown = [f"`{name}`: {run.details[name]['name']}." for name in WRITERS if run.is_there(name)]
+    shown = [f"`{name}`: {show_text(run.details[name]['name'])}." for name in WRITERS if run.is_there(name)]
     asked = "Which of these models is better at what, and how sure is that? All of it comes from the run's files."
     return f"{asked}\n\n{list_items(shown)}"
 

@@ -1,23 +1,13 @@
 """What a terminal shows of what a model wrote: nothing that moves its cursor or colours its text."""
 
 import math
-import unicodedata
 from collections.abc import Sequence
 
 from llm.app.streamed_reply import Token
+from llm.failures import printable
 
-KEPT = "\n\t"
 SHOWN = 5  # alternatives of a token
 BAR = 20  # characters of a bar for 100 %
-
-
-def printable(text: str) -> str:
-    r"""The text without control and format characters, so also without the escapes of terminals.
-
-    >>> printable("a\x1b[31mb\u202ec\n")
-    'a[31mbc\n'
-    """
-    return "".join(c for c in text if c in KEPT or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))
 
 
 def quoted(text: str) -> str:

@@ -1,12 +1,11 @@
 """Questions with correct and incorrect answers: quiz, false premises and literacy pairs of data/curated; TruthfulQA."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm.corpus.split import position
-from llm.files import decode_line
+from llm.files import parse_json, utf8_lines
 
 
 @dataclass(frozen=True)
@@ -48,26 +47,12 @@ def read_questions(path: Path) -> list[Question]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             answers = tuple(row["correct"]), tuple(row["incorrect"])
             questions.append(Question(row["id"], row["area"], row["question"], *answers, row["explanation"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {number}: not a question: {error!r}") from error
     return questions
-
-
-def utf8_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line, its line break included.
-
-    Raises ValueError naming the line and the byte that is not UTF-8.
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = decode_line(line, number)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: {error}; save the file as UTF-8") from None
-            yield number, text
 
 
 def read_pairs(path: Path) -> list[Question]:
@@ -77,15 +62,14 @@ def read_pairs(path: Path) -> list[Question]:
     other. Raises ValueError naming the line that is not a pair, and for one that is left without the other.
     """
     pairs: list[Question] = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                couple = row["id"] if number % 2 else pairs[-1].id
-                texts = (row["true"],), (row["false"],), row["note"]
-                pairs.append(Question(row["id"], row["area"], "", *texts, couple))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not a pair: {error!r}") from error
+    for number, line in utf8_lines(path):
+        try:
+            row = parse_json(line)
+            couple = row["id"] if number % 2 else pairs[-1].id
+            texts = (row["true"],), (row["false"],), row["note"]
+            pairs.append(Question(row["id"], row["area"], "", *texts, couple))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: not a pair: {error!r}") from error
     if len(pairs) % 2:
         raise ValueError(f"{path}: {pairs[-1].id} has no pair to be crossed with: they stand two by two")
     return pairs

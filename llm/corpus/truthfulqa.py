@@ -1,12 +1,12 @@
 """TruthfulQA (Lin et al. 2022): its questions, and what people judged of models' answers to them."""
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.corpus.questions import Question, utf8_lines
+from llm.corpus.questions import Question
+from llm.files import parse_json, utf8_lines
 
 COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 LABELS = {" yes": False, " no": True}  # "True: yes" says that the answer is not false
@@ -100,7 +100,7 @@ def _parse(line: str, where: str) -> tuple[str, str, bool]:
     ('Is it?', 'It is.', False)
     """
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         question, found, answer = row["prompt"].removeprefix("Q: ").removesuffix("\nTrue:").partition("\nA: ")
         if not found:
             raise ValueError("the prompt has no answer")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from llm.evaluation.figure_files import show_text
+
 COLUMNS = ("source", "served by", "licence", "read", "dropped", "leaks", "train / val / test", "tokens", "evaluated")
 WORDS = """\
 *read*: rows at the provider, and the dialogues taken of them; a section of a document counts as one. *dropped*: \
@@ -17,7 +19,7 @@ def data_card(data: Mapping[str, Any], evaluated_bytes: Mapping[str, int]) -> st
     names = sorted(data["sources"])
     rows = [_row(name, data, evaluated_bytes) for name in names]
     table = [COLUMNS, ("---",) * len(COLUMNS), *rows]
-    lines = ["# Data card", "", *(f"| {' | '.join(map(_cell, row))} |" for row in table), "", WORDS, ""]
+    lines = ["# Data card", "", *(f"| {' | '.join(row)} |" for row in table), "", WORDS, ""]
     lines += [f"- {line}" for name in names for line in _remarks(name, data)]
     lines += ["", _after_gate(data), ""]
     return "\n".join(lines)
@@ -30,7 +32,7 @@ def _row(name: str, data: Mapping[str, Any], evaluated_bytes: Mapping[str, int])
     return (
         f"`{name}`" + (" (small)" if found["small"] else ""),
         "; ".join(_served(entry) for entry in provenance["served"]),
-        "; ".join(dict.fromkeys(entry["licence"] for entry in provenance["served"])),
+        "; ".join(dict.fromkeys(show_text(entry["licence"]) for entry in provenance["served"])),
         f"{sum(entry['rows'] for entry in provenance['served']):,} rows, {found['read']['dialogues']:,} dialogues",
         _counts({rule: n for rule, n in dropped.items() if not rule.startswith(LEAK)}),
         _counts({rule.removeprefix(LEAK): n for rule, n in dropped.items() if rule.startswith(LEAK)}),
@@ -41,8 +43,8 @@ def _row(name: str, data: Mapping[str, Any], evaluated_bytes: Mapping[str, int])
 
 
 def _served(entry: Mapping[str, Any]) -> str:
-    revision = f" at {entry['revision'][:12]}" if entry["revision"] else ""
-    return f"{entry['provider']}: {entry['location']}{revision}"
+    revision = f" at {show_text(entry['revision'][:12])}" if entry["revision"] else ""
+    return f"{entry['provider']}: {show_text(entry['location'])}{revision}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -54,11 +56,6 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
-def _cell(text: str) -> str:
-    """The text in one cell of a table, whatever a licence or a file's name holds."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
 def _remarks(name: str, data: Mapping[str, Any]) -> list[str]:
     """What the readers counted beside rows, and the providers that failed."""
     provenance = data["provenance"][name]
@@ -67,7 +64,7 @@ def _remarks(name: str, data: Mapping[str, Any]) -> list[str]:
         counts = {what: n for what, n in entry["counts"].items() if what != "rows" and n}
         lines += [f"`{name}`, {entry['provider']}: {_counts(counts)}."] if counts else []
     return lines + [
-        f"`{name}`: {failed['provider']} failed, so another served: {_cell(failed['reason'])}."
+        f"`{name}`: {failed['provider']} failed, so another served: {show_text(failed['reason'])}."
         for failed in provenance["failed"]
     ]
 

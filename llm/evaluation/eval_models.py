@@ -19,7 +19,7 @@ from llm.hub.smollm2 import without_default_system
 from llm.models.gpt import GPT
 from llm.models.llama import Llama
 from llm.models.registry import build_model, load_gpt, n_parameters
-from llm.tokens.packing import open_corpus
+from llm.tokens.token_files import read_corpus
 from llm.tokens.tokenizer import load_tokenizer
 
 BASELINES = ("ngram5", "unigram", "compressor", "retrieval", "frequent")
@@ -102,7 +102,7 @@ def _baselines(folders: ModelFolders) -> list[EvalModel]:
     tokenizer = load_tokenizer(tokenizer_file)
 
     def counted(name: str, order: int) -> NgramScorer:
-        train = open_corpus(folders.tokens, "train")
+        train = read_corpus(folders.tokens, "train")
         return NgramScorer(name, train_ngram(train.ids, train.offsets, tokenizer.vocab_size, order), tokenizer)
 
     def examples() -> Iterator[Example]:

@@ -6,12 +6,14 @@ Whoever shows a figure to people takes `show_number`: it reads the same wherever
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
 DECIMALS = 4  # of figures in files
+UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 BPB_COLUMNS = ("model", "source", "value", "low", "high", "n")
 CHOICE_COLUMNS = ("model", "area", "accuracy", "low", "high", "chance", "n")
 # Of the questions beside the literacy pairs: section of a detail, its main measure, and what it is called.
@@ -55,6 +57,22 @@ def find_not_finite(values: Mapping[str, Any], section: str = "") -> list[str]:
         elif isinstance(value, float) and not math.isfinite(value):
             names.append(f"{section}{key}")
     return names
+
+
+def show_text(text: str) -> str:
+    """The text in one line, with nothing in it that Markdown would take for a table, markup, a link or a formula.
+
+    Control characters, which a model that learned little writes, would make a binary file of the page; those that
+    turn the direction of writing would show other words than stand there; half characters cannot be written.
+
+    >>> show_text("a | b\\n<i>\\0")
+    'a \\\\| b &lt;i>\ufffd'
+    """
+    text = UNSHOWN.sub("\ufffd", " ".join(text.split()))
+    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    for mark in "|*_`[~$":
+        text = text.replace(mark, "\\" + mark)
+    return text
 
 
 def show_number(value: float | None, digits: int) -> str:

@@ -37,7 +37,13 @@ ASKING = (
     "llm.machine",
     *("llm.models.attention", "llm.models.gpt", "llm.models.kernel_choice", "llm.models.kernels", "llm.models.layers"),
     *("llm.models.llama", "llm.models.loss", "llm.models.registry", "llm.models.shape"),
-    *("llm.tokens.canaries", "llm.tokens.packing", "llm.tokens.tokenizer", "llm.tokens.words"),
+    *(
+        "llm.tokens.canaries",
+        "llm.tokens.packing",
+        "llm.tokens.token_files",
+        "llm.tokens.tokenizer",
+        "llm.tokens.words",
+    ),
 )
 LIBRARIES = ("datasets", "ftfy", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
 VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_", "ONEDNN_", "DNNL_")  # what chooses among the libraries' kernels

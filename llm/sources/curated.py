@@ -1,11 +1,10 @@
 """The project's own question-answer sets: data/curated/*.jsonl, written for it by hand."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm.dialogue import Dialogue
-from llm.files import file_sha256
+from llm.files import file_sha256, parse_json, utf8_lines
 from llm.sources import Corpus
 
 LICENCE = "CC BY 4.0"
@@ -25,7 +24,7 @@ def read_curated(path: Path, source: str) -> Corpus:
     """
     dialogues: list[Dialogue] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in utf8_lines(path):
         if not line.strip():
             continue
         try:
@@ -42,7 +41,7 @@ def read_curated(path: Path, source: str) -> Corpus:
 
 def _parse_item(line: str) -> tuple[str, tuple[str, ...]]:
     """Id and turns of one line."""
-    item = json.loads(line)
+    item = parse_json(line)
     if not isinstance(item, dict) or set(item) != {"id", "topic", "turns"}:
         raise ValueError('an item is {"id", "topic", "turns"}, no more and no less')
     id, topic, turns = item["id"], item["topic"], item["turns"]

@@ -89,6 +89,6 @@ def _server(error: BaseException) -> str:
         try:
             if host := urlsplit(str(getattr(error, name).url)).hostname:
                 return host
-        except (AttributeError, RuntimeError):  # httpx2 raises the latter where there is no request
+        except (AttributeError, RuntimeError, ValueError):  # httpx2 raises the second where there is no request
             continue
     return "the server"

@@ -231,7 +231,8 @@ class RowHash:
         """The rows, unchanged."""
         for place, row in rows:
             values = [row.get(column) for column in columns]
-            self._hash.update(json.dumps(values, ensure_ascii=False, sort_keys=True, default=str).encode())
+            told = json.dumps(values, ensure_ascii=False, sort_keys=True, default=str)
+            self._hash.update(told.encode(errors="surrogatepass"))  # JSON can spell half a character
             yield place, row
 
     def hexdigest(self) -> str:

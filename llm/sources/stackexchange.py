@@ -71,10 +71,14 @@ def thread_of(row: Row) -> Thread:
     id, question = plain_text(row.get("qid")), plain_text(row.get("question"))
     if not id or question is None:
         raise UnfitRow("rows_of_other_types", f"its {'question' if id else 'qid'} is missing or no text")
+    try:
+        host = urlsplit(pages[0]).netloc
+    except ValueError as error:
+        raise UnfitRow("rows_of_other_types", f"its question's address is none ({error})") from error
     answers = row.get("answers")
     if not isinstance(answers, list) or not all(isinstance(answer, Mapping) for answer in answers):
         raise UnfitRow("rows_of_other_types", "its answers are no list of objects")
-    return Thread(urlsplit(pages[0]).netloc, id, question, answers)
+    return Thread(host, id, question, answers)
 
 
 def _rows(config: StackexchangeConfig, hosts: Sequence[str]) -> Rows:

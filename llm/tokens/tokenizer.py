@@ -126,8 +126,12 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer saved at `path`.
 
-    Raises FileNotFoundError when there is none.
+    Raises FileNotFoundError when there is none, ValueError for a file that is no tokenizer of this project.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `dvc repro tokenize` first")
-    return Tokenizer(tokenizers.Tokenizer.from_file(str(path)))
+    try:
+        bpe = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower one
+        raise ValueError(f"{path} is no tokenizer ({error}): run `dvc repro tokenize`, or get it again") from error
+    return Tokenizer(bpe)

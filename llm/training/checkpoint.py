@@ -19,7 +19,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from llm.files import code_hash, file_sha256, folder_sha256, hold_lock, lasting_folder, write_json, write_whole
+from llm.files import (
+    code_hash,
+    file_sha256,
+    folder_sha256,
+    hold_lock,
+    lasting_folder,
+    parse_json,
+    write_json,
+    write_whole,
+)
 from llm.machine import name_of, products_type
 from llm.training.distributed import is_first, is_shard, wait_for_all
 from llm.training.shards import load_shards, save_shards
@@ -28,7 +37,7 @@ from llm.training.shared_folder import check_shared
 logger = logging.getLogger(__name__)
 
 STATES_KEPT = 2
-DAMAGE = (OSError, ValueError, KeyError, SafetensorError)  # what reading a damaged state raises
+DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged state raises
 SHARDS = ".shards"  # folder of a state that several processes wrote
 # What safetensors calls the types of numbers, in the order in which their tensors stand in a file.
 DTYPES = {
@@ -98,10 +107,18 @@ def _delete(manifest: Path) -> None:
     shutil.rmtree(manifest.with_suffix(SHARDS), ignore_errors=True)
 
 
+def _read_manifest(manifest: Path) -> dict[str, Any]:
+    """What a manifest says; one of DAMAGE is raised when it says nothing."""
+    entry = parse_json(manifest.read_text(encoding="utf-8"))
+    if not isinstance(entry, dict) or not isinstance(entry.get("files", {}), dict):
+        raise ValueError(f"{manifest.name} is no manifest")
+    return entry
+
+
 def _needed(manifest: Path) -> int | None:
     """Step of the state that a state refers to; None when its manifest is damaged."""
     try:
-        return int(json.loads(manifest.read_text(encoding="utf-8"))["needs"])
+        return int(_read_manifest(manifest)["needs"])
     except DAMAGE:
         return None
 
@@ -110,7 +127,7 @@ def _read_shards(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Tens
     """Tensors and values of a state that several processes wrote; ValueError when a file of theirs is damaged."""
     if folder_sha256(folder) != entry["sha256"]:
         raise ValueError("the files of its processes are not those that were written")
-    return load_shards(folder), json.loads(entry["values"])
+    return load_shards(folder), parse_json(entry["values"])
 
 
 @dataclass(frozen=True)
@@ -169,18 +186,18 @@ class State:
 
     def _read(self, manifest: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and values of a state; one of DAMAGE is raised when it is not as it was written."""
-        path, entry = manifest.with_suffix(".safetensors"), json.loads(manifest.read_text(encoding="utf-8"))
+        path, entry = manifest.with_suffix(".safetensors"), _read_manifest(manifest)
         if "values" in entry:
             return _read_shards(manifest.with_suffix(SHARDS), entry)
         if entry["sha256"] != file_sha256(path):
             raise ValueError("its checksum is wrong")
         with safe_open(path, framework="pt") as file:
-            values = json.loads(file.metadata()["values"])
+            values = parse_json(file.metadata()["values"])
         return load_file(path), values
 
     def _check_files(self, manifest: Path) -> None:
         """Raise one of DAMAGE when a file that the run ends with is not as it was when the state was written."""
-        for name, sha256 in json.loads(manifest.read_text(encoding="utf-8")).get("files", {}).items():
+        for name, sha256 in _read_manifest(manifest).get("files", {}).items():
             path = self.folder / name
             if not path.exists() and any(step_of(other) > step_of(path) for other in path.parent.glob("step_*")):
                 continue  # a later checkpoint has taken its place

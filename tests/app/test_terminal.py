@@ -3,7 +3,8 @@ import math
 import pytest
 
 from llm.app.streamed_reply import Alternative, Token
-from llm.app.terminal import explain, printable
+from llm.app.terminal import explain
+from llm.failures import printable
 
 
 @pytest.mark.parametrize(

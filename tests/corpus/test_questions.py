@@ -88,3 +88,11 @@ def test_couples_are_drawn_whole_and_keep_their_order():
 def test_a_question_without_a_partner_is_drawn_by_itself():
     premises = [Question(f"q{i}", "area", "why?", ("a",), ("b",)) for i in range(9)]
     assert len(draw_couples(premises, 2, seed=1)) == 2
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, json.dumps({**ROW, "question": "\ud83d?"}), '"\xe9'])
+@pytest.mark.parametrize("read", [read_questions, read_pairs])
+def test_a_line_that_cannot_be_a_question_is_named(tmp_path, read, line):
+    (tmp_path / "q.jsonl").write_bytes(line.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"q\.jsonl, line 1: "):
+        read(tmp_path / "q.jsonl")

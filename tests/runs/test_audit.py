@@ -137,3 +137,27 @@ def test_a_row_that_ends_early_is_not_judged(tmp_path):
 def test_the_short_row_of_a_public_report_is_not_judged(real_data):
     with pytest.raises(ValueError, match="holds no judgement: write true or false"):
         read_audit(real_data / "reports/05-short-audit-row/short.csv", tuple(RUNS))
+
+
+def test_what_is_no_table_is_told(tmp_path):
+    (tmp_path / "a.csv").write_text("item,question\n" + "x" * 200, encoding="utf-8")
+    before = csv.field_size_limit(100)  # of the whole process
+    try:
+        with pytest.raises(ValueError, match=r"a\.csv is no table \(field larger.*save the spreadsheet as CSV again"):
+            read_audit(tmp_path / "a.csv", tuple(RUNS))
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_of_half_a_utf_16_table_the_row_is_named(tmp_path):
+    path = write(tmp_path / "a.csv", filled())
+    path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16")[:-1])
+    with pytest.raises(ValueError, match="row 80: human is"):
+        read_audit(path, tuple(RUNS))
+
+
+def test_an_answer_like_a_formula_is_judged_as_it_was_written(tmp_path):
+    runs = {"base": run(["=1+1 is even, yes"] * 60)}
+    rows = [{**row, "human": "true"} for row in read(audit_table(runs, 1))]
+    assert {row["answer"] for row in rows} == {"'=1+1 is even, yes"}
+    assert {one.answer for one in read_audit(write(tmp_path / "a.csv", rows), ("base",))} == {"=1+1 is even, yes"}

@@ -32,6 +32,17 @@ def parquet() -> bytes:
     return out.getvalue()
 
 
+def arrow_beyond() -> bytes:
+    """An Arrow stream whose first text ends where no byte of the file is."""
+    import pyarrow as pa
+
+    table = pa.table({"question": ["Why?"] * 99, "answer": ["So."] * 99})
+    with pa.ipc.new_stream(out := io.BytesIO(), table.schema) as writer:
+        writer.write_table(table)
+    ends = bytes(4) + (4).to_bytes(4, "little") + (8).to_bytes(4, "little")  # of the first texts
+    return out.getvalue().replace(ends, bytes(4) + (1 << 30).to_bytes(4, "little") + ends[8:])
+
+
 def archive() -> bytes:
     """A zip, as a .docx is one too."""
     with zipfile.ZipFile(out := io.BytesIO(), "w") as zipped:
@@ -124,6 +135,11 @@ CASES: dict[str, tuple[str, bytes | Mapping[str, bytes] | Callable[[Path], None]
     "half an Arrow file": (
         "own.arrow",
         b"\xff\xff\xff\xff\x10\0",
+        "own.arrow is not a whole Arrow file, damaged or another thing",
+    ),
+    "an Arrow file that points beyond itself": (
+        "own.arrow",
+        arrow_beyond(),
         "own.arrow is not a whole Arrow file, damaged or another thing",
     ),
     "half a gzip": ("own.jsonl.gz", gzip.compress(GOOD * 99)[:-9], "own.jsonl.gz is not a whole gzip file ("),

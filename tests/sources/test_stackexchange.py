@@ -141,3 +141,13 @@ def test_of_a_local_copy_only_the_sites_folders_are_read(tmp_path):
 def test_a_reported_row_of_ill_formed_markup_is_dropped(real_data):
     corpus = read(str(real_data / "reports" / "18-ill-formed-markup" / "se.jsonl"), ["ai"])
     assert (len(corpus.dialogues), corpus.counts) == (4, {"rows": 5, "rows_without_text": 1})
+
+
+def test_an_address_that_is_none_and_half_characters_are_left_out_or_mended(tmp_path):
+    rows = [row(i, "stats.stackexchange.com", PLAIN) for i in range(9)]
+    rows[3]["metadata"] = ["https://[x/questions/3"]
+    rows[4]["question"] = "<p>Why \ud83d?</p>"
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    corpus = read(str(tmp_path / "a.jsonl"), ["stats"])
+    assert corpus.counts["rows_of_other_types"] == 1
+    assert "Why \ufffd?" in {dialogue.turns[0] for dialogue in corpus.dialogues}

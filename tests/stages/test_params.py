@@ -231,3 +231,23 @@ def test_the_project_s_own_sections_load(repository):
     params = repository / "presets/laptop.yaml"
     assert load("model", ModelConfig, params).n_embd % load("model", ModelConfig, params).n_head == 0
     assert load("finetune.train", TrainConfig, params).batch_size >= 1
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (BOMB, "its aliases stand for more than 100,000 values"),
+        ("a: &a [*a]", "nested too deeply"),
+        ("[" * 3000, "nested too deeply"),
+        ("a: !!bool x", "cannot be read: 'x'"),
+        ("a: !!int ''", "cannot be read"),
+        ("a: !!python/object/apply:os.system ['id']", "could not determine a constructor"),
+    ],
+)
+def test_yaml_of_strangers_is_refused_in_words(content, told, tmp_path):
+    (tmp_path / "params.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=told):
+        read_params(tmp_path / "params.yaml")

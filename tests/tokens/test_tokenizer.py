@@ -192,3 +192,10 @@ def test_real_answers_are_kept_whole_and_compressed(real_data):
     encoded = tokenizer.encode_batch(unseen)
     assert [tokenizer.decode(ids) for ids in encoded] == unseen
     assert sum(len(text.encode()) for text in unseen) > 3 * sum(map(len, encoded))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[" * 9999, '{"version": null}', "\ufeff"])
+def test_what_is_no_tokenizer_is_told_with_its_place(content, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer \(.*run `dvc repro tokenize`"):
+        load_tokenizer(tmp_path / "tokenizer.json")

@@ -225,3 +225,15 @@ def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "metrics.json", {"loss": float("nan")})
     assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    "manifest", [b"[]", b"7", b"[" * 9999, b'{"sha256": 1, "values": "{}"}', b"\xff", b'{"needs": []}']
+)
+def test_a_manifest_of_any_bytes_is_passed_over(tmp_path, caplog, manifest):
+    State(tmp_path).save(1, {"w": torch.ones(1)}, {"step": 1}, needs=1)
+    State(tmp_path).save(2, {"w": torch.ones(1)}, {"step": 2}, needs=1)
+    (tmp_path / "state_00000002.json").write_bytes(manifest)
+    assert State(tmp_path).load()[1] == {"step": 1}
+    assert "state_00000002.safetensors is damaged" in caplog.text
+    State(tmp_path).save(3, {"w": torch.ones(1)}, {"step": 3}, needs=1)

@@ -1,0 +1,139 @@
+"""What a parser may do with foreign bytes: read them, or refuse them in a line that the project wrote.
+
+Anything else is a finding: an error of a library, of Python or of the machine, more than MAX_SECONDS, more than
+MAX_BYTES of memory.
+"""
+
+import dis
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from llm.failures import SAYS_ENOUGH, describe_error, printable
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = (f"{ROOT}/llm/", f"{ROOT}/stages/")
+RAISING = {dis.opmap["RAISE_VARARGS"]}
+MAX_SECONDS = 5.0  # of the processor, for inputs of a few kilobytes; a loaded machine counts none of its waiting
+HANGS_S = 60  # by the clock
+MAX_BYTES = 1 << 30  # beside what the process held before
+MAX_LINE = 10_000  # characters of an error: a terminal shows it
+
+Read = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Harness:
+    """A parser, handed bytes as they would reach it, and whole inputs to begin from."""
+
+    read: Read
+    seeds: Callable[[], list[bytes]]
+
+
+class Finding(AssertionError):
+    """What a parser should not have done with its input."""
+
+
+def check(read: Read, data: bytes) -> bool:
+    """Whether the bytes were read; False where they were refused as they should be. Raises Finding."""
+    started = time.process_time()
+    try:
+        with bounded():
+            read(data)
+        whole = True
+    except Exception as error:
+        if isinstance(error, Finding) or not is_told(error):
+            raise Finding(f"{where(error)}: {type(error).__name__}: {str(error)[:300]}") from error
+        whole = False
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a library written in Rust: no Exception, but no wish either
+            raise
+        raise Finding(f"{where(error)}: PanicException: {str(error)[:300]}") from None
+    if (seconds := time.process_time() - started) > MAX_SECONDS:
+        raise Finding(f"{getattr(read, '__name__', read)}: {seconds:.0f} s of the processor")
+    return whole
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether the error is a line for users: raised by a statement of the project, and fit for a terminal."""
+    line = describe_error(error)
+    return (
+        isinstance(error, SAYS_ENOUGH)
+        and _raised_by_us(error.__traceback__)
+        and "\n" not in line
+        and printable(line) == line
+        and len(line) <= MAX_LINE
+    )
+
+
+def _last(traceback: TracebackType | None) -> TracebackType | None:
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback
+
+
+def _raised_by_us(traceback: TracebackType | None) -> bool:
+    """Whether it comes from a `raise` in the project's own files, and not out of something that they called."""
+    last = _last(traceback)
+    if last is None:
+        return False
+    code = last.tb_frame.f_code
+    return code.co_filename.startswith(OURS) and code.co_code[last.tb_lasti] in RAISING
+
+
+def where(error: BaseException) -> str:
+    """The project's line that was on the way to the error, nearest to it: what tells findings apart."""
+    place, traceback = "?", error.__traceback__
+    while traceback is not None:
+        name = traceback.tb_frame.f_code.co_filename
+        if name.startswith(OURS):
+            place = f"{name.removeprefix(f'{ROOT}/')}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return place
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Let no more memory be taken, and no more time pass, than a small input may cost."""
+
+    def ring(_: int, __: FrameType | None) -> None:
+        raise Finding(f"still running after {HANGS_S} s")
+
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + MAX_BYTES, limits[1]))
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(HANGS_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
+def _data_bytes() -> int:
+    """What counts towards RLIMIT_DATA."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+    return pages * resource.getpagesize()
+
+
+@cache
+def scratch() -> Path:
+    """A folder of this process to put inputs into, in memory where there is such a disk."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="fuzz_", dir=memory if memory.is_dir() else None))
+
+
+def placed(name: str, data: bytes) -> Path:
+    """A file of that name with these bytes."""
+    path = scratch() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

@@ -1,0 +1,165 @@
+"""Harnesses of what comes over a connection: answers of servers, requests of clients."""
+
+import contextlib
+import functools
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import requests
+
+from llm.app.catalogue import watch_models
+from llm.download import HttpConfig, fetch
+from tests.app.served import serving
+from tests.app.small_project import write_models
+from tests.fuzz.harness import Finding, Harness, scratch
+
+ONCE = HttpConfig(timeout_s=1.0, retries=1, backoff_s=0)
+PATHS = ("/api/reply", "/api/next", "/v1/chat/completions", "/v1/completions")
+
+
+class Answers:
+    """A server whose answer to whatever is asked is `data`, then the end of the connection."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.listening.getsockname()[1])
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self.listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(1)
+                connection.recv(65536)
+                connection.sendall(self.data)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # closed on what was not read, the answer would be lost
+                    pass
+
+
+@functools.cache
+def answers() -> Answers:
+    """The server; every address is asked of it, as the proxy, so that no redirect leaves this machine."""
+    server = Answers()
+    for scheme in ("http", "https"):
+        os.environ[f"{scheme}_proxy"] = os.environ[f"{scheme.upper()}_PROXY"] = f"http://127.0.0.1:{server.port}"
+    return server
+
+
+def response(data: bytes) -> None:
+    """Download from a server that answers so; then once more, going on with what is there."""
+    answers().data = data
+    target = scratch() / "fetched.bin"
+    for path in scratch().glob("fetched.bin*"):
+        path.unlink()
+    for _ in range(2):
+        fetch("http://fuzz.invalid/corpus.zip", target, None, ONCE)
+
+
+RESPONSES = [
+    b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "v1"\r\nLast-Modified: x\r\n\r\nhello',
+    b'HTTP/1.1 206 Partial\r\nContent-Range: bytes 2-4/5\r\nContent-Length: 9\r\nETag: W/"v1"\r\n\r\nllo',
+    b"HTTP/1.1 416 No\r\nContent-Range: bytes */5\r\n\r\n",
+    b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 429 Busy\r\nRetry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: http://other.invalid/file\r\nSet-Cookie: a=b\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"HTTP/1.0 404 \x1b[2JNot Found\r\n\r\n<html>",
+]
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[int]:
+    write_models(scratch() / "models")
+    with serving(watch_models(scratch() / "models")) as (_, port):
+        yield port
+
+
+@functools.cache
+def api_port() -> int:
+    """The port of the real server with tiny models; it lasts as long as the process."""
+    stack = contextlib.ExitStack()
+    port = stack.enter_context(_server())
+    KEPT.append(stack)
+    return port
+
+
+KEPT: list[contextlib.ExitStack] = []  # servers that run; `close` ends them
+
+
+def close() -> None:
+    """End the servers."""
+    while KEPT:
+        KEPT.pop().close()
+    api_port.cache_clear()
+
+
+def _as_it_answers(status: int, text: str) -> None:
+    if status >= 500 and "too many requests" not in text:
+        raise Finding(f"the server answered {status}: {text[:200]}")
+    if "\x1b" in text:
+        raise Finding(f"the server answered with an escape: {text[:200]!r}")
+
+
+def body(data: bytes) -> None:
+    """Post a body; the first byte says where."""
+    if not data:
+        return
+    url = f"http://127.0.0.1:{api_port()}{PATHS[data[0] % len(PATHS)]}"
+    with requests.Session() as session:
+        session.trust_env = False
+        found = session.post(url, data=data[1:], headers={"content-type": "application/json"}, timeout=30)
+    _as_it_answers(found.status_code, found.text)
+
+
+def body_seeds() -> list[bytes]:
+    """What each place takes."""
+    asked = {"model": "scratch", "messages": [{"role": "user", "content": "What is a word?"}]}
+    few = {"max_tokens": 2, "temperature": 0.5, "top_p": 0.9, "top_k": 3, "seed": 1}
+    bodies = [
+        {**asked, **few, "prefix": [5, 6], "repetition_penalty": 1.1},
+        {**asked, "prefix": [5], "n": 3},
+        {**asked, **few, "stop": ["a", "b"], "logprobs": True, "top_logprobs": 2, "stream": True},
+        {"model": "base", "prompt": ["Once"], **few, "logprobs": 1, "echo": False},
+    ]
+    return [bytes([i]) + json.dumps(one).encode() for i, one in enumerate(bodies)]
+
+
+def raw_request(data: bytes) -> None:
+    """Send bytes that are perhaps no HTTP; then the server still answers others."""
+    port, found = api_port(), b""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, contextlib.suppress(OSError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        while more := connection.recv(65536):
+            found += more
+    if found.startswith(b"HTTP/1.1 5") and b"too many requests" not in found:
+        raise Finding(f"the server answered {found[:200]!r}")
+    with requests.Session() as session:
+        session.trust_env = False
+        if session.get(f"http://127.0.0.1:{port}/api/models", timeout=20).status_code != 200:
+            raise Finding("the server answers others no more")
+
+
+REQUESTS = [
+    b"GET /api/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /static/../index.html HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"POST /api/next HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    b"Origin: http://localhost\r\nConnection: close\r\n\r\n{}",
+    b"POST /v1/completions HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"GET /v1/models/%73cratch?x=1 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n",
+]
+
+HARNESSES = {
+    "response": Harness(response, lambda: RESPONSES),
+    "body": Harness(body, body_seeds),
+    "request": Harness(raw_request, lambda: REQUESTS),
+}
