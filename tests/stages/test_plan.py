@@ -91,7 +91,7 @@ def test_what_dvc_has_kept_is_not_in_the_plan(pipeline):
 # What differs in an older preset, with which a slow processor was timed.
 OLDER = {
     "model": {"n_layer": 4, "n_head": 6, "n_embd": 192},
-    "train": {"max_steps": 2200},
+    "train": {"max_steps": 2200, "batch_size": 16, "micro_batch": 16},
     "finetune": {"train_tokens": 36_000},
 }
 
