@@ -201,6 +201,7 @@ def test_a_run_killed_three_times_ends_bit_identical(clone):
 
 
 SET_STATE_EVERY_STEP = """
+from pathlib import Path
 path = Path("params.yaml")
 text = path.read_text(encoding="utf-8")
 head, train = text.split("\\ntrain:\\n")

@@ -6,7 +6,7 @@ import logging
 import shutil
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -176,6 +176,16 @@ class State:
             _delete(manifest)
         return max(map(step_of, dropped), default=None)
 
+    def forget_replaced(self) -> None:
+        """Let no state name a checkpoint whose place a later one took, which is about to be deleted itself."""
+        for manifest in self._manifests():
+            with suppress(*DAMAGE):  # `load` says so
+                entry = _read_manifest(manifest)
+                named = entry.get("files", {})
+                kept = {name: sha256 for name, sha256 in named.items() if not _is_replaced(self.folder / name)}
+                if kept != named:
+                    write_json(manifest, {**entry, "files": kept})
+
     def load_step(self, step: int) -> dict[str, Tensor]:
         """Tensors of the state of that step; OSError when it is damaged."""
         path = self._path(step)
@@ -199,9 +209,7 @@ class State:
         """Raise one of DAMAGE when a file that the run ends with is not as it was when the state was written."""
         for name, sha256 in _read_manifest(manifest).get("files", {}).items():
             path = self.folder / name
-            if not path.exists() and any(step_of(other) > step_of(path) for other in path.parent.glob("step_*")):
-                continue  # a later checkpoint has taken its place
-            if file_sha256(path) != sha256:
+            if not _is_replaced(path) and file_sha256(path) != sha256:
                 raise ValueError(f"the checksum of {name} is wrong")
 
     def _thin(self) -> None:
@@ -232,6 +240,11 @@ class State:
     def _manifests(self) -> list[Path]:
         """The files that say which states there are, the newest first."""
         return sorted(self.folder.glob("state_*.json"), reverse=True)
+
+
+def _is_replaced(path: Path) -> bool:
+    """Whether a later checkpoint took the place of this one."""
+    return not path.exists() and any(step_of(other) > step_of(path) for other in path.parent.glob("step_*"))
 
 
 @contextmanager

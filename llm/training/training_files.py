@@ -84,6 +84,7 @@ class TrainingFiles:
         """Delete what a longer run of the same trajectory left behind the step `last`: it is not this run's."""
         if is_first():
             dropped = self.state.drop_beyond(last)
+            self.state.forget_replaced()
             for path in [*self.state.folder.glob("best_*"), *self.checkpoints.glob("step_*")]:
                 if step_of(path) > last:
                     path.unlink()

@@ -47,11 +47,23 @@ class Answers:
 
 @functools.cache
 def answers() -> Answers:
-    """The server; every address is asked of it, as the proxy, so that no redirect leaves this machine."""
-    server = Answers()
-    for scheme in ("http", "https"):
-        os.environ[f"{scheme}_proxy"] = os.environ[f"{scheme.upper()}_PROXY"] = f"http://127.0.0.1:{server.port}"
-    return server
+    """The server; it lasts as long as the process."""
+    return Answers()
+
+
+@contextlib.contextmanager
+def everything_asked_of(port: int) -> Iterator[None]:
+    """Every address is asked of that port, as the proxy, so that no redirect leaves this machine."""
+    names = [name for scheme in ("http", "https") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, f"http://127.0.0.1:{port}"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def response(data: bytes) -> None:
@@ -60,8 +72,9 @@ def response(data: bytes) -> None:
     target = scratch() / "fetched.bin"
     for path in scratch().glob("fetched.bin*"):
         path.unlink()
-    for _ in range(2):
-        fetch("http://fuzz.invalid/corpus.zip", target, None, ONCE)
+    with everything_asked_of(answers().port):
+        for _ in range(2):
+            fetch("http://fuzz.invalid/corpus.zip", target, None, ONCE)
 
 
 RESPONSES = [
