@@ -388,6 +388,12 @@ def test_no_module_has_more_than_300_lines():
     assert [str(p) for p in MODULES if len((ROOT / p).read_text(encoding="utf-8").splitlines()) > 300] == []
 
 
+def test_git_holds_no_file_of_more_than_a_megabyte():
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = [ROOT / name for name in done.stdout.split("\0") if name]
+    assert [path.name for path in paths if path.is_file() and path.stat().st_size > 10**6] == []
+
+
 def test_heavy_packages_are_imported_only_where_they_are_used():
     found = []
     for path in MODULES:
