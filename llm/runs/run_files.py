@@ -164,6 +164,7 @@ def _fetch(revision: str, files: Mapping[str, Path], repository: Path, why_not: 
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
+    from dvc_data.index import DataIndexError
 
     commit = find_experiment(revision, repository) or revision
     for name, path in files.items():
@@ -172,7 +173,7 @@ def _fetch(revision: str, files: Mapping[str, Path], repository: Path, why_not: 
             DVCFileSystem(str(repository), rev=commit).get_file(name, str(path))
         except RevError as error:
             raise ValueError(f"{revision} is no commit, branch or experiment here: see `dvc exp show`") from error
-        except (DvcException, OSError) as error:
+        except (DvcException, DataIndexError, OSError) as error:
             raise FileNotFoundError(f"{revision} has no {name}{why_not}") from error
 
 

@@ -72,6 +72,19 @@ def test_the_mean_of_the_probabilities_gives_the_bits_and_the_working_tree_stays
     assert WEIGHTS.read_bytes() == before
 
 
+GONE = r"seed-7 has no models/scratch/.*: DVC's cache does not hold it"
+
+
+def test_a_cache_without_the_listing_of_the_model_is_named(project, monkeypatch, tmp_path):
+    copied = tmp_path / "copied"  # DVC remembers the listings of a folder that it has read
+    shutil.copytree(project, copied, symlinks=True)
+    for listing in (copied / ".dvc/cache").rglob("*.dir"):
+        listing.unlink()
+    monkeypatch.chdir(copied)
+    with pytest.raises(FileNotFoundError, match=GONE):
+        main(["seed-7"])
+
+
 def test_a_revision_of_other_data_or_none_or_without_its_model_is_named(project, monkeypatch):
     monkeypatch.chdir(project)
     with pytest.raises(ValueError, match="nothing is no commit, branch or experiment here"):
@@ -83,5 +96,5 @@ def test_a_revision_of_other_data_or_none_or_without_its_model_is_named(project,
         main(["seed-7"])
     write_bytes(tokens, kept)
     shutil.rmtree(".dvc/cache")
-    with pytest.raises(FileNotFoundError, match=r"seed-7 has no models/scratch/.*: DVC's cache does not hold it"):
+    with pytest.raises(FileNotFoundError, match=GONE):
         main(["seed-7"])
