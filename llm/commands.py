@@ -221,7 +221,7 @@ def run_results(_: argparse.Namespace) -> int:
 def run_check_data(arguments: argparse.Namespace) -> int:
     """Print what would be read of each file, folder or URL; 0, or 1 where the provider would refuse one."""
     from llm.corpus.split import MAX_TEST_SHARE
-    from llm.download import HttpConfig
+    from llm.fetching.download import HttpConfig
     from llm.sources.check_data import check_data, describe_check, next_step
     from llm.sources.local import LocalConfig
     from llm.sources.masking import RULES

@@ -191,6 +191,17 @@ def walk_files(folder: Path, is_passed_over: Callable[[str], bool]) -> Iterator[
         yield from (path for path in paths if path.is_file())
 
 
+@contextmanager
+def working_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that is gone afterwards; what a killed process left in it goes first."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
 def hold_lock(path: Path, wait: bool = False) -> AbstractContextManager[object]:
     """The lock of that path, held until its block ends; the system releases it however its holder ends.
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm.corpus.clean import CleanConfig
-from llm.download import HttpConfig
 from llm.evaluation.items import EvaluateConfig
+from llm.fetching.download import HttpConfig
 from llm.files import write_bytes
 from llm.hub import tiny
 from llm.hub.upstream import SMOLLM2, TINY, BaseConfig

@@ -18,8 +18,8 @@ from llm.evaluation.sampling_choice import (
     ReplyFigures,
     choice_table,
     choose,
+    misses,
     reply_figures,
-    shortfall,
     word_budget,
 )
 from llm.evaluation.scoring import EvalModel, Replier
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in names:
         found = draw_figures(known[name], prompts, config, seed, budget)
         chosen = choose(found, real)
-        missed = "" if shortfall(found[chosen], real) == 0 else "; no setting meets all, this one misses least"
+        missed = "" if not any(misses(found[chosen], real)) else "; no setting meets all, this one misses least"
         print(f"{name}: {len(prompts)} prompts, replies to each: {DRAWS.get(name, 1)}{missed}\n")
         print(choice_table(found, real, budget), end="\n\n", flush=True)
         write_bytes(PARAMS, with_sampling(PARAMS.read_text(encoding="utf-8"), name, chosen).encode())

@@ -12,8 +12,8 @@ from llm.corpus.clean import CleanConfig, clean
 from llm.corpus.questions import read_pairs, read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import read_dialogues
-from llm.download import HttpConfig
-from llm.fetched import fetch_once
+from llm.fetching.download import HttpConfig
+from llm.fetching.fetched import fetch_once
 from llm.files import write_bytes, write_json
 from stages.logs import Made, run_stage
 from stages.params import load

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from llm.dialogue import write_dialogues
-from llm.download import HttpConfig
+from llm.fetching.download import HttpConfig
 from llm.files import file_sha256, write_json
 from llm.sources.collect import Collected, SourceConfig, collect, providers_of
 from stages.logs import Made, run_stage

@@ -100,6 +100,7 @@ def finetune(config: FinetuneConfig, device: torch.device, sharded: bool) -> Mad
     tokenizer = load_tokenizer(BASE)
     val_tokens = config.train.val_rows and config.train.val_rows * config.context_length
     train = select(read_table(CLEAN / "train.arrow"), tokenizer, config.train_tokens, seed)
+    train = train.learned_whole() if config.learn == "all" else train
     val = select(read_table(CLEAN / "val.arrow"), tokenizer, val_tokens, data_seed)
     if train.with_system:
         place = (

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llm.download import DownloadError, local_path
+from llm.fetching.download import DownloadError, local_path
 from llm.files import file_sha256, hold_lock, lasting_folder, walk_files, write_bytes
 
 INDEX = "followed.json"

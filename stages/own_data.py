@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.corpus.split import MAX_TEST_SHARE
-from llm.download import HttpConfig, local_path
 from llm.failures import without_secrets
+from llm.fetching.download import HttpConfig, local_path
 from llm.files import write_bytes
 from llm.sources.check_data import check_data, describe_check
 from llm.sources.local import LocalConfig

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from llm.download import DownloadError, local_path, location_name
+from llm.fetching.download import DownloadError, local_path, location_name
 from llm.files import lasting_folder
 from llm.hub.smollm2 import REQUIREMENT
 from stages.estimate import Params

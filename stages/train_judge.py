@@ -10,8 +10,8 @@ from pathlib import Path
 
 from llm.corpus.questions import read_questions
 from llm.corpus.truthfulqa import read_judged, read_truthfulqa
-from llm.download import HttpConfig, location_name
-from llm.fetched import fetch_once
+from llm.fetching.download import HttpConfig, location_name
+from llm.fetching.fetched import fetch_once
 from llm.files import file_sha256, write_bytes
 from llm.judge.fitting import JudgeConfig, train_judge
 from llm.judge.instrument import FILE, RELIABLE, Judge, load_judge, save_judge

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
-from llm.files import code_hash, copy_file, hold_lock, lasting_folder, write_bytes, write_together, write_whole
+from llm.files import (
+    code_hash,
+    copy_file,
+    hold_lock,
+    lasting_folder,
+    working_folder,
+    write_bytes,
+    write_together,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -166,3 +175,15 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path):
         hold_lock(tmp_path / "lock")
     with hold_lock(tmp_path / "lock"):
         pass
+
+
+def test_a_working_folder_is_empty_and_goes_also_after_a_killed_process_or_an_error(tmp_path):
+    left = tmp_path / "room/half.bin"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    with working_folder(left.parent) as room:
+        assert list(room.iterdir()) == []
+        (room / "new.bin").write_bytes(b"new")
+    with pytest.raises(OSError, match="wrong"), working_folder(tmp_path / "deep/room"):
+        raise OSError("wrong")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "deep"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.shapes import SEED
-from llm.download import HttpConfig
+from llm.fetching.download import HttpConfig
 from llm.tokens.packing import TokenCorpus
 from llm.tokens.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 

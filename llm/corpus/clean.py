@@ -5,10 +5,8 @@ file; in memory are hashes, and of the texts a batch at a time.
 """
 
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -44,6 +42,7 @@ from llm.corpus.near import similar_forms
 from llm.corpus.normalise import broken_rule, normalise_text, normalise_turns
 from llm.corpus.split import GAP, SPLITS, join_groups, split_units
 from llm.dialogue import Dialogue, Table, n_exchanges, open_table, write_table
+from llm.files import working_folder
 from llm.ranges import check_range
 
 # Per cent of the stage's time: to read and repair, find overlaps, split, check. The bar shows no count, for these are
@@ -91,17 +90,6 @@ class CleanConfig:
     def leak_rules(self) -> LeakRules:
         """The part that the leak gate needs."""
         return LeakRules(self.leak_ngram, self.near_ngram, self.near_prompt, self.near_min_words)
-
-
-@contextmanager
-def working_folder(path: Path) -> Iterator[Path]:
-    """An empty folder that is gone afterwards; what a killed run left in it goes first."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def repaired(dialogue: Dialogue) -> Dialogue | None:

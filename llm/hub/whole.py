@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from llm.download import DownloadError, check_no_pointer
 from llm.failures import describe_error
+from llm.fetching.download import DownloadError, check_no_pointer
 from llm.files import parse_json
 from llm.hub.smollm2 import LAYER_TENSORS, OUTER_TENSORS
 

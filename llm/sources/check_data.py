@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from llm.dialogue import Dialogue, n_exchanges
-from llm.download import HttpConfig
 from llm.failures import without_secrets
+from llm.fetching.download import HttpConfig
 from llm.sources.languages import count_words, describe_languages
 from llm.sources.local import Found, LocalConfig, local_data, local_dialogues
 from llm.sources.masking import RULES

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from llm.dialogue import Dialogue, n_exchanges
-from llm.download import HttpConfig, local_path
-from llm.fetched import fetch_once
+from llm.fetching.download import HttpConfig, local_path
+from llm.fetching.fetched import fetch_once
 from llm.ranges import check_range
 from llm.sources import Corpus
 from llm.sources.chitchat import read_chitchat

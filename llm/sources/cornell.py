@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from textwrap import shorten
 
 from llm.dialogue import Dialogue, join_speaker_turns
-from llm.download import HttpConfig, location_name
-from llm.fetched import fetch_once
+from llm.fetching.download import HttpConfig, location_name
+from llm.fetching.fetched import fetch_once
+from llm.fetching.zips import read_zip
 from llm.files import file_sha256
 from llm.ranges import check_sha256
 from llm.sources import Corpus
 from llm.sources.plaintext import script_text
-from llm.zips import read_zip
 
 LINES, CONVERSATIONS = "movie_lines.txt", "movie_conversations.txt"
 ENCODING = "cp1252"  # of the original; with latin-1 its dashes and quotes become control characters, UTF-8 fails

@@ -4,8 +4,8 @@ import errno
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from llm.download import DownloadError
 from llm.failures import describe_error, is_out_of_memory
+from llm.fetching.download import DownloadError
 
 ELSEWHERE = "or fetch the files elsewhere and give their local path as the location"
 NETWORK = f"check network and proxy, {ELSEWHERE}"

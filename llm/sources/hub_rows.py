@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.download import DownloadError, local_path, location_name
+from llm.fetching.download import DownloadError, local_path, location_name
 from llm.sources.local_files import ENDINGS, PlacedRow, ending, find_files, training_files
 from llm.sources.local_rows import file_rows, parquet_rows
 

@@ -9,9 +9,9 @@ from itertools import chain, islice
 from pathlib import Path
 
 from llm.dialogue import Dialogue
-from llm.download import HttpConfig, local_path, location_name
 from llm.failures import without_secrets
-from llm.fetched import fetch_once
+from llm.fetching.download import HttpConfig, local_path, location_name
+from llm.fetching.fetched import fetch_once
 from llm.files import file_sha256
 from llm.sources import Corpus, first_exchanges
 from llm.sources.forms import FORMS, Conversation, Form, check_uses, conversations, plain_text, recognise

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from llm.download import DownloadError
+from llm.fetching.download import DownloadError
 from llm.files import walk_files
 
 Row = Mapping[str, Any]

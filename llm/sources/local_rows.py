@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
-from llm.download import POINTER
+from llm.fetching.download import POINTER
 from llm.files import decode_line
 from llm.sources.local_files import TABLES, PlacedRow, Row, ending
 

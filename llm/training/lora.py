@@ -49,6 +49,7 @@ class FinetuneConfig:
     lora_alpha: int  # scale, alpha / r
     lora_dropout: float
     lora_variant: Literal["lora", "rslora", "dora"]
+    learn: Literal["replies", "all"]  # whether what the replies answer is learned too
     quantize: Literal["none", "nf4"]
     gradient_checkpointing: bool  # activations are computed again in the backward pass: less memory, a third slower
     train: TrainConfig
@@ -72,9 +73,14 @@ class Selection:
 
     @property
     def supervised_tokens(self) -> int:
-        """Tokens that are learned: the replies and their end tokens, and documents."""
+        """Tokens that are learned: the replies and their end tokens, and documents; or all."""
         assert self.corpus.supervised is not None
         return int(self.corpus.supervised.sum())
+
+    def learned_whole(self) -> "Selection":
+        """The same, all tokens to be learned, also those that the replies answer."""
+        everything = np.ones(len(self.corpus.ids), np.bool_)
+        return dataclasses.replace(self, corpus=dataclasses.replace(self.corpus, supervised=everything))
 
 
 def _shuffled_by_source(dialogues: Iterable[Dialogue], seed: int) -> dict[str, list[Dialogue]]:
@@ -237,10 +243,11 @@ def describe(base: dict[str, Any], config: FinetuneConfig) -> dict[str, Any]:
     size = f"{n / 1e6:,.0f}M parameters" if n >= 1e6 else f"{n:,} parameters"
     role = ", a stand-in for Mistral 7B" if base["stand_in"] else ""
     how = VARIANTS[config.lora_variant]
+    learned = "the replies" if config.learn == "replies" else "whole dialogues"
     return {
         "enabled": True,
         "name": f"{base['name']} + {how}",
-        "description": f"{base['name']} ({size}{role}), fine-tuned with {how} of rank {config.lora_r} on the replies",
+        "description": f"{base['name']} ({size}{role}), fine-tuned with {how} of rank {config.lora_r} on {learned}",
         "licence": base["licence"],
         "base": base,
         "config": dataclasses.asdict(config),

@@ -23,7 +23,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 DESK = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-LORA = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "none", False, train=None)
+LORA = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "replies", "none", False, train=None)
 EXPECTED_REFUSAL = "Failed to load resource"  # the browser's line about any answer that is no 200
 
 

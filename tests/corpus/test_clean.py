@@ -17,7 +17,7 @@ from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import Dialogue, read_table, write_dialogues
 from llm.files import file_sha256
 from tests.cleaned import clean
-from tests.test_download import server as server  # a fixture
+from tests.fetching.test_download import server as server  # a fixture
 from tests.truthful_answers import ROWS
 from tests.truthful_answers import write_table as write_truthfulqa
 

@@ -9,7 +9,7 @@ from llm.corpus.normalise import normalise_turns, split_words
 from llm.corpus.questions import read_questions
 from llm.corpus.truthfulqa import read_truthfulqa
 from llm.dialogue import Dialogue
-from llm.download import HttpConfig
+from llm.fetching.download import HttpConfig
 from llm.sources.chitchat import read_chitchat
 from llm.sources.cornell import CornellConfig, read_cornell
 from tests.corpus.planted import curated, measure

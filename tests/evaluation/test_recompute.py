@@ -73,7 +73,9 @@ def finetuned(tmp_path_factory):
     """Folders of a tiny base model and of an adapter that changes it."""
     base, adapter = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("mistral")
     write_json(base / "tandem.json", vars(describe_tiny(base)))
-    network = add_lora(load_base(base)[0], FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "none", False, train=None))
+    network = add_lora(
+        load_base(base)[0], FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "replies", "none", False, train=None)
+    )
     perturb(network, "lora_B")
     save_adapter(adapter, network)
     write_json(adapter / "tandem.json", {"enabled": True, "description": "tiny"})

@@ -9,8 +9,8 @@ from llm.evaluation.sampling_choice import (
     choice_table,
     choose,
     distance,
+    misses,
     reply_figures,
-    shortfall,
     word_budget,
 )
 from llm.inference.replies import Reply
@@ -40,22 +40,22 @@ def test_the_budget_is_half_of_the_references_words_and_at_most_a_thousand():
 
 
 @pytest.mark.parametrize(
-    ("change", "missed"),
+    ("change", "form", "variety"),
     [
-        ({}, 0.0),
-        ({"ended": 0.8, "repeated": 0.1, "words": 12}, 0.0),  # at the limits
-        ({"ended": 0.4}, math.log(2)),
-        ({"repeated": 0.2}, math.log(2)),
-        ({"repeated": 0.0}, 0.0),
-        ({"words": 6}, math.log(2)),
-        ({"distinct": 0.45}, math.log(2)),
-        ({"distinct": 0.45, "ended": 0.4}, 2 * math.log(2)),
-        ({"distinct": None}, math.inf),
-        ({"words": 0}, math.inf),
+        ({}, 0.0, 0.0),
+        ({"ended": 0.8, "repeated": 0.1, "words": 12}, 0.0, 0.0),  # at the limits
+        ({"ended": 0.4}, math.log(2), 0.0),
+        ({"repeated": 0.2}, math.log(2), 0.0),
+        ({"repeated": 0.0}, 0.0, 0.0),
+        ({"words": 6}, math.log(2), 0.0),
+        ({"words": 6, "ended": 0.4}, 2 * math.log(2), 0.0),
+        ({"distinct": 0.45, "ended": 0.4}, math.log(2), math.log(2)),
+        ({"distinct": None}, math.inf, math.inf),
+        ({"words": 0}, math.inf, 0.0),
     ],
 )
-def test_what_is_missed_is_summed_in_log_ratios(change, missed):
-    assert shortfall(replace(REAL, **change), REAL) == pytest.approx(missed)
+def test_what_is_missed_of_form_is_summed_in_log_ratios_and_variety_stands_alone(change, form, variety):
+    assert misses(replace(REAL, **change), REAL) == pytest.approx((form, variety))
 
 
 def test_the_distance_counts_too_much_like_too_little():
@@ -77,11 +77,16 @@ def test_where_none_meets_all_the_one_that_misses_least_is_chosen():
     assert choose(found, REAL) == WARM
 
 
+def test_form_comes_before_variety():
+    found = {COLD: replace(REAL, distinct=0.5), WARM: replace(REAL, distinct=0.8), HOT: replace(REAL, words=11)}
+    assert choose(found, REAL) == WARM
+
+
 def test_the_table_marks_the_chosen_one_and_ends_with_the_real_replies():
     found = {COLD: replace(REAL, ended=0.4, words=10), WARM: REAL, HOT: replace(REAL, distinct=None)}
     first, _, _, _, cold, warm, hot, real = choice_table(found, REAL, 1000).splitlines()
     assert first == "Distinct-2 of 1,000 words."
-    assert cold == "| 0.6, 0.8 | 0.400 | 0.0100 | 10.0 | 0.50 | 0.900 | 0.876 |"  # log 2 + log 1.2
-    assert warm == "| **0.8, 0.9** | 0.900 | 0.0100 | 20.0 | 1.00 | 0.900 | 0.000 |"
-    assert hot.endswith("| - | - |")
-    assert real == "| the real replies | 0.900 | 0.0100 | 20.0 | 1.00 | 0.900 | 0.000 |"
+    assert cold == "| 0.6, 0.8 | 0.400 | 0.0100 | 10.0 | 0.50 | 0.900 | 0.876 | 0.000 |"  # log 2 + log 1.2
+    assert warm == "| **0.8, 0.9** | 0.900 | 0.0100 | 20.0 | 1.00 | 0.900 | 0.000 | 0.000 |"
+    assert hot.endswith("| - | - | - |")
+    assert real == "| the real replies | 0.900 | 0.0100 | 20.0 | 1.00 | 0.900 | 0.000 | 0.000 |"

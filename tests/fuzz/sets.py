@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from llm.dialogue import Dialogue, read_table, write_dialogues, write_table
-from llm.download import HttpConfig
 from llm.failures import printable
+from llm.fetching.download import HttpConfig
+from llm.fetching.zips import read_zip
 from llm.sources.check_data import check_data, describe_check, next_step
 from llm.sources.cornell import CONVERSATIONS, LINES, CornellConfig, read_cornell
 from llm.sources.curated import read_curated
@@ -18,7 +19,6 @@ from llm.sources.eli5 import Eli5Config, read_eli5
 from llm.sources.local import LocalConfig, read_local
 from llm.sources.masking import RULES
 from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange
-from llm.zips import read_zip
 from tests.fuzz.harness import Finding, Harness, Read, placed, scratch
 from tests.sources.hub_sets import thread
 from tests.sources.test_cornell import conversation, line

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import requests
 
 from llm.app.catalogue import watch_models
-from llm.download import HttpConfig, fetch
+from llm.fetching.download import HttpConfig, fetch
 from tests.app.served import serving
 from tests.app.small_project import write_models
 from tests.fuzz.harness import Finding, Harness, scratch

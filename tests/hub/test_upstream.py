@@ -6,7 +6,7 @@ import torch
 from llm.files import file_sha256
 from llm.hub import smollm2
 from llm.hub.tiny import generate_tiny
-from llm.hub.upstream import BaseConfig, count_parameters, fetch_base, room_beside
+from llm.hub.upstream import BaseConfig, count_parameters, fetch_base
 from tests.gguf_files import METADATA, bpe, random_weights, write_gguf, write_wheel
 
 
@@ -103,12 +103,3 @@ def test_an_unknown_location_says_what_is_allowed(tmp_path, location):
 def test_an_empty_location_is_refused():
     with pytest.raises(ValueError, match=r"^location is empty"):
         BaseConfig(" ", "main")
-
-
-def test_what_a_killed_process_unpacked_goes_with_the_next_one(tmp_path):
-    left = tmp_path / "unpacked/half.gguf"
-    left.parent.mkdir()
-    left.write_bytes(b"half")
-    with room_beside(tmp_path) as room:
-        assert list(room.iterdir()) == []
-    assert list(tmp_path.iterdir()) == []

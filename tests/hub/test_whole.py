@@ -8,12 +8,12 @@ import zipfile
 import pytest
 from safetensors.torch import load_file, save_file
 
-from llm.download import DownloadError
+from llm.fetching.download import DownloadError
 from llm.hub.tiny import generate_tiny
 from llm.hub.upstream import BaseConfig, fetch_base
+from tests.fetching.test_download import POINTER
 from tests.fuzz.harness import bounded
 from tests.gguf_files import bpe, random_weights, write_gguf, write_wheel
-from tests.test_download import POINTER
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARDS = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llm.download import HttpConfig
+from llm.fetching.download import HttpConfig
 from llm.sources import local_rows
 from llm.sources.local import LocalConfig, read_local
 

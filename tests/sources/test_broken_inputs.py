@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from llm.__main__ import main
+from tests.fetching.test_download import Server, server  # noqa: F401  a fixture
 from tests.sources.broken_inputs import CASES, line_of, make, rows, said
-from tests.test_download import Server, server  # noqa: F401  a fixture
 
 
 @pytest.mark.parametrize("case", CASES)

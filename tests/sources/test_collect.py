@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm.dialogue import Dialogue, n_exchanges
-from llm.download import HttpConfig
+from llm.fetching.download import HttpConfig
 from llm.sources import Corpus
 from llm.sources.collect import SourceConfig, check_sources, collect, interleave, providers_of, take
 from llm.sources.cornell import CornellConfig

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from llm.dialogue import n_exchanges
-from llm.download import DownloadError, HttpConfig
+from llm.fetching.download import DownloadError, HttpConfig
 from llm.files import file_sha256
 from llm.sources.collect import collect, take
 from llm.sources.cornell import CONVERSATIONS, LINES, CornellConfig, read_cornell
-from tests.test_download import server  # noqa: F401  a fixture
+from tests.fetching.test_download import server  # noqa: F401  a fixture
 
 HTTP = HttpConfig(timeout_s=1.0, retries=0, backoff_s=0.0)
 FOLDER = "cornell movie-dialogs corpus"

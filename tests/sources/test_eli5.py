@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 from datasets import Dataset
 
-from llm.download import DownloadError
+from llm.fetching.download import DownloadError
 from llm.sources.eli5 import Eli5Config, read_eli5
 
 ROWS = [

@@ -12,7 +12,7 @@ import pytest
 import requests
 from datasets.exceptions import DatasetGenerationError
 
-from llm.download import DownloadError
+from llm.fetching.download import DownloadError
 from llm.sources.collect import collect
 from llm.sources.faults import explain
 from tests.sources.fault_table import CASES

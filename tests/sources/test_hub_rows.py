@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from huggingface_hub import HfApi, constants, snapshot_download
 
-from llm.download import DownloadError
+from llm.fetching.download import DownloadError
 from llm.sources.eli5 import Eli5Config, read_eli5
 from llm.sources.hub_rows import hub_rows, local_files
 from llm.sources.stackexchange import StackexchangeConfig, read_stackexchange

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm.dialogue import Dialogue
-from llm.download import HttpConfig
+from llm.fetching.download import HttpConfig
 from llm.sources import Corpus
 from llm.sources import local as local_module
 from llm.sources.local import Found, LocalConfig, data_sha256, local_data, local_dialogues, read_local

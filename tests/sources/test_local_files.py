@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.download import DownloadError
+from llm.fetching.download import DownloadError
 from llm.sources.local_files import ENDINGS, TEXT_ENDINGS, find_files, training_files
 
 ROW = '{"question": "Why?", "answer": "So."}\n'

@@ -100,7 +100,7 @@ def write_models(tokenizer):
     origin = fetch_base(BaseConfig("tiny", "main"), base)
     write_json(base / "tandem.json", asdict(origin))
     torch.manual_seed(1)
-    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "none", False, train=None)
+    config = FinetuneConfig(True, None, 64, 2, 4, 0.0, "lora", "replies", "none", False, train=None)
     save_adapter(adapter, add_lora(load_base(base)[0], config))
     write_json(
         adapter / "tandem.json",

@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 
-from llm.fetched import keep
+from llm.fetching.fetched import keep
 from stages.findings import Finding
 from stages.reach import FINE, Answer, ask_all, ask_hub, ask_url, look_at_hub, looks, source_findings
 

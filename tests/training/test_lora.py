@@ -38,6 +38,7 @@ FINETUNE = FinetuneConfig(
     lora_alpha=8,
     lora_dropout=0.0,
     lora_variant="lora",
+    learn="replies",
     quantize="none",
     gradient_checkpointing=False,
     train=TRAIN,
@@ -293,6 +294,18 @@ def test_a_saved_adapter_names_its_modules_in_order(trained):
     assert (config["r"], config["inference_mode"], config["peft_type"]) == (4, True, "LORA")
 
 
+def test_of_whole_dialogues_every_token_is_learned_but_the_first(tokenizer):
+    selection = select([dialogue("eli5", 0), dialogue("eli5", 1)], tokenizer, None, seed=1)
+    whole = selection.learned_whole()
+    assert whole.supervised_tokens == len(whole.corpus.ids) > selection.supervised_tokens
+    assert np.array_equal(whole.corpus.ids, selection.corpus.ids) and whole.dialogues == selection.dialogues
+    targets = pack_corpus(whole.corpus, 64, seed=1).batch(range(1)).targets
+    lengths = np.diff(whole.corpus.offsets)
+    assert int((targets >= 0).sum()) <= int(lengths.sum()) - 2 and lengths.sum() > 64
+    every = pack_corpus(whole.corpus, int(lengths.sum()), seed=1)
+    assert int((every.batch(range(len(every))).targets >= 0).sum()) == int(lengths.sum()) - 2
+
+
 def test_unsupervised_tokens_have_no_influence_on_the_loss(base, tokenizer):
     corpus = select(DIALOGUES[:3], tokenizer, None, seed=1).corpus
     nothing = TokenCorpus(corpus.ids, corpus.offsets, corpus.turns, np.zeros_like(corpus.supervised))
@@ -306,5 +319,7 @@ def test_a_stand_in_is_called_one():
     told = describe(base, FINETUNE)["description"]
     assert told.startswith("SmolLM2-135M-Instruct (135M parameters, a stand-in for Mistral 7B), fine-tuned with LoRA")
     assert "stand-in" not in describe({**base, "stand_in": False}, FINETUNE)["description"]
+    assert told.endswith("of rank 4 on the replies")
+    assert describe(base, replace(FINETUNE, learn="all"))["description"].endswith("of rank 4 on whole dialogues")
     dora = describe(base, replace(FINETUNE, lora_variant="dora"))
     assert dora["name"].endswith("+ DoRA") and "fine-tuned with DoRA of rank 4" in dora["description"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm.download import DownloadError
-from llm.zips import read_zip
+from llm.fetching.download import DownloadError
+from llm.fetching.zips import read_zip
 from tests.fuzz.harness import bounded
 
 

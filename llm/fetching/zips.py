@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm.download import DownloadError
+from llm.fetching.download import DownloadError
 
 # Far above any corpus read here; a zip that claims more is broken or hostile.
 MAX_UNZIPPED_BYTES = 1 << 30

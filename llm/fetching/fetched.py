@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from filelock import Timeout
 
-from llm.download import HttpConfig, fetch, find_local, location_name
+from llm.fetching.download import HttpConfig, fetch, find_local, location_name
 from llm.files import file_sha256, folder_sha256, hold_lock, lasting_folder, write_json
 
 RECORD = "fetched.json"

@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-import llm.fetched
+import llm.fetching.fetched
 import llm.files
-from llm.download import HttpConfig
-from llm.fetched import fetch_once, keep
-from tests.test_download import CONTENT, SHA256, server  # noqa: F401  a fixture
+from llm.fetching.download import HttpConfig
+from llm.fetching.fetched import fetch_once, keep
+from tests.fetching.test_download import CONTENT, SHA256, server  # noqa: F401  a fixture
 
 HTTP = HttpConfig(timeout_s=5.0, retries=0, backoff_s=0.0)
 
@@ -35,8 +35,8 @@ def make():
 @pytest.fixture
 def hashed(monkeypatch):
     """Names of the files that were read for their hash."""
-    names, real = [], llm.fetched.file_sha256
-    for module in (llm.fetched, llm.files):
+    names, real = [], llm.fetching.fetched.file_sha256
+    for module in (llm.fetching.fetched, llm.files):
         monkeypatch.setattr(module, "file_sha256", lambda path: names.append(path.name) or real(path))
     return names
 
@@ -82,8 +82,8 @@ def test_a_file_with_another_time_and_the_same_bytes_is_still_what_was_fetched(m
 DAMAGES = {
     "other bytes": lambda folder: (folder / "a.bin").write_bytes(b"FIRST"),
     "no file": lambda folder: (folder / "a.bin").unlink(),
-    "no record": lambda folder: (folder / llm.fetched.RECORD).write_text("{", encoding="utf-8"),
-    "another record": lambda folder: (folder / llm.fetched.RECORD).write_text("[]", encoding="utf-8"),
+    "no record": lambda folder: (folder / llm.fetching.fetched.RECORD).write_text("{", encoding="utf-8"),
+    "another record": lambda folder: (folder / llm.fetching.fetched.RECORD).write_text("[]", encoding="utf-8"),
 }
 
 

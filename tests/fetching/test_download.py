@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pytest
 
-import llm.download
-from llm.download import DownloadError, HttpConfig, fetch, local_path, location_name
+import llm.fetching.download
 from llm.failures import describe_error
+from llm.fetching.download import DownloadError, HttpConfig, fetch, local_path, location_name
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -274,7 +274,7 @@ def test_a_slow_link_is_waited_for_as_long_as_bytes_come(server, tmp_path):  # .
 def waits(server, tmp_path, monkeypatch, retry_after):
     """Seconds slept before the second try, after a first one that was answered so."""
     pauses = []
-    monkeypatch.setattr(llm.download.time, "sleep", pauses.append)
+    monkeypatch.setattr(llm.fetching.download.time, "sleep", pauses.append)
     server.plan, server.retry_after = [429], retry_after
     fetch(server.url, tmp_path / "f", None, HttpConfig(timeout_s=5.0, retries=1, backoff_s=0.5))
     return pauses
