@@ -1,5 +1,6 @@
 """Every benchmark from end to end at tiny sizes; no test here depends on how fast anything is."""
 
+import csv
 import json
 import math
 import os
@@ -38,9 +39,11 @@ from bench.table import (
 )
 from bench.tokens import packing, tokenising
 from bench.tokens.exchanges import draw_lengths
-from bench.training import beside, lora, step, time_to_loss
-from llm.tokens.packing import TokenCorpus, pack_corpus, write_corpus
+from bench.training import beside, lora, plain_run, step, time_to_loss
+from llm.models.registry import build_model
+from llm.tokens.packing import TokenCorpus, open_corpus, pack_corpus, write_corpus
 from llm.training.schedule import TrainConfig
+from llm.training.step import validation_loss
 from stages.params import load
 from tests.processes import PRELOADED
 
@@ -292,6 +295,29 @@ def test_the_race_is_against_the_better_of_the_plain_loops(tmp_path):
     section = time_to_loss.compare(race, lrs=(1e-2, 1e-5), shares=(1.0,))
     losses = [section["facts"][f"lowest loss, plain AdamW loop, rate {lr}"] for lr in ("0.01", "1e-05")]
     assert section["facts"]["loss to reach, nats a token"] == min(losses) < math.log(64)
+
+
+def test_the_plain_run_begins_with_the_loss_of_ours_and_learns(tmp_path):
+    for split, n in (("train", 30), ("val", 6)):
+        write_corpus(tmp_path, split, cycles(n))
+    config = replace(
+        load("train", TrainConfig, ROOT / "presets" / "laptop.yaml"),
+        optimizer="adamw",
+        lr=1e-2,
+        max_steps=5,
+        eval_every=2,
+        batch_size=4,
+        micro_batch=4,
+    )
+    plain_run.train(tmp_path, 64, TINY.model, config, 1, tmp_path / "plain.csv")
+    rows = list(csv.DictReader((tmp_path / "plain.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["0", "2", "4", "5"] and rows[-1]["tokens"] == str(5 * 4 * 32)
+    model = build_model(TINY.model, 64, torch.Generator().manual_seed(1))
+    ours = validation_loss(model, pack_corpus(open_corpus(tmp_path, "val"), 32, 1), None, 4, torch.device("cpu"))
+    assert float(rows[0]["val_loss"]) == pytest.approx(ours, abs=1e-3)
+    assert float(rows[-1]["val_loss"]) < ours - 0.1
+    with pytest.raises(ValueError, match=r"train.max_steps and train.eval_every must be numbers"):
+        plain_run.train(tmp_path, 64, TINY.model, replace(config, optimizer="muon"), 1, tmp_path / "no.csv")
 
 
 def test_the_tables_are_written_between_their_marks(run, tmp_path):

@@ -62,20 +62,19 @@ def packed_loss(model: Any, data: Packed, n_rows: int) -> float:
     return total / n
 
 
-def train(shape: ModelConfig, config: TrainConfig, seed: int, path: Path) -> None:
-    """Take the steps of the configuration and write the curve, a line as soon as it is known.
+def train(tokens: Path, vocab_size: int, shape: ModelConfig, config: TrainConfig, seed: int, path: Path) -> None:
+    """Take the steps of the configuration on the token files and write the curve, a line as soon as it is known.
 
     Raises ValueError where the run has no number of steps.
     """
     if config.max_steps is None or config.eval_every is None or config.optimizer != "adamw":
         raise ValueError("train.max_steps and train.eval_every must be numbers and train.optimizer adamw")
-    vocab_size = load_tokenizer(TOKENS / "tokenizer.json").vocab_size
     model: Any = to_hugging_face(build_model(shape, vocab_size, torch.Generator().manual_seed(seed)), eos=[0])
-    val = pack_corpus(open_corpus(TOKENS, "val"), shape.context_length, seed)
+    val = pack_corpus(open_corpus(tokens, "val"), shape.context_length, seed)
     n_val = min(len(val), config.val_rows or len(val))
     betas = (config.beta1, config.beta2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=betas, weight_decay=config.weight_decay)
-    batches = stream_batches(open_corpus(TOKENS, "train"), shape.context_length, config.batch_size, seed)
+    batches = stream_batches(open_corpus(tokens, "train"), shape.context_length, config.batch_size, seed)
     torch.manual_seed(seed)
     seconds = 0.0
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -83,9 +82,11 @@ def train(shape: ModelConfig, config: TrainConfig, seed: int, path: Path) -> Non
         table.writerow(["step", "seconds", "tokens", "val_loss"])
         for step in tqdm(range(config.max_steps + 1), desc="plain loop", unit="step"):
             if step % config.eval_every == 0 or step == config.max_steps:
-                tokens = step * config.batch_size * shape.context_length
-                table.writerow([step, round(seconds, 1), tokens, round(packed_loss(model, val, n_val), 4)])
+                n_tokens = step * config.batch_size * shape.context_length
+                table.writerow([step, round(seconds, 1), n_tokens, round(packed_loss(model, val, n_val), 4)])
                 file.flush()
+            if step == config.max_steps:
+                break
             started = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * lr_factor(step, config.max_steps, config)
@@ -103,7 +104,8 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", type=Path)
-    train(load("model", ModelConfig), load("train", TrainConfig), load("seed", int), parser.parse_args().file)
+    path, vocab_size = parser.parse_args().file, load_tokenizer(TOKENS / "tokenizer.json").vocab_size
+    train(TOKENS, vocab_size, load("model", ModelConfig), load("train", TrainConfig), load("seed", int), path)
 
 
 if __name__ == "__main__":
