@@ -41,7 +41,12 @@ from tests.evaluation.test_samples_page import PAGE
 from tests.hostile import HOSTILE, steering
 from tests.runs.test_audit import run as answered
 
-each = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+ENORMOUS = "<b>\x1b[2J " * 1_000_000  # 10 MB in one line
+each = pytest.mark.parametrize(
+    "text",
+    [*HOSTILE.values(), pytest.param(ENORMOUS, marks=pytest.mark.slow)],
+    ids=[*HOSTILE.keys(), "10 MB"],
+)
 
 
 def rendered(markdown: str) -> str:

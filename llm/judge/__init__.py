@@ -1,1 +1,1 @@
-"""The hallucination judge: is an answer false? Features, trees, fitting, checks."""
+"""The hallucination judge: is an answer false? Features, fitting, checks."""
