@@ -21,6 +21,8 @@ HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units; Python reads on
 NOT_HERE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # a file system's answers to what it lacks
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}  # no room would help
 
+WAITS = "TANDEM_WAIT"  # where the environment has it, a training waits for another one of the very same run
+
 logger = logging.getLogger(__name__)
 
 

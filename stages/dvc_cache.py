@@ -6,6 +6,9 @@ all is up to date.
 """
 
 import logging
+import re
+
+OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")  # beside them lie files that another DVC is copying
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ def drop_damaged_objects() -> list[str]:
         return []
     with repo:
         cache = repo.cache.local
-        for name in list(cache.all()):
+        for name in filter(OBJECT.fullmatch, list(cache.all())):
             try:
                 HashFileDB.check(cache, name)  # that of the local cache looks no further than the permissions
             except ObjectFormatError:

@@ -60,8 +60,14 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
 
     Raises ValueError for a file that is not YAML or holds no sections, OSError for one that is not there.
     """
+    return parse_params(path.read_bytes(), path)
+
+
+def parse_params(text: bytes | str, path: Path = PARAMS) -> dict[str, Any]:
+    """The text of a file of parameters as plain values. Raises ValueError as `read_params` does."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), ParamsLoader)
+        text = text if isinstance(text, str) else text.decode("utf-8")
+        content = yaml.load(text, ParamsLoader)
         if count_values(content, {}) > MAX_VALUES:
             raise ValueError(f"its aliases stand for more than {MAX_VALUES:,} values")
     except RecursionError:

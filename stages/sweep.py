@@ -6,6 +6,7 @@ Every start is one worker more. A study goes on where its workers were stopped o
 import argparse
 import logging
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from llm.sweeps.study import check_installed
 from llm.sweeps.worker import Worker
 from stages.check_params import Params
 from stages.logs import run_stage
-from stages.params import PARAMS, load, nearest, read_params, rewrite
+from stages.params import PARAMS, load, nearest, parse_params, read_params, rewrite
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ def read_space(path: Path) -> SweepConfig:
     if unknown := [name for name in names if name not in known]:
         beside = [name for name in known if name.rpartition(".")[0] == unknown[0].rpartition(".")[0]]
         raise ValueError(f"{path}: {unknown[0]} is not a parameter, {nearest(unknown[0], beside or known)}")
+    if "seed" in next(iter(config.space.corners())):
+        raise ValueError(f"{path}: seed is no parameter to search: the lucky one would win, allowed: one under `fixed`")
+    if config.model == "mistral" and not {**known, **config.fixed}["finetune.enabled"]:
+        raise ValueError(f"{path}: the objective is {config.objective}, and finetune.enabled is false")
     for corner in config.space.corners():
         check_values({**config.common(), **corner}, path)
     return config
@@ -59,9 +64,16 @@ def check_values(values: Mapping[str, Scalar | None], path: Path) -> None:
             raise ValueError(f"{path}: {str(error).partition('; ' + str(tried))[0]}") from None
 
 
+def committed_seed(repository: Path, commit: str) -> int:
+    """The seed of the trials that start from the commit."""
+    return int(parse_params(git(repository, "show", f"{commit}:{PARAMS}"))["seed"])
+
+
 def start_workers(arguments: Sequence[str], n: int) -> None:
-    """Start n workers, which share the cores, and wait for them. Raises ValueError when one of them failed."""
-    threads = str(max(1, (os.cpu_count() or 1) // n))
+    """Start n workers, which share the cores, and wait for them. Raises ValueError when all of them failed."""
+    from llm.machine import usable_processors
+
+    threads = str(max(1, usable_processors() // n))
     environment = {"OMP_NUM_THREADS": threads, **os.environ}
     command = [sys.executable, "-m", "stages.sweep", *arguments]
     workers = [subprocess.Popen(command, env=environment) for _ in range(n)]
@@ -73,8 +85,11 @@ def start_workers(arguments: Sequence[str], n: int) -> None:
                 worker.terminate()
         for worker in workers:
             worker.wait()
+    told = f"workers ended with {', '.join(map(str, ended))}: see above"
+    if all(ended):
+        raise ValueError(f"{told}, then run this again to go on")
     if any(ended):
-        raise ValueError(f"workers ended with {', '.join(map(str, ended))}: see above, then run this again to go on")
+        logger.warning("%s; what they left is run now", told)
 
 
 def main() -> None:
@@ -95,8 +110,9 @@ def main() -> None:
     worker = Worker(config, repository, folder)
     worker.work()
     if arguments.judge:
-        worker.judge(load("seed", int) + 1)
+        worker.judge(int(config.fixed.get("seed") or committed_seed(repository, worker.commit)) + 1)
 
 
 if __name__ == "__main__":
-    run_stage(f"sweep-{os.getpid()}", main)  # several at once, each with a log and a lock of its own
+    # Several at once, each with a log and a lock of its own, also on machines that share the folder.
+    run_stage(f"sweep-{socket.gethostname()}-{os.getpid()}", main)

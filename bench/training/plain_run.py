@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.peers import take_step
 from llm.hub.export import to_hugging_face
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
@@ -29,6 +28,7 @@ from stages.params import load
 
 TOKENS = Path("data/tokens")
 EVALUATED = 4  # rows at once: with 30,000 tokens a row's logits take 31 MB
+ROWS = 8  # of a forward pass, where `train.micro_batch` leaves it open: 32 of GPT-2 124M take 17 GB
 
 
 def stream_batches(corpus: TokenCorpus, length: int, batch_size: int, seed: int) -> Iterator[Tensor]:
@@ -91,7 +91,11 @@ def train(tokens: Path, vocab_size: int, shape: ModelConfig, config: TrainConfig
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * lr_factor(step, config.max_steps, config)
             ids = next(batches)
-            take_step(model, model(input_ids=ids, labels=ids).loss, optimizer)
+            for rows in ids.split(config.micro_batch or ROWS):
+                (model(input_ids=rows, labels=rows).loss * len(rows) / len(ids)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
             seconds += time.perf_counter() - started
 
 

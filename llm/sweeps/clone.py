@@ -10,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm.files import WAITS
 from llm.sweeps.space import Scalar, set_params
 
 KEPT = {  # folders of the repository that outlast a run, and the variables by which a clone finds them
@@ -24,7 +26,8 @@ KEPT = {  # folders of the repository that outlast a run, and the variables by w
     "TANDEM_COST": ".cost",
 }
 UNTIL_KILLED_S = 60.0  # in which a stage that is told to end saves its state
-AUTHOR = ("-c", "user.name=sweep", "-c", "user.email=sweep@localhost")
+AUTHOR = ("-c", "user.name=sweep", "-c", "user.email=sweep@localhost", "-c", "commit.gpgsign=false")
+LOOK_S = 0.2
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -86,6 +89,9 @@ class Clone:
         git(self.folder, "checkout", "--quiet", "--detach", self.commit)
         if (local := self.repository / ".dvc/config.local").is_file():
             shutil.copy2(local, self.folder / ".dvc/config.local")
+        for name in ("user.name", "user.email"):  # where they are set for the repository alone
+            with suppress(ValueError):
+                git(self.folder, "config", name, git(self.repository, "config", name))
         cache = self._dvc(self.repository, "cache", "dir")
         self._dvc(self.folder, "config", "--local", "cache.dir", cache)
 
@@ -97,11 +103,21 @@ class Clone:
             raise ValueError(f"dvc {arguments[0]} failed in {folder}: {' '.join(done.stderr.split())}")
         return done.stdout.strip()
 
+    def committed(self, path: Path) -> str:
+        """What the commit has of a text file; nothing where it has no such file."""
+        with suppress(ValueError):
+            return git(self.repository, "show", f"{self.commit}:{path.as_posix()}")
+        return ""
+
     def environment(self) -> dict[str, str]:
-        """The caller's, with this interpreter first on PATH, and the lasting folders of the repository."""
+        """The caller's, with this interpreter first on PATH, and the lasting folders of the repository.
+
+        Two trials may come to the very same training, such as a fine-tune that their parameters leave alone: the second
+        waits for the first, and is answered from its state.
+        """
         kept = {variable: str(self.repository / name) for variable, name in KEPT.items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {**kept, **os.environ, "PATH": path}
+        return {**kept, **os.environ, "PATH": path, WAITS: "1"}
 
     def start(
         self, name: str, target: str | None, values: Mapping[str, Scalar | None], log: Path, locks: Sequence[int]
@@ -133,12 +149,30 @@ class Clone:
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the group of a run that goes on, as Ctrl-C does; kill what is left of it."""
-    if process.poll() is not None:
+    """End the group of a run that goes on, as Ctrl-C does, and wait until its stage has saved; kill what is left of it.
+
+    A stage outlives a DVC that was killed. A second signal does not take the worker away from its run.
+    """
+    if process.poll() == 0:
         return
-    os.killpg(process.pid, signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(UNTIL_KILLED_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with _deaf():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+            until = time.monotonic() + UNTIL_KILLED_S
+            while time.monotonic() < until:
+                process.poll()  # a group of which only an ended process is left would live on
+                os.killpg(process.pid, 0)
+                time.sleep(LOOK_S)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Take no notice of SIGINT and SIGTERM meanwhile."""
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

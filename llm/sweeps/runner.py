@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,11 +31,17 @@ class Experiment:
     values: Mapping[str, Scalar | None]
 
 
-def read_curve(path: Path) -> dict[int, float]:
-    """Validation loss by step, as far as the run has come; empty before its first validation."""
-    if not path.is_file():
+def read_curve(path: Path, committed: str = "") -> dict[int, float]:
+    """Validation loss by step, as far as the run has come; empty before its first validation.
+
+    DVC puts the `committed` curve, another run's, in its place for moments before the stage begins.
+    """
+    text = ""
+    with suppress(FileNotFoundError):
+        text = path.read_text(encoding="utf-8")
+    if text.strip() == committed.strip():
         return {}
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    rows = csv.DictReader(text.splitlines())
     return {int(row["step"]): float(row["val_loss"]) for row in rows if row["val_loss"]}
 
 
@@ -49,10 +56,11 @@ def run_experiment(
     """Run it and bring it into the repository; `shall_stop` is asked with the curve so far."""
     for _ in range(TRIES):
         clone.prepare()
-        (clone.folder / curve).unlink(missing_ok=True)  # the committed one, of another run
+        committed = clone.committed(curve)
+        (clone.folder / curve).unlink(missing_ok=True)
         process = clone.start(experiment.name, experiment.target, experiment.values, log, locks)
         try:
-            stopped = _follow(process, clone.folder / curve, shall_stop)
+            stopped = _follow(process, clone.folder / curve, committed, shall_stop)
         finally:
             stop(process)
         if stopped:
@@ -64,12 +72,12 @@ def run_experiment(
     return "failed"
 
 
-def _follow(process: Any, curve: Path, shall_stop: Callable[[Mapping[int, float]], bool]) -> bool:
+def _follow(process: Any, curve: Path, committed: str, shall_stop: Callable[[Mapping[int, float]], bool]) -> bool:
     """Whether the run is to be stopped before its end; the curve is read when it has grown."""
     seen: dict[int, float] = {}
     while process.poll() is None:
         time.sleep(POLL_S)
-        found = read_curve(curve)
+        found = read_curve(curve, committed)
         if len(found) > len(seen) and process.poll() is None:
             seen = found
             if shall_stop(found):
@@ -83,7 +91,10 @@ def measured(folder: Path, config: SweepConfig) -> float:
     Raises ValueError for a figure that the run has not.
     """
     if config.figure == VAL_LOSS:
-        return min(read_curve(folder / CURVES[config.model]).values())
+        curve = read_curve(folder / CURVES[config.model])
+        if not curve:
+            raise ValueError(f"{CURVES[config.model]} holds no validation loss: was {config.model} trained?")
+        return min(curve.values())
     value: Any = json.loads((folder / FIGURES / f"{config.model}.json").read_text(encoding="utf-8"))
     for part in config.figure.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -1,5 +1,7 @@
 """A worker of a study: it runs trials until none is left, and the runs by which the best one is judged."""
 
+import hashlib
+import json
 import logging
 import subprocess
 import sys
@@ -60,15 +62,25 @@ class Worker:
         experiment = Experiment(name, config.target, {**config.common(), **trial.params})
         outcome = self.run(experiment, claim.lock, lambda curve: self.study.report(trial, curve))
         if outcome == "finished":
-            value = measured(self.clone.folder, config)
-            self.study.finish(claim, value)
-            logger.info("%s: %s %.4f", name, config.objective, value)
-        elif outcome == "stopped":
+            return self._finish(claim, name)
+        if outcome == "stopped":
             self.study.prune(claim)
             logger.info("%s: stopped early", name)
         else:
             self.study.fail(claim)
         return outcome != "failed"
+
+    def _finish(self, claim: Claim, name: str) -> bool:
+        """Keep what the finished trial reached; whether there is such a figure."""
+        try:
+            value = measured(self.clone.folder, self.config)
+        except (OSError, ValueError) as error:
+            logger.error("%s counts as failed: %s", name, error)
+            self.study.fail(claim)
+            return False
+        self.study.finish(claim, value)
+        logger.info("%s: %s %.4f", name, self.config.objective, value)
+        return True
 
     def run(self, experiment: Experiment, lock: HeldLock, shall_stop: Callable[[Mapping[int, float]], bool]) -> Outcome:
         """Run an experiment in the clone; what became of it."""
@@ -77,16 +89,20 @@ class Worker:
         return run_experiment(self.clone, experiment, Path(CURVES[self.config.model]), log, locks, shall_stop)
 
     def judged(self, first: int) -> dict[str, list[Experiment]]:
-        """The best configuration and the default one, whole runs with the seeds from `first` on."""
-        config = self.config
+        """The best configuration and the default one, whole runs with the seeds from `first` on.
+
+        Their names hold a digest of the parameters: a study that went on, or was begun anew, may have another best.
+        """
+        config, found = self.config, dict[str, list[Experiment]]()
         sides: dict[str, dict[str, Scalar]] = {"best": self.study.best()[2], "default": {}}
-        return {
-            side: [
-                Experiment(f"{config.study}-{side}-{seed}", None, {**config.common(), **params, "seed": seed})
-                for seed in range(first, first + JUDGED_SEEDS)
-            ]
-            for side, params in sides.items()
-        }
+        for side, params in sides.items():
+            values = {**config.common(), **params}
+            name = (
+                f"{config.study}-{side}-{hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]}"
+            )
+            seeds = range(first, first + JUDGED_SEEDS)
+            found[side] = [Experiment(f"{name}-{seed}", None, {**values, "seed": seed}) for seed in seeds]
+        return found
 
     def judge(self, first: int) -> None:
         """Run what is missing of the two sides, with seeds that no trial had, and print their comparison.

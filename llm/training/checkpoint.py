@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import shutil
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from llm.files import (
+    WAITS,
     code_hash,
     file_sha256,
     folder_sha256,
@@ -155,7 +157,7 @@ class State:
             save_tensors(path, tensors, {"values": json.dumps(values)})
             write_json(path.with_suffix(".json"), {**entry, "sha256": file_sha256(path)})
         if is_first():
-            self._thin()
+            self._thin(step)
         wait_for_all()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -212,9 +214,9 @@ class State:
             if not _is_replaced(path) and file_sha256(path) != sha256:
                 raise ValueError(f"the checksum of {name} is wrong")
 
-    def _thin(self) -> None:
-        """Delete all states but the last STATES_KEPT and those that these need."""
-        newest = self._manifests()[:STATES_KEPT]
+    def _thin(self, step: int) -> None:
+        """Delete all states but the last STATES_KEPT up to `step` and those that these need."""
+        newest = [path for path in self._manifests() if step_of(path) <= step][:STATES_KEPT]  # none that was damaged
         needed = [self._path(step).with_suffix(".json") for step in map(_needed, newest) if step is not None]
         for old in self._manifests():
             if old not in (*newest, *needed):
@@ -251,8 +253,8 @@ def _is_replaced(path: Path) -> bool:
 def open_state(root: Path, name: str, key: str) -> Iterator[State]:
     """The state folder of one run, locked by the first of the processes that share it.
 
-    Raises OSError when another process trains the same run: two would overwrite each other; ValueError where not all
-    processes see the folder.
+    Raises OSError when another process trains the same run: two would overwrite each other; where TANDEM_WAIT is set it
+    is waited for. Raises ValueError where not all processes see the folder.
     """
     folder = root / f"{name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -262,7 +264,7 @@ def open_state(root: Path, name: str, key: str) -> Iterator[State]:
         yield State(folder)
         return
     try:
-        held = hold_lock(lock)
+        held = hold_lock(lock, wait=WAITS in os.environ)
     except Timeout as error:
         raise OSError(
             f"another process is training this very run ({folder}): wait for it or end it, then run again"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from llm.ranges import check_range
 
 LAUNCHED = "TORCHELASTIC_RUN_ID"  # torchrun sets it in every process it starts
+SHUTDOWN_S = 120  # torchrun itself kills after 30 s; a process that waits for a lost one sees no signal
 PORT = 29500  # of the machine where the processes meet; torchrun's own default
 
 
@@ -47,6 +48,7 @@ def launch_command(config: LaunchConfig, module: str, environment: Mapping[str, 
     Raises ValueError for several machines outside a Slurm job.
     """
     torchrun = [sys.executable, "-m", "llm.training.torchrun", "--nproc-per-node", str(config.processes)]
+    torchrun += ["--shutdown-timeout", str(SHUTDOWN_S)]  # in which a process ends its step and saves its state
     if config.nodes == 1:
         return [*torchrun, "--standalone", "-m", module]
     if "SLURM_JOB_ID" not in environment:

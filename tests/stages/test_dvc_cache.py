@@ -43,6 +43,13 @@ def test_whole_objects_stay(numbers):
     assert (after.st_ino, after.st_mtime_ns, after.st_nlink) == (before.st_ino, before.st_mtime_ns, 2)
 
 
+def test_what_another_dvc_is_copying_there_stays(numbers):
+    half = numbers.parent.parent / ".dvc/cache/files/md5/ab/.half.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    assert drop_damaged_objects() == [] and half.exists()
+
+
 @pytest.mark.parametrize("way", ["cut short", "with a bit turned"])
 def test_a_damaged_object_is_dropped_and_its_stage_runs_again(numbers, caplog, way):
     whole = numbers.read_bytes()

@@ -44,7 +44,7 @@ def test_the_example_is_a_space(repository, monkeypatch):
 def test_a_trial_of_validation_loss_only_trains_and_one_of_a_figure_is_evaluated(tmp_path, repository, monkeypatch):
     config = read(tmp_path, repository, monkeypatch)
     assert (config.target, config.lower_is_better) == ("train_scratch", True)
-    config = read(tmp_path, repository, monkeypatch, objective="mistral.text.chrf", pruner="none")
+    config = read(tmp_path, repository, monkeypatch, objective="mistral.text.chrf", pruner="none", fixed={})
     assert (config.target, config.lower_is_better) == ("evaluate", False)
     assert config.length() == {
         "finetune.train.epochs": None, "finetune.train.max_steps": 12, "finetune.train.budget_s": None
@@ -106,3 +106,10 @@ def test_a_sweep_without_optuna_says_what_to_install(repository):
     code = "import sys; sys.modules['optuna'] = None; from llm.sweeps.study import check_installed as c; c()"
     done = subprocess.run(["python", "-c", code], cwd=repository, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1].endswith("a sweep needs Optuna: python -m pip install optuna==5.0.0")
+
+
+def test_no_seed_is_searched_and_no_model_that_is_not_trained(tmp_path, repository, monkeypatch):
+    with pytest.raises(ValueError, match=r"seed is no parameter to search: the lucky one would win"):
+        read(tmp_path, repository, monkeypatch, space={**SPACE["space"], "integers": {"seed": [1, 5]}})
+    with pytest.raises(ValueError, match=r"the objective is mistral.val_loss, and finetune.enabled is false"):
+        read(tmp_path, repository, monkeypatch, objective="mistral.val_loss", fixed={"finetune.enabled": False})

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 
 import llm.machine
-from llm.files import file_sha256, write_bytes, write_json
+from llm.files import WAITS, file_sha256, write_bytes, write_json
 from llm.training.checkpoint import DTYPES, State, open_state, run_key, save_tensors
 from llm.training.free_memory import peak_growth
 
@@ -32,6 +33,15 @@ def test_the_last_two_states_are_kept(tmp_path):
         "state_00000002.safetensors",
         "state_00000003.safetensors",
     ]
+
+
+def test_a_damaged_state_of_a_later_step_takes_the_place_of_no_whole_one(tmp_path):
+    for step in (5, 10):
+        State(tmp_path).save(step, {"w": torch.ones(1)}, {"step": step}, needs=step)
+    (tmp_path / "state_00000010.safetensors").write_bytes(b"damaged")
+    for step in (6, 7):
+        State(tmp_path).save(step, {"w": torch.ones(1)}, {"step": step}, needs=step)
+    assert sorted(p.stem for p in tmp_path.glob("*.json")) == ["state_00000006", "state_00000007"]
 
 
 def test_a_state_that_a_kept_one_needs_is_kept(tmp_path):
@@ -138,6 +148,19 @@ def test_a_second_trainer_of_the_same_run_is_refused(tmp_path):
     other.join(20)
     with open_state(tmp_path, "scratch", "abc") as state:
         assert state.folder == tmp_path / "scratch-abc"
+
+
+def test_a_trainer_that_is_told_to_wait_is_answered_by_the_other(tmp_path, monkeypatch):
+    monkeypatch.setenv(WAITS, "1")
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, release))
+    other.start()
+    assert ready.wait(30)
+    threading.Timer(1.0, release.set).start()
+    with open_state(tmp_path, "scratch", "abc"):
+        assert release.is_set()
+    other.join(20)
 
 
 def test_a_killed_trainer_holds_the_lock_no_longer(tmp_path):

@@ -47,7 +47,8 @@ def test_where_no_process_can_take_anothers_place_torchrun_is_waited_for(monkeyp
 
 def test_several_processes_are_started_by_torchrun():
     assert launch_command(FOUR, "stages.train_scratch", {}) == [
-        sys.executable, "-m", "llm.training.torchrun", "--nproc-per-node", "4", "--standalone",
+        sys.executable, "-m", "llm.training.torchrun", "--nproc-per-node", "4", "--shutdown-timeout", "120",
+        "--standalone",
         "-m", "stages.train_scratch",
     ]  # fmt: skip
 
