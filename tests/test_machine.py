@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from llm.machine import (
+    KEPT_PRODUCTS,
+    PRODUCTS,
     has_amx,
     keep_freed_memory,
     limit_threads,
+    permit_onednn,
     pick_device,
     plain_products,
     this_cpu,
@@ -181,3 +184,11 @@ def test_training_and_evaluation_begin_by_it(threads, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
     tune_cpu()
     assert threads[-1] == 1
+
+
+def test_onednn_is_told_to_remember_few_products_unless_somebody_said_how_many(monkeypatch):
+    for said, expected in ((None, str(KEPT_PRODUCTS)), ("7", "7")):
+        monkeypatch.setenv(PRODUCTS, said) if said else monkeypatch.delenv(PRODUCTS, raising=False)
+        with plain_products():  # puts the setting back
+            permit_onednn(False)
+        assert os.environ[PRODUCTS] == expected
