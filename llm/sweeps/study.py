@@ -5,6 +5,7 @@ STUDY/study.lock     held while a worker takes a trial
 STUDY/trials/007     held by the worker that runs trial 7, and by its run
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -72,13 +73,16 @@ class SweepStudy:
         return MedianPruner(self.config.startup, n_warmup_steps=1) if self.config.pruner == "median" else NopPruner()
 
     def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
-        """The sampler of one trial: workers that began with one seed would all propose the same."""
+        """The sampler of one trial: workers that began with one seed would all propose the same.
+
+        Seeds that follow one another begin with nearly the same draws (numpy's RandomState), so each is a hash.
+        """
         from optuna.samplers import RandomSampler, TPESampler
 
-        seed = self.config.seed * 100_003 + number
+        seed = int.from_bytes(hashlib.sha256(f"{self.config.seed} {number}".encode()).digest()[:4])
         if self.config.sampler == "random":
             return RandomSampler(seed)
-        return TPESampler(n_startup_trials=self.config.startup, seed=seed % 2**32, constant_liar=True)
+        return TPESampler(n_startup_trials=self.config.startup, seed=seed, constant_liar=True)
 
     def begin(self, commit: str) -> str:
         """The commit that all its trials start from: this one, where the study is new.

@@ -88,3 +88,13 @@ def test_half_a_line_in_the_journal_loses_no_trial(tmp_path):
         journal.write('{"op_code":4,"wor')
     assert worker(tmp_path).claim().trial.number == 1
     assert worker(tmp_path).counts() == {"complete": 1, "running": 1}
+
+
+def test_the_first_trials_are_spread_over_the_space(tmp_path):
+    config = replace(CONFIG, trials=20, startup=20)
+    drawn = [worker(tmp_path, config).claim().trial.params["train.warmup"] for _ in range(20)]
+    apart = sorted(drawn)
+    low, high = SPACE["space"]["uniform"]["train.warmup"]
+    assert max(b - a for a, b in zip([low, *apart], [*apart, high], strict=True)) < 0.3 * (high - low)
+    steps = [abs(b - a) for a, b in zip(drawn, drawn[1:], strict=False)]
+    assert sorted(steps)[10] > 0.1 * (high - low)  # neighbours in time are none in the space
