@@ -1,6 +1,7 @@
 """Who runs which trial: none is lost, none is run twice."""
 
 from dataclasses import replace
+from itertools import pairwise
 from types import MappingProxyType
 
 import pytest
@@ -96,5 +97,5 @@ def test_the_first_trials_are_spread_over_the_space(tmp_path):
     apart = sorted(drawn)
     low, high = SPACE["space"]["uniform"]["train.warmup"]
     assert max(b - a for a, b in zip([low, *apart], [*apart, high], strict=True)) < 0.3 * (high - low)
-    steps = [abs(b - a) for a, b in zip(drawn, drawn[1:], strict=False)]
+    steps = [abs(b - a) for a, b in pairwise(drawn)]
     assert sorted(steps)[10] > 0.1 * (high - low)  # neighbours in time are none in the space
