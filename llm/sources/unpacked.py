@@ -1,4 +1,4 @@
-"""What a file or a gzip file holds, the latter read up to a bound: the size of the packed file says nothing about it."""
+"""What a file holds, one of gzip read up to a bound: its size says nothing about what it unpacks to."""
 
 import gzip
 import zlib
