@@ -22,7 +22,9 @@ SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of a
 MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
 MAX_TOLD = 4000  # of one that says enough: it may name a value of a file, which may be as long as that
 KEPT = "\n\t"  # of the control characters
-_URL = re.compile(r"\w[\w+.-]*://[^\s'\"<>]+")
+# A quotation mark ends a URL where no word follows it: a password may hold one.
+_URL = re.compile(r"\w[\w+.-]*://(?:(?!['\"](?:[\s,;:.)\]}]|$))[^\s<>])+")
+_MISTYPED = re.compile(r"[^/?#@]*:(?!\d*[/?#])[^@]*@")  # user and password, the latter with one of /?# as it is
 
 
 def printable(text: str) -> str:
@@ -62,11 +64,17 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("https://ann:secret@example.org/a.zip?token=secret is away")
     'https://example.org/a.zip?... is away'
     """
-    return _URL.sub(_open_part, text)
+    return _URL.sub(lambda url: open_part(url[0]), text)
 
 
-def _open_part(url: re.Match[str]) -> str:
-    scheme, _, rest = url[0].partition("://")
+def open_part(url: str) -> str:
+    """What may be shown of one URL.
+
+    >>> open_part("https://ann:se/cr'et@example.org/a.zip?token=secret")
+    'https://example.org/a.zip?...'
+    """
+    scheme, _, rest = url.partition("://")
+    rest = rest.rpartition("@")[2] if _MISTYPED.match(rest) else rest
     place, query, _ = re.split(r"([?#])", rest, maxsplit=1) if re.search(r"[?#]", rest) else (rest, "", "")
     host, slash, path = place.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{query and query + '...'}"

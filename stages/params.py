@@ -72,6 +72,10 @@ def parse_params(text: bytes | str, path: Path = PARAMS) -> dict[str, Any]:
             raise ValueError(f"its aliases stand for more than {MAX_VALUES:,} values")
     except RecursionError:
         raise ValueError(f"{path} cannot be read: its lists or sections are nested too deeply") from None
+    except yaml.MarkedYAMLError as error:  # its own words quote the line, which may be private
+        mark = error.problem_mark or error.context_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{path} cannot be read: {error.problem or error.context}{place}") from None
     except (yaml.YAMLError, ValueError, LookupError) as error:  # the last of a tag and a value that is none: !!bool x
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -15,6 +15,13 @@ URL = "https://ann:hush0@example.org/a.zip?token=hush1"
         ("https://h/a#token=1", "https://h/a#..."),
         ("https://h?q=a@b/c", "https://h?..."),
         ("https://h/a@b", "https://h/a@b"),
+        ("https://h:80/a@b", "https://h:80/a@b"),
+        ("https://ann:pa'ss@h/a.zip is away", "https://h/a.zip is away"),
+        ("'https://ann:pa'ss@h/a', \"https://ann:pa\"ss@h/a\".", "'https://h/a', \"https://h/a\"."),
+        ("https://ann:pa/ss@h/a", "https://h/a"),
+        ("https://ann:pa#ss@h/a", "https://h/a"),
+        ("https://ann:pa?ss@h/a?token=ab'cd", "https://h/a?..."),
+        ('{"url":"https://u@h/x?y=1","name":"z"}', '{"url":"https://h/x?...","name":"z"}'),
         ("mail ann@example.org", "mail ann@example.org"),
     ],
 )

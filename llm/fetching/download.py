@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from urllib.request import url2pathname
 import requests
 from tqdm import tqdm
 
-from llm.failures import printable, without_secrets
+from llm.failures import open_part, printable, without_secrets
 from llm.files import file_sha256
 from llm.ranges import check_range
 
@@ -79,7 +80,7 @@ def location_name(location: str) -> str:
     ('corpus.zip', 'https://example.org/a.zip')
     """
     path = local_path(location)
-    return without_secrets(location) if path is None else path.name
+    return path.name if path else open_part(location)
 
 
 def find_local(location: str, sha256: str | None) -> Path | None:
@@ -200,6 +201,9 @@ def _receive(url: str, part: Path, timeout_s: float) -> None:
         if not done:
             _save_validator(response, validator)
         _append(response, part, done)
+        whole = re.fullmatch(r"bytes \d+-\d+/([0-9]+)", response.headers.get("Content-Range", "")) if done else None
+        if whole and part.stat().st_size < int(whole[1]):  # a server may send less than was asked for (RFC 9110)
+            raise _BrokenTransfer(f"the server sent {part.stat().st_size:,} of {int(whole[1]):,} bytes")
 
 
 def _check_status(url: str, response: requests.Response) -> None:

@@ -87,6 +87,7 @@ def fetch_once(location: str, sha256: str | None, config: HttpConfig) -> Path:
         return local
     address = urlsplit(location)
     name = Path(address.path).name[-100:] or "file"
+    name = f"_{name}" if name == RECORD else name
     request = {"url": location_name(location), "sha256": sha256}
     if address.query:  # it may say which file is meant, or hold a secret: its hash tells one from another
         request |= {"query_sha256": hashlib.sha256(address.query.encode()).hexdigest()}

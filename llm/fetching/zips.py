@@ -16,6 +16,8 @@ from llm.fetching.download import DownloadError
 # Far above any corpus read here; a zip that claims more is broken or hostile.
 MAX_UNZIPPED_BYTES = 1 << 30
 MAX_ZIP_RATIO = 100  # text packs 3 to 10 times; deflate's limit is 1,032
+# Of these zipfile unpacks no more than a member claims; of bzip2 and LZMA all that comes of the bytes it has read.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What zipfile and its decompressors raise over wrong bytes; bz2 an OSError without a number, a seek to nowhere EINVAL.
 DAMAGE = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, UnicodeError),
@@ -45,11 +47,6 @@ def refuse_damage(path: Path) -> Iterator[None]:
         raise DownloadError(
             f"{path.name} has an unknown compression or encryption ({error}): unpack it and pack it again as an "
             "ordinary zip, then give the path of that"
-        ) from error
-    except MemoryError as error:  # a dictionary of lzma, of the size that ten bytes ask for
-        raise DownloadError(
-            f"{path.name} asks for more memory than there is: unpack it and pack it again as an ordinary zip, then "
-            "give the path of that"
         ) from error
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk
@@ -83,6 +80,11 @@ def check_members(path: Path, members: Sequence[zipfile.ZipInfo], most: int) -> 
             raise DownloadError(f"{path.name} has the symbolic link {info.filename!r}; refused")
         if info.flag_bits & 0x1:
             raise DownloadError(f"{path.name} is protected by a password; unpack it and pack it again without one")
+        if info.compress_type not in METHODS:
+            raise DownloadError(
+                f"{path.name} packs {info.filename!r} in an unknown compression, or one without bound (method "
+                f"{info.compress_type}): unpack it and pack it again as an ordinary zip, then give the path of that"
+            )
     unpacked = sum(info.file_size for info in members)
     packed = sum(info.compress_size for info in members)
     if unpacked > most or unpacked > MAX_ZIP_RATIO * max(1, packed):

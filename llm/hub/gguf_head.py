@@ -12,7 +12,7 @@ from typing import BinaryIO
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 NUMBER_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of a value, by its type
 TEXT, ARRAY = 8, 9
-MAX_ITEMS = 1 << 22  # of an array: a vocabulary and its merges have a quarter million; each takes 200 bytes of memory
+MAX_ITEMS = 1 << 22  # of all arrays: a vocabulary and its merges have a quarter million; each takes 200 bytes of memory
 
 
 @dataclass
@@ -49,18 +49,21 @@ def check_head(path: Path) -> None:
         if head.take(4) != MAGIC or head.number("I") not in VERSIONS:
             raise ValueError("it does not begin as one of version 2 or 3")
         head.number("Q")  # of tensors
+        n_items = 0
         for _ in range(head.number("Q")):
             head.skip(head.number("Q"))  # the name
-            _check_value(head, head.number("I"))
+            n_items = _check_value(head, head.number("I"), n_items)
 
 
-def _check_value(head: Head, kind: int) -> None:
+def _check_value(head: Head, kind: int, n_items: int) -> int:
+    """Go behind the value; how many items its array and those before it hold."""
     if kind == TEXT:
         head.skip(head.number("Q"))
     elif kind == ARRAY:
         kind, n = head.number("I"), head.number("Q")
-        if n > MAX_ITEMS or kind == ARRAY:
-            raise ValueError(f"it holds an array of {n:,} items, {MAX_ITEMS:,} numbers or texts are allowed")
+        n_items += n
+        if n_items > MAX_ITEMS or kind == ARRAY:
+            raise ValueError(f"it holds an array of {n:,} items, {MAX_ITEMS:,} numbers or texts are allowed in all")
         if kind == TEXT:
             for _ in range(n):
                 head.skip(head.number("Q"))
@@ -68,6 +71,7 @@ def _check_value(head: Head, kind: int) -> None:
             head.skip(n * _number_bytes(kind))
     else:
         head.skip(_number_bytes(kind))
+    return n_items
 
 
 def _number_bytes(kind: int) -> int:

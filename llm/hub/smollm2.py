@@ -222,6 +222,8 @@ def convert_gguf(path: Path, folder: Path) -> None:
     from transformers import GenerationConfig
 
     reader = GGUFReader(path)
+    if sum(entry.n_bytes for entry in reader.tensors) > path.stat().st_size:  # several are the same bytes
+        raise ValueError(f"the tensors of the gguf file {path.name} are more bytes than it has: get it again")
     fields = _fields(reader)
     config = _config(fields, tied=all(entry.name != "output.weight" for entry in reader.tensors))
     folder.mkdir(parents=True, exist_ok=True)

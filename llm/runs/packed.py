@@ -9,6 +9,8 @@ SETTINGS, ITEM_TEXTS = "metrics/detail/settings.json", "metrics/detail/items.jso
 SCORES, PREDICTIONS = "metrics/scores.jsonl", "metrics/predictions.jsonl"
 COMPARED = (SETTINGS, ITEM_TEXTS, SCORES, PREDICTIONS)
 PACKED = "metrics/outputs.tar.xz"  # these files
+MAX_UNPACKED_BYTES = 1 << 28  # 100 times a run of the laptop preset; xz packs zeros 7,000 times
+MAX_DECODER_BYTES = 1 << 27  # the dictionary of preset 9 takes half of it
 
 
 def pack_run(folder: Path) -> bytes:
@@ -26,8 +28,9 @@ def pack_run(folder: Path) -> bytes:
 def unpack_run(packed: Path, folder: Path) -> None:
     """Write the files COMPARED below the folder; ValueError for a file that does not hold them."""
     try:
-        with tarfile.open(packed, "r:xz") as tar:
-            found = {path: tar.extractfile(path) for path in COMPARED}
+        with tarfile.open(fileobj=io.BytesIO(_unpacked(packed)), mode="r:") as tar:
+            members = [tar.getmember(path) for path in COMPARED]
+            found = {entry.name: tar.extractfile(entry) for entry in members if entry.isreg() and not entry.issparse()}
             contents = {path: file.read() for path, file in found.items() if file}
     except (KeyError, lzma.LZMAError, tarfile.TarError, EOFError) as error:
         raise ValueError(f"{PACKED} is damaged or of another version: {error}") from error
@@ -36,3 +39,14 @@ def unpack_run(packed: Path, folder: Path) -> None:
     for path, content in contents.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
+
+
+def _unpacked(packed: Path) -> bytes:
+    """The archive without its compression; ValueError where it is larger than that of any run, or cut off."""
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DECODER_BYTES)
+    content = decoder.decompress(packed.read_bytes(), MAX_UNPACKED_BYTES + 1)
+    if len(content) > MAX_UNPACKED_BYTES:
+        raise ValueError(f"{PACKED} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes, which no run has: take it away")
+    if not decoder.eof:
+        raise EOFError("it is cut off")
+    return content

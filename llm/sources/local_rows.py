@@ -1,18 +1,17 @@
 """Rows of one local file: JSON lines, JSON, csv, tsv, parquet, Arrow; or its text. Whatever is damaged is named."""
 
 import csv
-import gzip
+import io
 import json
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from llm.fetching.download import POINTER
 from llm.files import decode_line
 from llm.sources.local_files import TABLES, PlacedRow, Row, ending
+from llm.sources.unpacked import open_unpacked
 
 MAX_LINE_BYTES = 1 << 26  # a line is held in memory; a longer one is a file without line breaks
 MAX_WHOLE_BYTES = 1 << 29  # of a file that is no stream of lines; its objects take several times as much memory
@@ -48,8 +47,17 @@ def file_rows(file: Path, report: Report = refuse) -> Iterator[PlacedRow]:
 def file_text(file: Path, report: Report = refuse) -> str:
     """The text of a whole file."""
     _check_head(file)
-    _check_size(file, "split it into several files")
-    return "".join(text for _, text in _lines(file, report))
+    return _whole(file, report, "split it into several files")
+
+
+def _whole(file: Path, report: Report, advice: str) -> str:
+    """The text of a file that is held in memory as a whole."""
+    _check_size(file, file.stat().st_size, advice)
+    text = io.StringIO()
+    for _, line in _lines(file, report):
+        text.write(line)
+        _check_size(file, text.tell(), advice)  # a packed file holds more than it has
+    return text.getvalue()
 
 
 def _check_head(file: Path) -> None:
@@ -64,26 +72,14 @@ def _check_head(file: Path) -> None:
         raise ValueError(f"{file.name} is a Git LFS pointer in place of the file; run `git lfs pull` in its folder")
 
 
-def _check_size(file: Path, advice: str) -> None:
-    size = file.stat().st_size
+def _check_size(file: Path, size: int, advice: str) -> None:
     if size > MAX_WHOLE_BYTES:
-        raise ValueError(f"{file.name} has {size:,} bytes and would be held in memory as a whole: {advice}")
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[IO[bytes]]:
-    with file.open("rb") as opened:
-        zipped = opened.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(file) if zipped else file.open("rb") as opened:
-            yield cast("IO[bytes]", opened)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{file.name} is not a whole gzip file ({error}): fetch or pack it again") from error
+        raise ValueError(f"{file.name} has {size:,} bytes or more and would be held in memory as a whole: {advice}")
 
 
 def _lines(file: Path, report: Report) -> Iterator[tuple[int, str]]:
     """Number and text of each line, with its line break."""
-    with _opened(file) as opened:
+    with open_unpacked(file) as opened:
         head = opened.read(4)
         opened.seek(0)
         if encoding := BYTE_ORDER_MARKS.get(head[:2]):
@@ -106,9 +102,10 @@ def _lines(file: Path, report: Report) -> Iterator[tuple[int, str]]:
 
 
 def _decoded_whole(file: Path, opened: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
-    _check_size(file, _iconv(encoding.upper(), file))
+    content = opened.read(MAX_WHOLE_BYTES + 1)
+    _check_size(file, len(content), _iconv(encoding.upper(), file))
     try:
-        text = opened.read().decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file.name} begins as {encoding.upper()} but is damaged: {error.reason}") from error
     yield from ((number, f"{line}\n") for number, line in enumerate(text.split("\n"), 1))
@@ -123,7 +120,7 @@ def _is_json_lines(file: Path) -> bool:
 
     A file that is named .jsonl and does not begin with a list is lines, also where the first one is broken.
     """
-    with _opened(file) as opened:
+    with open_unpacked(file) as opened:
         first = next((line for line in iter(lambda: opened.readline(MAX_LINE_BYTES), b"") if line.strip()), b"")
         others = any(line.strip() for line in iter(lambda: opened.readline(MAX_LINE_BYTES), b""))
     if ending(file) != ".json":
@@ -160,8 +157,7 @@ def _json_lines(file: Path, report: Report) -> Iterator[PlacedRow]:
 
 def _json_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
     """Rows of a list, of the one list that an object holds, or an object that is a row itself."""
-    _check_size(file, "write it as JSON lines: jq -c '.[]'")
-    text = "".join(line for _, line in _lines(file, report))
+    text = _whole(file, report, "write it as JSON lines: jq -c '.[]'")
     if not text.strip():
         return
     try:
@@ -201,11 +197,11 @@ def _csv_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
     """Rows under the names of the first line; a cell may hold line breaks between quotation marks."""
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = (line for _, line in _lines(file, report))
-    head = [next(lines, "")]
-    while head[-1].isspace():
-        head.append(next(lines, ""))
-    separator = "\t" if ending(file) == ".tsv" else _separator(head)
-    reader = csv.reader(chain(head, lines), delimiter=separator, strict=True)
+    blank, first = 0, next(lines, "")
+    while first.isspace():
+        blank, first = blank + 1, next(lines, "")
+    separator = "\t" if ending(file) == ".tsv" else _separator(first)
+    reader = csv.reader(chain(repeat("\n", blank), [first], lines), delimiter=separator, strict=True)
     columns: list[str] | None = None
     start = 1
     while True:
@@ -227,9 +223,9 @@ def _csv_rows(file: Path, report: Report) -> Iterator[PlacedRow]:
             yield place, dict(zip(columns, cells, strict=True))
 
 
-def _separator(head: list[str]) -> str:
+def _separator(first: str) -> str:
     """What parts the names in the first line: spreadsheets write semicolons where the comma parts decimals."""
-    return max(",;\t", key="".join(head).count)  # of equals the comma
+    return max(",;\t", key=first.count)  # of equals the comma
 
 
 def _header(file: Path, cells: list[str]) -> list[str]:

@@ -168,6 +168,11 @@ class State:
                 return self._read(manifest)
             except DAMAGE as error:
                 path = manifest.with_suffix(".safetensors")
+                if _is_of_the_disk(error):  # the state may be whole
+                    raise OSError(
+                        f"state {path} cannot be read ({error}): mend that and run again, or delete {self.folder} to "
+                        "train anew"
+                    ) from error
                 logger.warning("state %s is damaged (%s): going back to the one before it", path, error)
         return None
 
@@ -242,6 +247,11 @@ class State:
     def _manifests(self) -> list[Path]:
         """The files that say which states there are, the newest first."""
         return sorted(self.folder.glob("state_*.json"), reverse=True)
+
+
+def _is_of_the_disk(error: BaseException) -> bool:
+    """Whether an error says nothing of a file's content: it may not be read, or the disk fails."""
+    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError)
 
 
 def _is_replaced(path: Path) -> bool:

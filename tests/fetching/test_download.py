@@ -33,6 +33,7 @@ class Server(ThreadingHTTPServer):
     content = CONTENT
     etag = '"v1"'
     ranges = True
+    most = len(CONTENT)  # of a range
     retry_after = ""
 
     def __init__(self) -> None:
@@ -82,13 +83,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        body = server.content[start:]
+        body = server.content[start : start + (server.most if start else len(server.content))]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         if server.etag:
             self.send_header("ETag", server.etag)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(server.content)}")
         self.end_headers()
         for part in [body[i : i + len(body) // 4] for i in range(0, len(body), len(body) // 4)] if slow else []:
             time.sleep(0.2)
@@ -135,6 +136,15 @@ def test_a_later_run_goes_on_where_the_first_one_stopped(server, tmp_path):
     assert not (tmp_path / "f").exists()
     assert fetch(server.url, tmp_path / "f", SHA256, HTTP).read_bytes() == CONTENT
     assert server.requests == [f"bytes={len(CONTENT) // 2}-"]
+
+
+def test_a_range_that_is_shorter_than_asked_is_not_taken_for_the_whole(server, tmp_path):
+    half_downloaded(server, tmp_path / "a")
+    server.most = len(CONTENT) // 4 + 1
+    with pytest.raises(DownloadError, match=r"the server sent [\d,]+ of [\d,]+ bytes"):
+        fetch(server.url, tmp_path / "a", None, ONCE)
+    assert not (tmp_path / "a").exists()
+    assert fetch(server.url, tmp_path / "a", None, ONCE).read_bytes() == CONTENT
 
 
 def test_a_file_that_changed_meanwhile_is_downloaded_anew(server, tmp_path):
@@ -257,7 +267,8 @@ def test_other_kinds_of_location_are_refused(location):
 
 def test_records_hold_no_folder_and_no_secret():
     assert location_name("/home/ann/a.zip") == "a.zip"
-    assert location_name("https://ann:secret@example.org/a.zip?x=1") == "https://example.org/a.zip?..."
+    for secret in ("secret", "se'cret", 'se"cret', "se/cret", "se#cret", "se cret"):
+        assert location_name(f"https://ann:{secret}@example.org/a.zip?x=1") == "https://example.org/a.zip?..."
 
 
 def test_a_negative_number_of_retries_is_refused():

@@ -155,3 +155,8 @@ def test_a_secret_in_a_location_is_written_nowhere(server):  # noqa: F811
 def test_addresses_that_differ_in_their_query_are_different_files(server):  # noqa: F811
     assert fetch_once(server.url + "?id=1", None, HTTP) != fetch_once(server.url + "?id=2", None, HTTP)
     assert len(server.requests) == 2
+
+
+def test_a_file_with_the_name_of_the_record_is_kept_beside_it(server, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("llm.fetching.fetched.RECORD", "file")  # the name at the end of the server's address
+    assert [fetch_once(server.url, None, HTTP).read_bytes() for _ in range(2)] == [CONTENT, CONTENT]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from gguf import GGMLQuantizationType, dequantize, quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm.hub.gguf_head import check_head
 from llm.hub.pretrained import load_tokenizer
 from llm.hub.smollm2 import (
     convert_gguf,
@@ -130,6 +132,23 @@ def test_another_kind_of_gguf_is_refused(tmp_path, tokenizer, weights, change, m
     path = write_gguf(tmp_path / "other.gguf", tokenizer, weights, **change)
     with pytest.raises(ValueError, match=message):
         convert_gguf(path, tmp_path / "base")
+
+
+def test_tensors_that_are_the_same_bytes_are_refused(tmp_path, tokenizer, weights, monkeypatch):
+    path = write_gguf(tmp_path / "small.gguf", tokenizer, weights)
+    read = gguf.GGUFReader(path)
+    read.tensors *= 2  # as many entries again at the same offsets
+    monkeypatch.setattr(gguf, "GGUFReader", lambda _: read)
+    with pytest.raises(ValueError, match=r"tensors of the gguf file small\.gguf are more bytes than it has"):
+        convert_gguf(path, tmp_path / "base")
+
+
+def test_many_arrays_hold_no_more_items_than_one_may(tmp_path, tokenizer, weights, monkeypatch):
+    path = write_gguf(tmp_path / "small.gguf", tokenizer, weights)
+    check_head(path)
+    monkeypatch.setattr("llm.hub.gguf_head.MAX_ITEMS", len(tokenizer.get_vocab()) + 1)  # enough for each array alone
+    with pytest.raises(ValueError, match="are allowed in all"):
+        check_head(path)
 
 
 def test_the_gguf_of_a_wheel_stays_in_the_folder(tmp_path):

@@ -1,9 +1,12 @@
 """Runs read from a working tree, from commits and from an experiment of a real repository."""
 
+import io
 import json
+import lzma
 import os
 import subprocess
 import sys
+import tarfile
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -166,6 +169,30 @@ def test_a_packed_run_is_the_same_bytes_for_the_same_files_and_is_whole(reposito
         (tmp_path / "packed").write_bytes(damaged)
         with pytest.raises(ValueError, match=f"{PACKED} is damaged or of another version"):
             unpack_run(tmp_path / "packed", tmp_path / "nothing")
+
+
+def test_a_packed_run_that_fills_the_memory_is_refused(tmp_path, monkeypatch):
+    packed = tmp_path / "packed"
+    monkeypatch.setattr("llm.runs.packed.MAX_UNPACKED_BYTES", 1 << 20)
+    packed.write_bytes(lzma.compress(bytes(1 << 21)))
+    with pytest.raises(ValueError, match="unpacks to more than 1,048,576 bytes"):
+        unpack_run(packed, tmp_path / "run")
+    monkeypatch.setattr("llm.runs.packed.MAX_DECODER_BYTES", 1 << 20)
+    packed.write_bytes(lzma.compress(b"x"))  # its dictionary: 8 MiB
+    with pytest.raises(ValueError, match="is damaged or of another version: Memory usage limit exceeded"):
+        unpack_run(packed, tmp_path / "run")
+
+
+def test_a_packed_run_with_holes_in_place_of_bytes_is_refused(tmp_path):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in COMPARED:  # a sparse file: 2**40 bytes, none of them there
+            entry = tarfile.TarInfo(path)
+            entry.pax_headers = {"GNU.sparse.map": f"{1 << 40},0", "GNU.sparse.size": str(1 << 40)}
+            tar.addfile(entry)
+    (tmp_path / "packed").write_bytes(lzma.compress(archive.getvalue()))
+    with pytest.raises(ValueError, match="is of another version"):
+        unpack_run(tmp_path / "packed", tmp_path / "run")
 
 
 def test_a_revision_without_a_packed_run_says_so(repository, tmp_path):

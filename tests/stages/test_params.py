@@ -217,6 +217,17 @@ def test_a_file_without_sections_is_refused(tmp_path, text, message):
         read_params(path)
 
 
+@pytest.mark.parametrize(
+    "text", ['own: ["my PIN is 4711', "url: https://ann:hush@example.org/a: b", "own:\n- 'my PIN is 4711\nnext: hush"]
+)
+def test_a_syntax_error_names_its_place_and_shows_nothing_of_the_line(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a: 1\n{text}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"cannot be read: .* in line \d+, column \d+$") as refused:
+        read_params(path)
+    assert not re.search("hush|4711|PIN", str(refused.value))
+
+
 def test_scalars_follow_yaml_1_2_as_dvc_reads_them(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("{a: 010, b: no, c: 2001-01-01, d: ~, e: , f: False, g: '1'}", encoding="utf-8")

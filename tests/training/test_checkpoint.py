@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import subprocess
@@ -66,6 +67,18 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     half.write_bytes(b"half")
     with open_state(tmp_path, "scratch", "abc"):
         assert not half.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_state_that_the_disk_does_not_give_stops_the_run(tmp_path, monkeypatch, code):
+    State(tmp_path).save(1, {"w": torch.ones(1)}, {"step": 1}, needs=1)
+
+    def fail(path):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr("llm.training.checkpoint.file_sha256", fail)
+    with pytest.raises(OSError, match=r"state_00000001\.safetensors cannot be read \(.*\): mend that and run again"):
+        State(tmp_path).load()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
