@@ -47,6 +47,11 @@ def test_on_another_machine_bits_per_byte_may_differ_by_two_spreads_and_no_more(
     ]
 
 
+def test_on_another_machine_nothing_scored_is_no_score():
+    line = "metrics/scratch.json: bpb.all is None, was 1.7151"
+    assert near_differences(files(with_all(None)), files(), SEED_SD) == [line]
+
+
 def test_on_another_machine_a_figure_that_no_seed_changes_may_differ_in_its_last_digit():
     other = {**files(), "metrics/ngram5.json": json.dumps({"bpb": {"all": 1.9365}}).encode()}
     assert near_differences(other, files(), SEED_SD) == []
