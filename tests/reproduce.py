@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import locale
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ SITE_PACKAGES = Path(yaml.__file__).parent.parent
 EXPERIMENT = "reproduced"
 FROM_DATA = ("data/clean", "data/raw", "data/summary.json", "data/tokens", "models/base")
 NOBODY = 65534
+TURKISH = "tr_TR.UTF-8"  # where the small letter of I is none of ASCII
 
 Results = Mapping[str, Mapping[str, str]]  # digests and metrics, each by path
 
@@ -46,6 +48,17 @@ class Variation:
     as_nobody: bool = False  # as another user, with the packages of this environment
 
 
+def has_locale(name: str) -> bool:
+    """Whether the system has a locale; a process that is given one that it has not runs as if in C."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, name)
+    except locale.Error:
+        return False
+    locale.setlocale(locale.LC_CTYPE, before)
+    return True
+
+
 def variations(python: Path | None, nobodys_python: Path | None) -> list[Variation]:
     """All of them; those of another interpreter and of another user where one is given that they can run."""
     found = [
@@ -53,7 +66,7 @@ def variations(python: Path | None, nobodys_python: Path | None) -> list[Variati
         Variation("again"),
         Variation("path", folder="another folder/with ü and 复"),
         Variation("locale_c", environment={"LC_ALL": "C", "LANG": "C"}),
-        Variation("locale_turkish", environment={"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
+        Variation("locale_turkish", environment={"LC_ALL": TURKISH, "LANG": TURKISH}),
         Variation("time_zone", environment={"TZ": "Pacific/Kiritimati"}),
         Variation("hash_seed", environment={"PYTHONHASHSEED": "12345"}),
         Variation("data_workers", environment={"RAYON_NUM_THREADS": "1", "ARROW_IO_THREADS": "1"}),
@@ -63,6 +76,9 @@ def variations(python: Path | None, nobodys_python: Path | None) -> list[Variati
         Variation("sse4", False, {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
         Variation("other_vendor", False, {"PYTHONPATH": str(ROOT / "tests/machines/other_vendor")}),
     ]
+    if not has_locale(TURKISH):
+        print(f"locale_turkish: not run, the system has no {TURKISH}")
+        found = [one for one in found if one.name != "locale_turkish"]
     if python is not None:
         found.append(Variation("python", False, python=python))
     if nobodys_python is not None:

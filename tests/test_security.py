@@ -24,7 +24,9 @@ UNSAFE_CALLS = {  # what they are called with otherwise, None: never
     "yaml.unsafe_load": None,
     "yaml.full_load": None,
 }
-UNSAFE_METHODS = {"extractall"}  # of archives: members are read one by one, by name
+# Of archives (members are read one by one, by name), of modules whatever they are called, and of pandas.
+UNSAFE_METHODS = {"extractall", "getoutput", "getstatusoutput", "unpack_archive", "read_pickle", "to_pickle"}
+SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
 UNSAFE_KEYWORDS = {
     "shell": True,
     "verify": False,
@@ -40,6 +42,12 @@ def holes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             yield from (f"{node.lineno}: {name}" for name in names if name.partition(".")[0] in UNSAFE_MODULES)
+        if isinstance(node, ast.ImportFrom):
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            unsafe = [n for n in full if n in UNSAFE_CALLS or n.rpartition(".")[2] in UNSAFE_METHODS]
+            yield from (f"{node.lineno}: {name}" for name in unsafe)
+        if isinstance(node, ast.List) and [ast.unparse(e).strip("'") in SHELLS for e in node.elts[:1]] == [True]:
+            yield f"{node.lineno}: {ast.unparse(node)}"
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             if name in UNSAFE_CALLS and not is_allowed(node, UNSAFE_CALLS[name]):
@@ -81,6 +89,12 @@ def test_no_module_runs_foreign_code_or_trusts_whoever_answers(path):
         "requests.get(url, verify=False)",
         "eval(text)",
         "archive.extractall(folder)",
+        "from os import system",
+        "from torch import load",
+        "from shutil import unpack_archive",
+        "subprocess.getoutput(text)",
+        "run(['bash', '-c', text])",
+        "pandas.read_pickle(path)",
     ],
 )
 def test_each_kind_of_hole_is_found(line):

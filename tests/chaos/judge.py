@@ -15,6 +15,7 @@ GOOD = (SAME, TOLD)
 BAD = ("hang", "no message", "traceback", "exit code 0", "stuck", "different", "lost", "left over", "other")
 SAID = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+)$", re.MULTILINE)
 OURS = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(\w+) (?:failed|interrupted): (.+)$", re.MULTILINE)
+DVCS = re.compile(r"ERROR: failed to reproduce .*, exited with \d+$")  # of every stage that failed, whatever it said
 UNFINISHED = re.compile(r"\.(tmp|part|new|incomplete)$|^tmp|^\.\w+\.tmp")
 
 
@@ -57,7 +58,7 @@ def judge_command(scene: Scene, ended: Ended) -> list[str]:
     found = []
     if "Traceback (most recent call last)" in ended.output:
         found.append(f"traceback: {ended.output.strip().splitlines()[-1][-200:]}")
-    if ended.code > 0 and not SAID.search(ended.output):
+    if ended.code > 0 and not [line for line in SAID.findall(ended.output) if not DVCS.search(line)]:
         found.append(f"no message: {ended.output[-200:]}")
     told = [stage for stage, _ in OURS.findall(ended.output)]
     if len(told) != len(set(told)):
@@ -92,5 +93,7 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(
         path.as_posix()
         for path in paths
-        if path.parts[0] not in ("logs", ".git") and path.parts[:2] != (".dvc", "tmp") and UNFINISHED.search(path.name)
+        if path.parts[0] not in ("logs", ".git")
+        and path.parts[:2] != (".dvc", "tmp")
+        and any(map(UNFINISHED.search, path.parts))
     )

@@ -8,7 +8,8 @@ import pytest
 
 from tests.chaos.__main__ import read_results, table
 from tests.chaos.faults import KINDS, OF_THE_WHOLE, draw_fault
-from tests.chaos.judge import GOOD
+from tests.chaos.judge import GOOD, judge_command, leftovers
+from tests.chaos.running import Ended
 
 N = 200
 QUICK = ("5", "8", "11", "17", "27", "45")  # of stages that take seconds, of four kinds
@@ -37,6 +38,27 @@ def test_the_table_counts_by_kind_and_outcome():
         "| clock | 2 | 0 | 2 |",
         "| all | 4 | 2 | 2 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("output", "findings"),
+    [
+        ("ERROR: failed to reproduce 'clean': failed to run: python -m stages.clean, exited with 1", 1),
+        ("ERROR: failed to reproduce 'clean': failed to run: python -m stages.clean, exited with -9", 0),
+        ("12:00:00 clean failed: no room\nERROR: failed to reproduce 'clean': failed to run: x, exited with 1", 0),
+        ("ERROR: Unable to acquire lock", 0),
+        ("", 1),
+    ],
+)
+def test_that_a_stage_failed_is_no_message_unless_it_was_killed(output, findings):
+    assert len(judge_command(None, Ended("dvc repro", 1, output, 1.0))) == findings
+
+
+def test_what_stays_in_a_half_fetched_folder_is_left_over(tmp_path):
+    for name in (".fetched/abc.part/model.gguf", "logs/x.tmp", ".dvc/tmp/lock", "data/clean.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert leftovers(tmp_path) == [".fetched/abc.part/model.gguf"]
 
 
 @pytest.mark.slow
