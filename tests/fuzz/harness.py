@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from llm.failures import SAYS_ENOUGH, describe_error, printable
+from llm.failures import SAYS_ENOUGH
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = (f"{ROOT}/llm/", f"{ROOT}/stages/")
@@ -24,7 +24,6 @@ RAISING = {dis.opmap["RAISE_VARARGS"]}
 MAX_SECONDS = 5.0  # of the processor, for inputs of a few kilobytes; a loaded machine counts none of its waiting
 HANGS_S = 60  # by the clock
 MAX_BYTES = 1 << 30  # beside what the process held before
-MAX_LINE = 10_000  # characters of an error: a terminal shows it
 
 Read = Callable[[bytes], None]
 
@@ -62,15 +61,16 @@ def check(read: Read, data: bytes) -> bool:
 
 
 def is_told(error: BaseException) -> bool:
-    """Whether the error is a line for users: raised by a statement of the project, and fit for a terminal."""
-    line = describe_error(error)
-    return (
-        isinstance(error, SAYS_ENOUGH)
-        and _raised_by_us(error.__traceback__)
-        and "\n" not in line
-        and printable(line) == line
-        and len(line) <= MAX_LINE
-    )
+    """Whether the error is a line for users: raised by a statement of the project, and not because a limit was met."""
+    met = any(isinstance(one, MemoryError | Finding) for one in _chain(error))  # the machine at large has no such limit
+    return isinstance(error, SAYS_ENOUGH) and _raised_by_us(error.__traceback__) and not met
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _last(traceback: TracebackType | None) -> TracebackType | None:

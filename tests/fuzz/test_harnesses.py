@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz import harness
 from tests.fuzz.edits import edited
 from tests.fuzz.harness import Finding, check
 from tests.fuzz.harnesses import NAMES, find_harness
@@ -67,3 +68,17 @@ def test_an_error_that_the_project_did_not_write_is_a_finding(raised: Exception,
 def test_endless_memory_is_a_finding() -> None:
     with pytest.raises(Finding, match="MemoryError"):
         check(lambda _: print(len(bytearray(1 << 31))), b"")
+
+
+def test_a_line_that_a_limit_brought_about_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "OURS", (f"{harness.ROOT}/tests/",))
+
+    def refuse(data: bytes) -> None:
+        try:
+            raise MemoryError if data else OSError
+        except (MemoryError, OSError) as error:
+            raise ValueError("it asks for more memory than there is") from error
+
+    assert not check(refuse, b"")
+    with pytest.raises(Finding):
+        check(refuse, b"much")
