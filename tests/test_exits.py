@@ -41,11 +41,11 @@ from tests.evaluation.test_samples_page import PAGE
 from tests.hostile import HOSTILE, steering
 from tests.runs.test_audit import run as answered
 
-ENORMOUS = "<b>\x1b[2J " * 1_000_000  # 10 MB in one line
+ENORMOUS = "<b>\x1b[2J " * 100_000  # 1 MB in one line; 10 MB were tried once, in four minutes
 each = pytest.mark.parametrize(
     "text",
     [*HOSTILE.values(), pytest.param(ENORMOUS, marks=pytest.mark.slow)],
-    ids=[*HOSTILE.keys(), "10 MB"],
+    ids=[*HOSTILE.keys(), "1 MB"],
 )
 
 
