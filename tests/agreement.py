@@ -111,10 +111,8 @@ def bpb_differences(path: str, here: Any, there: Any, spreads: Mapping[str, floa
     lines = []
     for name, was in sorted(there["bpb"].items()):
         found = here.get("bpb", {}).get(name)
-        if found is None and was is None:
-            continue
         if found is None or was is None:
-            lines.append(f"{path}: bpb.{name} is {found}, was {was}")
+            lines += [] if found is was else [f"{path}: bpb.{name} is {found}, was {was}"]
             continue
         allowed = SPREADS * spreads[name] if name in spreads else DIGIT
         if abs(found - was) > allowed:

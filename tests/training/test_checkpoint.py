@@ -146,12 +146,18 @@ def _hold(root: Path, ready, release) -> None:
         release.wait(20)
 
 
-def test_a_second_trainer_of_the_same_run_is_refused(tmp_path):
+def another_trainer(root: Path):
+    """A process that trains the run already, and what lets it end."""
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path, ready, release))
+    other = context.Process(target=_hold, args=(root, ready, release))
     other.start()
     assert ready.wait(30)
+    return other, release
+
+
+def test_a_second_trainer_of_the_same_run_is_refused(tmp_path):
+    other, release = another_trainer(tmp_path)
     with (
         pytest.raises(OSError, match="another process is training this very run"),
         open_state(tmp_path, "scratch", "abc"),
@@ -165,11 +171,7 @@ def test_a_second_trainer_of_the_same_run_is_refused(tmp_path):
 
 def test_a_trainer_that_is_told_to_wait_is_answered_by_the_other(tmp_path, monkeypatch):
     monkeypatch.setenv(WAITS, "1")
-    context = multiprocessing.get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path, ready, release))
-    other.start()
-    assert ready.wait(30)
+    other, release = another_trainer(tmp_path)
     threading.Timer(1.0, release.set).start()
     with open_state(tmp_path, "scratch", "abc"):
         assert release.is_set()
@@ -177,11 +179,7 @@ def test_a_trainer_that_is_told_to_wait_is_answered_by_the_other(tmp_path, monke
 
 
 def test_a_killed_trainer_holds_the_lock_no_longer(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path, ready, release))
-    other.start()
-    assert ready.wait(30)
+    other, _ = another_trainer(tmp_path)
     other.kill()
     other.join(20)
     with open_state(tmp_path, "scratch", "abc") as state:
