@@ -180,7 +180,7 @@ def _download(url: str, part: Path, config: HttpConfig) -> None:
 def _receive(url: str, part: Path, timeout_s: float) -> None:
     """Complete the file `part` by one request; raise _BrokenTransfer when the connection breaks off before."""
     validator = part.with_name(part.name + ".validator")  # If-Range: go on only if the file is still the same one
-    resumable = part.is_file() and validator.is_file()
+    resumable = part.is_file() and part.stat().st_size > 0 and validator.is_file()
     headers = {"Accept-Encoding": "identity"}  # a range counts the bytes that are sent
     if resumable:
         headers |= {"Range": f"bytes={part.stat().st_size}-", "If-Range": validator.read_text(encoding="utf-8")}
@@ -194,16 +194,21 @@ def _receive(url: str, part: Path, timeout_s: float) -> None:
         _check_status(url, response)
         if response.status_code == 206 and not resumable:
             raise _BrokenTransfer("the server answered with a part of the file that was not asked for")
-        done = part.stat().st_size if response.status_code == 206 else 0
-        if done and not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+        if response.status_code == 200:
+            _save_validator(response, validator)
+            _append(response, part, 0)
+            return
+        done = part.stat().st_size
+        asked = re.fullmatch(rf"bytes {done}-[0-9]+/([0-9]+)", response.headers.get("Content-Range", ""))
+        if not asked:  # nor one that leaves open how long the whole is: its end could not be told
             _forget(part)
             raise _BrokenTransfer("the server answered another range, starting again")
-        if not done:
-            _save_validator(response, validator)
         _append(response, part, done)
-        whole = re.fullmatch(r"bytes \d+-\d+/([0-9]+)", response.headers.get("Content-Range", "")) if done else None
-        if whole and part.stat().st_size < int(whole[1]):  # a server may send less than was asked for (RFC 9110)
-            raise _BrokenTransfer(f"the server sent {part.stat().st_size:,} of {int(whole[1]):,} bytes")
+        size, whole = part.stat().st_size, int(asked[1])
+        if size > whole:
+            _forget(part)
+        if size != whole:  # a server may send less than was asked for (RFC 9110, 15.3.7)
+            raise _BrokenTransfer(f"the server sent {size:,} of {whole:,} bytes")
 
 
 def _check_status(url: str, response: requests.Response) -> None:

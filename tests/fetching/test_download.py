@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,6 +146,39 @@ def test_a_range_that_is_shorter_than_asked_is_not_taken_for_the_whole(server, t
         fetch(server.url, tmp_path / "a", None, ONCE)
     assert not (tmp_path / "a").exists()
     assert fetch(server.url, tmp_path / "a", None, ONCE).read_bytes() == CONTENT
+
+
+def answering(said: bytes, n_times: int) -> tuple[str, threading.Thread]:
+    """The address of a server that gives this answer so often, and its thread, which ends when nobody asks."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(5.0)
+
+    def answer() -> None:
+        with listening, suppress(TimeoutError):
+            for _ in range(n_times):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(said)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}/file", thread
+
+
+@pytest.mark.parametrize("there", [b"", b"he"])
+@pytest.mark.parametrize(
+    "content_range", ["bytes 0-2/11", "bytes 2-4/11", "bytes 3-5/11", "bytes 2-4/*", "bytes 2-4/4", ""]
+)
+def test_a_part_is_never_taken_for_the_whole(there, content_range, tmp_path):
+    (tmp_path / "file.part").write_bytes(there)
+    (tmp_path / "file.part.validator").write_text('"v1"')
+    said = f"HTTP/1.1 206 Partial Content\r\nContent-Range: {content_range}\r\nContent-Length: 3\r\n\r\nllo"
+    url, thread = answering(said.encode(), 2)
+    with pytest.raises(DownloadError, match=r"a part of the file|another range|the server sent 5 of (11|4) bytes"):
+        fetch(url, tmp_path / "file", None, HttpConfig(timeout_s=5.0, retries=1, backoff_s=0.0))
+    thread.join()
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_file_that_changed_meanwhile_is_downloaded_anew(server, tmp_path):
@@ -392,34 +426,16 @@ ODD_ANSWERS = {  # what a server may say, and the line that a user then reads
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests leaves a connection open
 @pytest.mark.parametrize(("said", "told"), ODD_ANSWERS.items())
 def test_an_odd_answer_is_told_in_words(said, told, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(said.encode("latin-1"))
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        with pytest.raises(DownloadError) as refused:
-            fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/file", tmp_path / "file", None, ONCE)
-        thread.join()
+    url, thread = answering(said.encode("latin-1"), 1)
+    with pytest.raises(DownloadError) as refused:
+        fetch(url, tmp_path / "file", None, ONCE)
+    thread.join()
     assert told in describe_error(refused.value) and "\x1b" not in describe_error(refused.value)
 
 
 def test_a_length_that_is_no_number_is_passed_over(tmp_path):
     said = b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\nConnection: close\r\n\r\nhello"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(said)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        path = fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/file", tmp_path / "file", None, ONCE)
-        thread.join()
+    url, thread = answering(said, 1)
+    path = fetch(url, tmp_path / "file", None, ONCE)
+    thread.join()
     assert path.read_bytes() == b"hello"
