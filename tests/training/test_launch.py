@@ -1,8 +1,10 @@
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -66,6 +68,25 @@ def test_torchrun_tells_the_end_of_a_process_in_a_line(tmp_path, repository, end
     environment = os.environ | {"PYTHONPATH": f"{repository}:{tmp_path}"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (code, told)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("loading", [True, False])
+def test_torchrun_tells_in_a_line_that_it_was_interrupted(tmp_path, repository, name, loading):
+    """Its processes could not: they were still loading, or it was itself."""
+    waits = "import pathlib, time\npathlib.Path('there').touch()\ntime.sleep(60)\n"
+    (tmp_path / "worker.py").write_text(f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n{waits}")
+    if loading:
+        (tmp_path / "torch.py").write_text(waits)
+    environment = os.environ | {"PYTHONPATH": f"{repository}:{tmp_path}"}
+    command = launch_command(replace(ONE, processes=2), "worker", {})
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as started:
+        end = time.monotonic() + 120
+        while not (tmp_path / "there").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        started.send_signal(getattr(signal, name))
+        told = started.communicate(timeout=120)[1]
+    assert (started.returncode, told) == (130, "torchrun interrupted: run the same command again\n")
 
 
 def test_several_machines_meet_at_the_first_one_of_a_slurm_job():
