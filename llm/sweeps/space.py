@@ -64,6 +64,7 @@ class SweepConfig:
     seed: int  # of the sampler
     pruner: Literal["median", "none"]
     startup: int  # trials that are drawn at random, and whose curves are complete before one is pruned
+    spared: int  # evaluations of a trial behind which it may be pruned; the first is made before any step
     fixed: dict[str, Scalar | None]  # other parameters, the same in every trial
     space: Space
 
@@ -77,6 +78,7 @@ class SweepConfig:
         check_range("trials", self.trials, 1, 10**5)
         check_range("seed", self.seed, 0, 2**31)
         check_range("startup", self.startup, 1, 10**5)
+        check_range("spared", self.spared, 0, 10**5)
         if (self.steps is None) == (self.budget_s is None):
             told = f"steps is {self.steps}, budget_s is {self.budget_s}"
             raise ValueError(f"{told}: exactly one must be a number, or the trials are not equally long")

@@ -141,7 +141,7 @@ class SweepStudy:
         for step, value in sorted(curve.items()):
             if step not in known:
                 trial.report(value, step)
-        return bool(curve) and trial.should_prune()
+        return len(curve) > self.config.spared and trial.should_prune()
 
     def finish(self, claim: Claim, value: float) -> None:
         """Keep the trial's value; one that is no number makes it a failed one."""

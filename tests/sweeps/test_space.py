@@ -18,6 +18,7 @@ SPACE = {
     "seed": 1,
     "pruner": "median",
     "startup": 4,
+    "spared": 1,
     "fixed": {"finetune.enabled": False, "train.eval_every": 3},
     "space": {
         "log_uniform": {"train.lr": [1e-4, 3e-2]},

@@ -76,6 +76,16 @@ def test_a_curve_read_again_after_a_restart_is_kept_once_and_the_worse_trial_is_
     assert study.study.trials[1].intermediate_values == {0: 6.0, 3: 4.5, 6: 4.4}
 
 
+def test_a_trial_is_spared_while_it_may_still_warm_up(tmp_path):
+    study = worker(tmp_path, replace(CONFIG, spared=2))
+    good = study.claim()
+    study.report(good.trial, {0: 6.0, 3: 5.0, 6: 4.0, 9: 3.0})
+    study.finish(good, 3.0)
+    late = study.claim()
+    assert not study.report(late.trial, {0: 6.0, 3: 5.9})
+    assert study.report(late.trial, {0: 6.0, 3: 5.9, 6: 5.8})
+
+
 def test_another_space_file_is_refused_for_a_study_that_was_begun(tmp_path):
     worker(tmp_path)
     with pytest.raises(ValueError, match="steps differs from that with which the study tiny was begun"):
