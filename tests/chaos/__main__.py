@@ -4,16 +4,18 @@
     python -m tests.chaos --folder /tmp/chaos --only 17        # repeats one
     python -m tests.chaos --folder /tmp/chaos --table          # what is known so far
 
-Each fault follows from the seed and its number. Its result is a line of results.jsonl in the folder; what a bad one
-left stays in bad/NUMBER. Ended by Ctrl-C or SIGTERM, the campaign clears away the fault in progress. A small disk can
-be made only by root; the clock jumps only where Debian's package faketime is installed.
+Each fault follows from the seed and its number. Its result is a line of tests/chaos/results.jsonl, or of --results;
+what a bad one left stays in bad/NUMBER of the folder. Ended by Ctrl-C or SIGTERM, the campaign clears away the fault in
+progress. A small disk can be made only by root; the clock jumps only where Debian's package faketime is installed.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -28,9 +30,21 @@ from tests.chaos.kinds import FINISHED, MEET
 from tests.chaos.project import Base, copy_tree, forget, make_base, make_pair
 from tests.chaos.running import processes_in, send
 from tests.chaos.scene import Scene
-from tests.clone import Clone
+from tests.clone import ROOT, Clone
 
 SEED = 19
+RESULTS = Path(__file__).with_name("results.jsonl")
+PRODUCT = ("llm", "stages", "data", "presets", "dvc.yaml", "versions.yaml")
+
+
+def git(*arguments: str) -> str:
+    """What git says of the repository."""
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def product() -> str:
+    """A digest of what is committed of the product: finished runs of another one are no measure."""
+    return hashlib.sha256(git("rev-parse", *(f"HEAD:{name}" for name in PRODUCT)).encode()).hexdigest()[:12]
 
 
 def prepare(fault: Fault, bases: Path, folder: Path) -> tuple[Clone, Base]:
@@ -52,16 +66,17 @@ def meet(fault: Fault, folder: Path) -> dict[str, Any]:
     place = folder / "fault"
     shutil.rmtree(place, ignore_errors=True)
     started = time.monotonic()
+    bases = folder / product()
     with ExitStack() as stack:
         stack.callback(lambda: send(processes_in(place), signal.SIGKILL))
-        clone, base = prepare(fault, folder, place / "project")
-        scene = Scene(fault, clone, base, folder, stack)
+        clone, base = prepare(fault, bases, place / "project")
+        scene = Scene(fault, clone, base, bases, stack)
         trial = MEET[fault.kind](scene)
         outcome, findings = judge(scene, trial)
     row = asdict(fault) | {"how": trial.how, "outcome": outcome, "findings": findings}
     row["codes"] = [ended.code for ended in trial.ended]
-    row["said"] = [line for ended in trial.ended for line in SAID.findall(ended.output)]
-    row["seconds"] = round(time.monotonic() - started, 1)
+    row["said"] = [line[:200] for ended in trial.ended for line in SAID.findall(ended.output)]
+    row |= {"seconds": round(time.monotonic() - started, 1), "commit": git("rev-parse", "--short", "HEAD")}
     if outcome in BAD:
         shutil.rmtree(folder / f"bad/{fault.number}", ignore_errors=True)
         (folder / "bad").mkdir(exist_ok=True)
@@ -89,11 +104,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, f"| all | {sum(totals)} | {' | '.join(map(str, totals))} |"])
 
 
-def run(seed: int, numbers: list[int], folder: Path) -> None:
+def run(seed: int, numbers: list[int], folder: Path, results: Path) -> None:
     """Meet these faults, each kept in the results file as soon as it is known."""
     for number in numbers:
         row = meet(draw_fault(seed, number), folder)
-        with (folder / "results.jsonl").open("a", encoding="utf-8") as file:
+        with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         where = row["stage"] or "whole DAG"
         print(f"{number} {row['kind']}, {where}: {row['how']}: {row['outcome']} in {row['seconds']} s", flush=True)
@@ -104,7 +119,8 @@ def run(seed: int, numbers: list[int], folder: Path) -> None:
 def main() -> int:
     """Run the campaign, or print its table; 1 where there were findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="where clones and results are")
+    parser.add_argument("--folder", type=Path, required=True, help="where clones are, and what findings left")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of results, which grows")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--faults", type=int, default=0, help="how many there are to be in all")
     parser.add_argument("--only", type=int, nargs="+", default=[], help="numbers of faults to meet, again or first")
@@ -114,14 +130,14 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ |= {"DVC_SITE_CACHE_DIR": str(folder / "fault/dvc"), "OMP_NUM_THREADS": "1"}
-    known = {row["number"] for row in read_results(folder / "results.jsonl")}
+    known = {row["number"] for row in read_results(arguments.results)}
     numbers = arguments.only or [number for number in range(arguments.faults) if number not in known]
     try:
-        run(arguments.seed, numbers, folder)
+        run(arguments.seed, numbers, folder, arguments.results)
     except KeyboardInterrupt:
         print("stopped: the same command goes on", file=sys.stderr)
         return 130
-    rows = read_results(folder / "results.jsonl")
+    rows = read_results(arguments.results)
     print(table(rows))
     return int(any(row["outcome"] in BAD for row in rows))
 

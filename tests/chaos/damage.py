@@ -57,7 +57,7 @@ def damage_file(scene: Scene) -> Trial:
     files = [path for out in outs for path in ([out] if out.is_file() else sorted(out.rglob("*"))) if path.is_file()]
     files = [path for path in files if read_lock(scene.folder) and path.name != "cost.json"]
     if not files:
-        return Trial("nothing there to damage", ended)
+        return Trial("nothing there to damage", ended, missed=True)
     path, in_place, way = dice.choice(files), dice.random() < 0.5, dice.choice(DAMAGES)
     damage(path, way, dice, in_place)
     name = path.relative_to(scene.folder).as_posix()
@@ -113,7 +113,7 @@ def damage_state(scene: Scene) -> Trial:
     found = [p for place in scene.folder.glob(KEPT[stage]) for p in (place, *place.rglob("*"))]
     files = sorted(path for path in found if path.is_file() and path.name != "lock")
     if not files:
-        return Trial("killed before there was a state", ended)
+        return Trial("no state there", ended, missed=True)
     path, way = dice.choice(files), dice.choice(DAMAGES)
     n_whole = sum(is_whole_without(path, one) for one in files if one.suffix == ".json" and one.stem != path.stem)
     damage(path, way, dice, in_place=False)

@@ -10,8 +10,8 @@ from tests.chaos.running import Ended, wait_for_none
 from tests.chaos.scene import Scene, Trial
 from tests.clone import stages_run
 
-SAME, TOLD = "same", "told"
-GOOD = (SAME, TOLD)
+SAME, TOLD, MISSED = "same", "told", "missed"
+GOOD = (SAME, TOLD, MISSED)
 BAD = ("hang", "no message", "traceback", "exit code 0", "stuck", "different", "lost", "left over", "other")
 SAID = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+)$", re.MULTILINE)
 OURS = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(\w+) (?:failed|interrupted): (.+)$", re.MULTILINE)
@@ -48,6 +48,8 @@ def judge(scene: Scene, trial: Trial) -> tuple[str, list[str]]:
     if findings:
         outcomes = [finding.partition(":")[0] for finding in findings]
         return min(outcomes, key=BAD.index), findings
+    if trial.missed:
+        return MISSED, []
     return TOLD if any(ended.code > 0 for ended in trial.ended) else SAME, []
 
 

@@ -18,6 +18,7 @@ def meet_signal(scene: Scene) -> Trial:
     name, victim = dice.choice(list(SIGNALS)), dice.choice(VICTIMS)
     running = scene.start()
     scene.reach_moment(running)
+    met = running.process.poll() is None if victim == "dvc" else bool(stages_in(scene.folder))
     if victim == "both":
         running.signal_group(SIGNALS[name])
         send(stages_in(scene.folder), SIGNALS[name])  # torchrun's have groups of their own
@@ -28,7 +29,7 @@ def meet_signal(scene: Scene) -> Trial:
     ended = [running.finish()]
     if stages_in(scene.folder):
         ended.append(scene.run())
-    return Trial(f"{name} of {victim}", ended)
+    return Trial(f"{name} of {victim}", ended, missed=not met)
 
 
 def lose_one_process(scene: Scene) -> Trial:
@@ -40,7 +41,7 @@ def lose_one_process(scene: Scene) -> Trial:
     scene.reach_moment(running)
     processes = stages_in(scene.folder)
     if not processes:
-        return Trial(f"{name}, too late", [running.finish()])
+        return Trial(f"{name}, too late", [running.finish()], missed=True)
     victim = dice.randrange(len(processes))
     send([processes[victim]], SIGNALS[name])
     return Trial(f"{name} of process {victim} of {len(processes)}", [running.finish()])
@@ -50,8 +51,9 @@ def run_two_at_once(scene: Scene) -> Trial:
     """The same command twice, the second one at the moment."""
     first = scene.start()
     scene.reach_moment(first)
+    met = first.process.poll() is None
     second = scene.start()
-    return Trial("two at once", [second.finish(), first.finish()])
+    return Trial("two at once", [second.finish(), first.finish()], missed=not met)
 
 
 def run_experiments(scene: Scene) -> Trial:
@@ -73,10 +75,10 @@ def run_experiments(scene: Scene) -> Trial:
     if ended[1 - loser].code:
         wrong.append("the other experiment failed too")
     for i, change in enumerate(EXPERIMENTS):
-        revision = f"try-{i}-again" if i == loser and ended[loser].code else f"try-{i}"
-        if not wrong and experiment_digests(scene.clone, revision) != expected[change]:
+        last = f"try-{i}-again" if i == loser and ended[loser].code else f"try-{i}"
+        if not wrong and experiment_digests(scene.clone, last) != expected[change]:
             wrong.append(f"experiment {change} differs")
-    return Trial(f"{name} of {victim} of an experiment", ended, wrong=wrong)
+    return Trial(f"{name} of {victim} of an experiment", ended, wrong=wrong, missed=not below)
 
 
 def experiment(number: int, suffix: str = "") -> list[str]:

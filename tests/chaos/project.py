@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tests.chaos.faults import TRAININGS
 from tests.clone import COSTS, Clone
 
 OUTPUTS = ("data", "models", "metrics")
@@ -131,6 +132,8 @@ def make_pair(folder: Path, done: Base) -> Base:
         return Base(project)
     shutil.rmtree(folder, ignore_errors=True)
     clone = done.copy(project)
+    for path in (kept for stage in TRAININGS for kept in project.glob(KEPT[stage])):
+        remove(path)  # a training that has ended would not begin anew for another number of processes
     path = project / "params.yaml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("\n  processes: 1", "\n  processes: 2", 1), encoding="utf-8")
@@ -138,15 +141,17 @@ def make_pair(folder: Path, done: Base) -> Base:
     return seal(project, done.seconds)
 
 
-def experiment_digests(clone: Clone, revision: str) -> dict[str, str]:
+def experiment_digests(clone: Clone, name: str) -> dict[str, str]:
     """What DVC knows of every output of an experiment, but what it cost."""
-    stages = yaml.safe_load(clone.run("git", "show", f"{revision}:dvc.lock").stdout)["stages"]
+    commit = clone.run("git", "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}").stdout.strip()
+    stages = yaml.safe_load(clone.run("git", "show", f"{commit}:dvc.lock").stdout)["stages"]
     return {out["path"]: out["md5"] for s in stages.values() for out in s["outs"] if out["path"] not in COSTS}
 
 
 def make_experiments(path: Path, done: Base) -> dict[str, dict[str, str]]:
     """What each of EXPERIMENTS gives undisturbed, made once."""
     if not path.is_file():
+        remove(path.with_suffix(".clone"))  # of one that was stopped
         clone = done.copy(path.with_suffix(".clone"))
         found = {}
         for i, change in enumerate(EXPERIMENTS):

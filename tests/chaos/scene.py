@@ -72,3 +72,4 @@ class Trial:
     ended: list[Ended]
     hurt: set[str] = field(default_factory=set)  # stages, beside those not ended, that have to run again
     wrong: list[str] = field(default_factory=list)  # what the kind itself found amiss
+    missed: bool = False  # the fault came too late, or what it would have met was not there

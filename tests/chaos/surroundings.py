@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.chaos.project import read_lock
+from tests.chaos.project import KEPT, read_lock
+from tests.chaos.running import Ended
 from tests.chaos.scene import Scene, Trial
 
 LARGE = "2g"  # a disk after room was made
@@ -18,11 +19,25 @@ JUMPS = ("-400d", "-3h", "-30s", "+30s", "+3h", "+400d")
 # What root may do to files that belong to somebody else, or that it has locked for itself, nobody else may.
 NO_PRIVILEGES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 STATE_FOLDERS = (".train_state", ".evaluate_state", ".fetched", ".cost", "logs", ".dvc/cache", ".dvc/tmp")
+OF_ALL = STATE_FOLDERS[3:]
+
+
+def met(how: str, ended: Ended) -> Trial:
+    """What happened where a run may never have needed what it was denied: then it ended as if nothing had been."""
+    return Trial(how, [ended], missed=ended.code == 0)
 
 
 def bytes_of(folder: Path) -> int:
     """Bytes that the files of a folder take on a disk of whole pages."""
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())
+
+
+def state_folders(scene: Scene) -> list[str]:
+    """Folders beside the outputs into which the stage, or the whole DAG, writes."""
+    stage = scene.fault.stage
+    used = {Path(KEPT[stage]).parts[0]} if stage in KEPT else set[str]()
+    named = [name for name in STATE_FOLDERS if not stage or name in used or name in OF_ALL]
+    return [name for name in named if (scene.folder / name).is_dir()]
 
 
 def put_on_small_disk(scene: Scene, folder: Path, free: int) -> None:
@@ -40,20 +55,21 @@ def put_on_small_disk(scene: Scene, folder: Path, free: int) -> None:
 def fill_disk(scene: Scene) -> Trial:
     """The disk of the outputs, or of what is kept beside them, is full at some point; without root no file can grow."""
     dice = scene.fault.dice
-    outs = [scene.base.folder / out for out in scene.outs()]
-    need = sum(bytes_of(out) if out.is_dir() else out.stat().st_size for out in outs)
     own = {Path(out).parts[0] for out in scene.outs()}
-    name = dice.choice([*sorted(own) * 3, *(n for n in STATE_FOLDERS if (scene.folder / n).is_dir())])
-    free = int(need * dice.uniform(0, 1.1)) if name in own else int(bytes_of(scene.base.folder / name) * dice.random())
+    name = dice.choice([*sorted(own) * 3, *state_folders(scene)])
+    outs = [scene.base.folder / out for out in scene.outs() if Path(out).parts[0] == name]
+    need = sum(bytes_of(out) if out.is_dir() else out.stat().st_size for out in outs)
+    there = bytes_of(scene.base.folder / name)  # much of which has been written already, so seldom much more is needed
+    free = int(need * dice.random()) if outs else int(there * dice.random() ** 4)
     if os.geteuid():
         limit = ["bash", "-c", f'ulimit -f {max(1, free // 1024)}; exec "$@"', "-"]
-        return Trial(f"no file above {free} bytes", [scene.start(before=limit).finish()])
+        return met(f"no file above {free} bytes", scene.start(before=limit).finish())
     folder = scene.folder / name
     folder.mkdir(exist_ok=True)
     put_on_small_disk(scene, folder, free)
     ended = scene.run()
     subprocess.run(["mount", "-o", f"remount,size={LARGE}", folder], check=True)
-    return Trial(f"{free} bytes free in {name}", [ended])
+    return met(f"{free} bytes free in {name}", ended)
 
 
 @contextmanager
@@ -72,16 +88,16 @@ def make_read_only(scene: Scene) -> Trial:
     """A folder that has to be written to cannot be, from the start or from the moment on."""
     dice = scene.fault.dice
     folders = {str(Path(out).parent) for out in scene.outs()} | {o for o in scene.outs() if (scene.folder / o).is_dir()}
-    there = [name for name in (*sorted(folders) * 2, *STATE_FOLDERS, ".") if (scene.folder / name).is_dir()]
+    there = [name for name in (*sorted(folders) * 2, *state_folders(scene), ".") if (scene.folder / name).is_dir()]
     name, late = dice.choice(there), dice.random() < 0.5
     running = scene.start(before=NO_PRIVILEGES) if late else None
     if running:
         scene.reach_moment(running)
     if not (scene.folder / name).is_dir():
-        return Trial(f"{name} read-only, not there yet", [running.finish()] if running else [])
+        return Trial(f"{name} read-only, not there yet", [running.finish()] if running else [], missed=True)
     with without_mode(scene.folder / name, 0o222):
         ended = (running or scene.start(before=NO_PRIVILEGES)).finish()
-    return Trial(f"{name} read-only {'from the moment on' if late else 'from the start'}", [ended])
+    return met(f"{name} read-only {'from the moment on' if late else 'from the start'}", ended)
 
 
 def take_permissions(scene: Scene) -> Trial:
@@ -98,7 +114,7 @@ def take_permissions(scene: Scene) -> Trial:
         chosen = dice.choice(inside)
     with without_mode(chosen, 0o777):
         ended = scene.start(before=NO_PRIVILEGES).finish()
-    return Trial(f"{chosen.relative_to(scene.folder)} unreadable", [ended])
+    return met(f"{chosen.relative_to(scene.folder)} unreadable", ended)
 
 
 def jump_clock(scene: Scene) -> Trial:
@@ -113,7 +129,8 @@ def jump_clock(scene: Scene) -> Trial:
     running = scene.start(**variables, FAKETIME_DONT_FAKE_MONOTONIC="1")
     scene.reach_moment(running)
     clock.write_text(jump, encoding="utf-8")
-    return Trial(f"the clock jumps by {jump}", [running.finish()])
+    late = running.process.poll() is not None
+    return Trial(f"the clock jumps by {jump}", [running.finish()], missed=late)
 
 
 def date_files(scene: Scene, dice: random.Random) -> Trial:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.__main__ import read_results, table
+from tests.chaos.__main__ import RESULTS, read_results, table
 from tests.chaos.faults import KINDS, OF_THE_WHOLE, draw_fault
 from tests.chaos.judge import GOOD, judge_command, leftovers
 from tests.chaos.running import Ended
@@ -32,12 +32,17 @@ def test_two_hundred_faults_are_of_all_kinds_and_forty_meet_the_whole_dag():
 def test_the_table_counts_by_kind_and_outcome():
     rows = [{"kind": "signal", "outcome": "same"}, {"kind": "clock", "outcome": "told"}]
     assert table([*rows, *rows]).splitlines() == [
-        "| fault | faults | same | told |",
-        "|---|---|---|---|",
-        "| signal | 2 | 2 | 0 |",
-        "| clock | 2 | 0 | 2 |",
-        "| all | 4 | 2 | 2 |",
+        "| fault | faults | same | told | missed |",
+        "|---|---|---|---|---|",
+        "| signal | 2 | 2 | 0 | 0 |",
+        "| clock | 2 | 0 | 2 | 0 |",
+        "| all | 4 | 2 | 2 | 0 |",
     ]
+
+
+def test_the_page_holds_the_table_of_the_committed_results(repository):
+    page = (repository / "docs/trust.md").read_text(encoding="utf-8")
+    assert page.partition("<!-- chaos -->\n")[2].partition("\n<!-- /chaos -->")[0] == table(read_results(RESULTS))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +69,8 @@ def test_what_stays_in_a_half_fetched_folder_is_left_over(tmp_path):
 @pytest.mark.slow
 def test_faults_of_single_stages_end_as_they_may(tmp_path, repository):
     command = [sys.executable, "-m", "tests.chaos", "--folder", str(tmp_path), "--only", *QUICK]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
-    rows = read_results(tmp_path / "results.jsonl")
+    results = tmp_path / "results.jsonl"
+    done = subprocess.run([*command, "--results", results], cwd=repository, capture_output=True, text=True)
+    rows = read_results(results)
     assert len(rows) == len(QUICK), done.stderr
     assert not [row for row in rows if row["outcome"] not in GOOD]
