@@ -74,6 +74,20 @@ def is_told(error: BaseException) -> bool:
     return isinstance(error, SAYS_ENOUGH) and _raised_by_us(error.__traceback__) and not met and _says_why(error)
 
 
+def in_turn(*reads: Callable[[], object]) -> None:
+    """Make every call, also behind one that refused its input as it should; at the end raise the last refusal."""
+    refusal = None
+    for read in reads:
+        try:
+            read()
+        except Exception as error:
+            if not is_told(error):
+                raise
+            refusal = error
+    if refusal is not None:
+        raise refusal
+
+
 def _meets_limit(error: BaseException) -> bool:
     too_big = isinstance(error, OSError) and error.errno == errno.EFBIG
     return isinstance(error, Finding) or is_out_of_memory(error) or too_big
@@ -82,7 +96,7 @@ def _meets_limit(error: BaseException) -> bool:
 def _says_why(error: BaseException) -> bool:
     """Whether a terminal is shown one line, and more in it than the words of a library."""
     line, own = describe_error(error), printable(str(error))
-    for passed_on in [str(one) for one in _chain(error) if one is not error]:
+    for passed_on in [str(one) for one in _chain(error) if not _raised_by_us(one.__traceback__)]:
         own = own.replace(printable(passed_on), " ") if passed_on else own
     return len(re.findall(r"\w+", own)) >= OWN_WORDS and len(line.splitlines()) == 1 and not steering(line)
 
