@@ -123,7 +123,7 @@ def as_it_answers(status: int, text: str) -> None:
     """Raise Finding for an answer, or an event of one, that says of a defect, and for one that steers a terminal."""
     if status >= 500 and (status != 503 or BUSY not in text):
         raise Finding(f"the server answered {status}: {text[:200]}")
-    if "event" not in text and steering(text.replace("\n", "")):
+    if "\x1b" in text or (status >= 400 and steering(text)):
         raise Finding(f"the server answered with an escape: {text[:200]!r}")
     for line in re.findall(r"^data: (\{.*)", text, re.MULTILINE):
         if "error" in json.loads(line):
