@@ -1,5 +1,9 @@
 """Training, scoring and generation on devices that are not at hand."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,7 @@ from llm.inference.decoding import Decoding
 from llm.inference.generate import generate
 from llm.inference.likelihood import Window, window_logprobs
 from llm.inference.replies import TokenTexts
+from llm.machine import this_cpu
 from llm.models.loss import CHUNK_LOGITS, DEVICE_CHUNK_LOGITS, chunk_rows, summed_loss
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
@@ -17,7 +22,7 @@ from llm.training.loop import training_steps
 from llm.training.step import add_gradients, batch_loss, validation_loss
 from llm.training.trainer import Trainer
 from tests.machines.devices import NoFloat64, Recorder, as_on_cuda
-from tests.machines.doubles import Machine, pretended
+from tests.machines.doubles import ASKING, Machine, pretended
 from tests.tiny_runs import counting_rows, take_steps
 from tests.training.test_schedule import CONFIG
 
@@ -160,6 +165,21 @@ def test_the_recorder_sees_every_product(multiply):
 def test_a_device_without_double_precision_makes_and_takes_none(make):
     with pytest.raises(AssertionError, match="no float64"), NoFloat64():
         make(torch.ones(2))
+
+
+def test_every_module_that_asks_for_a_device_is_answered_by_the_double(repository):
+    files = [*(repository / "llm").rglob("*.py"), *(repository / "stages").rglob("*.py")]
+    asking = [path for path in files if "on_cpu" in path.read_text(encoding="utf-8")]
+    assert {".".join(path.relative_to(repository).with_suffix("").parts) for path in asking} == {*ASKING}
+
+
+def test_the_double_of_another_maker_reaches_every_python(repository):
+    if this_cpu().vendor != "AuthenticAMD":
+        pytest.skip("only AMD's name is exchanged")
+    words = [sys.executable, "-c", "from llm.machine import this_cpu; print(this_cpu().vendor)"]
+    values = os.environ | {"PYTHONPATH": str(repository / "tests/machines/other_vendor")}
+    done = subprocess.run(words, cwd=repository, env=values, capture_output=True, text=True)
+    assert done.stdout == "GenuineIntel\n"
 
 
 @pytest.mark.parametrize("rows", [64, 10**6])
