@@ -11,9 +11,11 @@ import argparse
 import csv
 import io
 import json
+import lzma
 import math
 import re
 import subprocess
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,8 @@ def near_differences(here: Files, there: Files, seed_sd: SeedSd) -> list[str]:
             lines += near_figure_differences(path, here[path], there[path], seed_sd)
         elif path.endswith(".csv"):
             lines += table_differences(path, here[path], there[path])
+        elif path.endswith(".tar.xz") and members(here[path]) != members(there[path]):
+            lines.append(f"{path}: holds {members(here[path])}, it held {members(there[path])}")
         elif there[path].strip() and not here[path].strip():
             lines.append(f"{path}: empty")
     return lines
@@ -189,6 +193,15 @@ def cell_kind(text: str) -> str:
         return "number" if not text or math.isfinite(float(text)) else text
     except ValueError:
         return text
+
+
+def members(content: bytes) -> list[str]:
+    """Names in an archive, and which of them are empty; of a damaged one none."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(lzma.decompress(content))) as archive:
+            return [f"{one.name}{'' if one.size else ' (empty)'}" for one in archive.getmembers()]
+    except (tarfile.TarError, lzma.LZMAError, EOFError):
+        return []
 
 
 def git_files(revision: str) -> dict[str, bytes]:

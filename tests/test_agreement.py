@@ -1,8 +1,10 @@
 """Whether metrics are held to those of a commit by the right rule, on small files."""
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -140,6 +142,23 @@ def test_on_another_machine_a_table_names_the_same_models():
 
 def test_on_another_machine_a_page_is_not_empty():
     assert near_differences(files(page="\n"), files(), SEED_SD) == ["metrics/samples.md: empty"]
+
+
+def packed(**members):
+    """An archive of texts."""
+    with tarfile.open(fileobj=(out := io.BytesIO()), mode="w:xz") as archive:
+        for name, text in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+    return out.getvalue()
+
+
+def test_on_another_machine_an_archive_holds_the_same_files():
+    there = {"metrics/outputs.tar.xz": packed(scores=b"1", replies=b"yes")}
+    for other in (packed(scores=b"1"), packed(scores=b"1", replies=b""), there["metrics/outputs.tar.xz"][:-20], b""):
+        assert len(near_differences({"metrics/outputs.tar.xz": other}, there, SEED_SD)) == 1
+    assert near_differences({"metrics/outputs.tar.xz": packed(scores=b"2", replies=b"no")}, there, SEED_SD) == []
 
 
 def test_a_curve_of_another_length_and_a_missing_file_are_named():

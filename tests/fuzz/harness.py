@@ -4,15 +4,17 @@ Anything else is a finding: an error of a library, of Python or of the machine, 
 MAX_BYTES of memory.
 """
 
+import atexit
 import dis
 import errno
 import faulthandler
+import os
 import re
 import resource
+import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,7 +52,7 @@ class Finding(AssertionError):
 
 def check(read: Read, data: bytes) -> bool:
     """Whether the bytes were read; False where they were refused as they should be. Raises Finding."""
-    started = time.process_time()
+    started = processor_seconds()
     try:
         with bounded():
             read(data)
@@ -63,9 +65,15 @@ def check(read: Read, data: bytes) -> bool:
         raise
     except BaseException as error:  # SystemExit would end the fuzzing as if nothing were wrong; Rust's PanicException
         raise Finding(f"{where(error)}: {type(error).__name__}: {str(error)[:300]}") from None
-    if (seconds := time.process_time() - started) > MAX_SECONDS:
+    if (seconds := processor_seconds() - started) > MAX_SECONDS:
         raise Finding(f"{getattr(read, '__name__', read)}: {seconds:.0f} s of the processor")
     return whole
+
+
+def processor_seconds() -> float:
+    """What this process and those that it started and waited for have computed."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def is_told(error: BaseException) -> bool:
@@ -174,9 +182,11 @@ def _data_bytes() -> int:
 
 @cache
 def scratch() -> Path:
-    """A folder of this process to put inputs into, in memory where there is such a disk."""
+    """A folder of this process to put inputs into, in memory where there is such a disk; it ends with the process."""
     memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="fuzz_", dir=memory if memory.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="fuzz_", dir=memory if memory.is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def placed(name: str, data: bytes) -> Path:

@@ -180,10 +180,18 @@ def test_a_hang_in_a_library_ends_the_process() -> None:
     assert done.returncode == 1 and b"Timeout" in done.stderr
 
 
-def test_processor_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "MAX_SECONDS", 0.05)
+BURNING = "sum(range(20_000_000))"
+
+
+@pytest.mark.parametrize(
+    "burn", [lambda: eval(BURNING), lambda: subprocess.run([sys.executable, "-c", BURNING], check=True)]
+)
+def test_processor_time_is_limited_in_other_processes_too(
+    monkeypatch: pytest.MonkeyPatch, burn: Callable[[], object]
+) -> None:
+    monkeypatch.setattr(harness, "MAX_SECONDS", 0.1)
     with pytest.raises(Finding, match="of the processor"):
-        check(lambda _: print(sum(range(5_000_000))), b"")
+        check(lambda _: print(burn()), b"")
 
 
 def test_a_line_that_a_limit_brought_about_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
