@@ -4,6 +4,7 @@ Names are followed through imports and their aliases, and count where they are m
 """
 
 import ast
+import re
 from collections.abc import Iterator
 
 UNSAFE_MODULES = (
@@ -37,6 +38,10 @@ SAFE = {  # values of keywords, attributes and entries of dicts; every other one
     "resolve_entities": False,
 }
 SHELLS = {*("sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh", "busybox"), "cmd", "powershell", "pwsh"}
+SHELL_COMMAND = re.compile(
+    rf"(\S*/)?({'|'.join(sorted(SHELLS))})(\.exe)?\s+[-/]\w*c\b|\S*/({'|'.join(sorted(SHELLS))})$"
+)
+TRUSTING = {*("PYTHONHTTPSVERIFY", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "HF_HUB_DISABLE_SSL", "GIT_SSL_NO_VERIFY")}
 RUNNERS = ("os.", "subprocess.", "asyncio.", "shutil.")
 MOST_POSITIONAL = {"subprocess": 1, "numpy.load": 2}  # behind them come `shell`, and `allow_pickle`
 
@@ -51,7 +56,7 @@ def holes(tree: ast.AST) -> Iterator[str]:
             found = [alias.name for alias in node.names if is_unsafe_import(alias.name)]
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found = [name for name in names if is_unsafe_import(name) or name in NEEDED]
+            found = [name for name in names if is_unsafe_import(name) or name in NEEDED or name.endswith(".*")]
         elif isinstance(node, ast.Name | ast.Attribute) and id(node) not in safe:
             name = dotted(node, origins)
             stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)  # a field may be called `compile`
@@ -65,8 +70,12 @@ def holes(tree: ast.AST) -> Iterator[str]:
             found = [
                 f"{k.value}: {ast.unparse(v)}" for k, v in pairs if isinstance(k, ast.Constant) and not_safe(k.value, v)
             ]
-        elif isinstance(node, ast.Assign):
-            found = [*assignment_holes(node)]
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            found = [*assignment_holes(node, origins)]
+        elif isinstance(node, ast.arguments):
+            found = [*default_holes(node)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = [node.value] if node.value in TRUSTING or SHELL_COMMAND.match(node.value) else []
         yield from (f"{getattr(node, 'lineno', 0)}: {name}" for name in found)
 
 
@@ -74,7 +83,11 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Names that imports bind, with what they stand for."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.asname, alias.name) for alias in node.names if alias.asname)
+            tops = [alias.name.partition(".")[0] for alias in node.names]
+            yield from (
+                (alias.asname or top, alias.name if alias.asname else top)
+                for alias, top in zip(node.names, tops, strict=True)
+            )
         elif isinstance(node, ast.ImportFrom):
             yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
@@ -113,6 +126,8 @@ def call_holes(call: ast.Call, origins: dict[str, str]) -> Iterator[str]:
         text = argument.value if isinstance(argument, ast.Constant) else None
         if name == "getattr" and isinstance(text, str) and text in UNSAFE_LAST:
             yield f"getattr {text}"
+        if name == "setattr" and len(call.args) == 3 and isinstance(text, str) and not_safe(text, call.args[2]):
+            yield ast.unparse(call)
         if text == "CERT_NONE" or (name.startswith(RUNNERS) and is_shell(argument)):
             yield f"{name} {text}"
     most = MOST_POSITIONAL.get(name, MOST_POSITIONAL.get(name.partition(".")[0]))
@@ -120,18 +135,33 @@ def call_holes(call: ast.Call, origins: dict[str, str]) -> Iterator[str]:
         yield f"{name} with {len(call.args)} arguments by position"
 
 
+WITH_HOLES = {name.partition(".")[0] for name in (*UNSAFE_MODULES, *UNSAFE_NAMES, *NEEDED) if "." in name}  # modules
 UNSAFE_LAST = UNSAFE_ATTRIBUTES | {name.rpartition(".")[2] for name in (*UNSAFE_NAMES, *NEEDED)}
 
 
-def assignment_holes(node: ast.Assign) -> Iterator[str]:
-    """What is unsafe in what is assigned: a session's `verify`, another loader under a safe one's name."""
-    for target in node.targets:
+def assignment_holes(node: ast.Assign | ast.AnnAssign | ast.AugAssign, origins: dict[str, str]) -> Iterator[str]:
+    """What is unsafe in what is assigned: a session's `verify`, a module or loader under another name."""
+    value = node.value or ast.Constant(None)
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
         if isinstance(target, ast.Attribute):
-            required = ast.unparse(node.value).endswith("CERT_REQUIRED")
-            if not_safe(target.attr, node.value) or (target.attr == "verify_mode" and not required):
+            required = ast.unparse(value).endswith("CERT_REQUIRED")
+            if not_safe(target.attr, value) or (target.attr == "verify_mode" and not required):
                 yield ast.unparse(node)
+        entry = target.slice if isinstance(target, ast.Subscript) else None
+        if isinstance(entry, ast.Constant) and not_safe(entry.value, value):
+            yield ast.unparse(node)
         if isinstance(target, ast.Name) and target.id in NEEDED.values():
             yield ast.unparse(node)
+    if isinstance(value, ast.Name) and origins.get(value.id) in WITH_HOLES:
+        yield ast.unparse(node)
+
+
+def default_holes(node: ast.arguments) -> Iterator[str]:
+    """Parameters whose default is unsafe."""
+    named = [*node.posonlyargs, *node.args]
+    pairs = [*zip(named[len(named) - len(node.defaults) :], node.defaults, strict=True)]
+    pairs += [(name, value) for name, value in zip(node.kwonlyargs, node.kw_defaults, strict=True) if value is not None]
+    yield from (f"{name.arg}={ast.unparse(value)}" for name, value in pairs if not_safe(name.arg, value))
 
 
 def not_safe(name: object, value: ast.expr) -> bool:
