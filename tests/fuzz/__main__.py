@@ -30,8 +30,8 @@ def main() -> int:
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
-        print("skipped: atheris is not installed (pip install -r requirements-extra.lock)")
-        return 0
+        print("nothing was tried: atheris is not installed (pip install -r requirements-extra.lock)")
+        return 1
     if arguments.inside:
         fuzz(arguments.name, arguments.minutes, arguments.corpus)
     return run(arguments.name, arguments.minutes, arguments.corpus)

@@ -78,6 +78,20 @@ def test_a_line_without_a_cause_is_a_finding(ours: None, text: str) -> None:
         check(raising(ValueError(text)), b"")
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_an_error_of_python_that_is_raised_again_is_a_finding(ours: None, again: bool) -> None:
+    def read(data: bytes) -> None:
+        try:
+            int(data)
+        except ValueError as error:
+            if again:
+                raise
+            raise error
+
+    with pytest.raises(Finding):
+        check(read, b"no number, many words")
+
+
 @pytest.mark.parametrize("own", ["", "error: "])
 def test_the_words_of_a_library_alone_are_a_finding(ours: None, own: str) -> None:
     def read(data: bytes) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.__main__ import run
+from tests.fuzz.__main__ import main, run
 
 KEY = "0123456789"
 FOUND = f"FOUND {KEY} 'llm/files.py:1: KeyError'\n"
@@ -38,3 +38,9 @@ def test_a_run_is_good_that_ran_and_found_nothing_old_or_new(
     monkeypatch.setattr("tests.fuzz.__main__.subprocess.run", process)
     assert run("zip", 1.0, tmp_path) == code
     assert json.loads((tmp_path / "results.jsonl").read_text(encoding="utf-8"))["exit"] == exit_code
+
+
+def test_without_atheris_nothing_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.__main__.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["tests.fuzz", "zip"])
+    assert main() == 1
