@@ -33,9 +33,10 @@ TRAININGS = ("train_scratch", "finetune_mistral", "evaluate")  # stages whose ro
 SPREADS = 2  # standard deviations between seeds, by which bits per byte may differ on another machine
 SUMMARY, ENGLISH = "metrics/summary.json", "english"
 FIXED = re.compile(  # entries that data and parameters decide, no machine
-    r"n\.(dialogues|pairs|premises|prompts|quiz|replies)|parameters|trained_parameters|rows|dialogues\.\w+|base|"
-    r"data\.(test_replies|train_tokens)"
+    r"n\.(dialogues|pairs|premises|prompts|quiz|replies)|\w+\.chance|base|data\.(test_replies|train_tokens)|"
+    r"parameters|trained_parameters|rows|dialogues\.\w+|drawn_tokens|supervised_tokens|pack_efficiency|step|tokens|epoch"
 )
+ENDS = 1.5  # more than bits per byte may perplexity differ, for it counts the replies' ends; measured: up to 1.15
 DIGIT = 1.5e-4  # of a figure that no seed changes: one in the last place of a file, and what is left of floats
 
 Files = Mapping[str, bytes]
@@ -151,9 +152,19 @@ def bpb_differences(path: str, here: Any, there: Any, seed_sd: SeedSd) -> list[s
         spread = seed_sd.get(model, {}).get("bpb", {}).get(source)
         allowed = DIGIT if spread is None else SPREADS * spread
         gap = abs(value - was) if isinstance(value, int | float) else math.nan
+        lines += ppl_differences(path, here, there, source, allowed / was) if name.startswith("bpb.") and was else []
         if not gap <= allowed:  # nor is NaN, of a file or of a spread
             lines.append(f"{path}: {name} is {value}, was {was}: {gap:.4f} apart, allowed {allowed:.4f}")
     return lines
+
+
+def ppl_differences(path: str, here: Any, there: Any, source: str, allowed: float) -> list[str]:
+    """A line where a perplexity's logarithm is off by more than ENDS such shares: it is those bits, by token."""
+    found, was = (figures.get("ppl", {}).get(source) for figures in (here, there))
+    if was is None:
+        return [] if found is None else [f"{path}: ppl.{source} is {found}, was {was}"]
+    apart = abs(math.log(found / was)) if isinstance(found, int | float) and found > 0 else math.inf
+    return [] if apart <= ENDS * allowed * math.log(was) else [f"{path}: ppl.{source} is {found}, was {was}"]
 
 
 def bpb_figures(path: str, figures: Any) -> Iterator[tuple[str, str, str, Any]]:

@@ -100,6 +100,14 @@ def test_a_spread_that_is_no_number_allows_nothing():
     assert len(near_differences(files(with_all(1.7152)), files(), seed_sd)) == 1
 
 
+@pytest.mark.parametrize(("ppl", "agrees"), [(148.0, True), (154.6, True), (154.8, False), (0, False), (None, False)])
+def test_on_another_machine_perplexity_may_be_as_far_off_as_bits_per_byte(
+    ppl, agrees
+):  # 148.1**(1 + 0.015 / 1.7151) = 154.7
+    here, there = ({**SCRATCH, "ppl": {"all": value}} for value in (ppl, 148.1))
+    assert (near_differences(files(here), files(there), SEED_SD) == []) == agrees
+
+
 @pytest.mark.parametrize("text", ["", "{", "null", "[]"])
 def test_figures_that_are_none_are_named(text):
     broken = {**files(), "metrics/scratch.json": text.encode()}
@@ -115,6 +123,8 @@ def test_figures_that_are_none_are_named(text):
         ("metrics/base.json", {"english": {"bpb": 1.2}}, {"english": {"bpb": 1.3}}),
         ("metrics/base.json", {"n": {"replies": 166}}, {"n": {"replies": 16}}),
         ("metrics/train_scratch.json", {"parameters": 100}, {"parameters": 101}),
+        ("metrics/train_scratch.json", {"step": 1750}, {"step": 175}),
+        ("metrics/base.json", {"literacy": {"chance": 0.5}}, {"literacy": {"chance": 0.25}}),
         ("metrics/finetune_mistral.json", {"stand_in": False}, {"stand_in": True}),
         ("metrics/finetune_mistral.json", {"stand_in": False}, {"stand_in": 0}),
         ("metrics/finetune_mistral.json", {"base": "Mistral"}, {"base": "SmolLM2"}),
