@@ -16,13 +16,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COSTS = ("metrics/cost.json", "metrics/report.html")
+ASCII = {  # in whose characters no text of the data can be written; in C alone, Python turns to UTF-8
+    "LANG": "C",
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONIOENCODING": ":backslashreplace",  # DVC prints what is none
+}
 SURROUNDINGS = {
     "LANG": "C",
-    "LC_ALL": "C",  # in whose characters no text of the data can be written
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # of a notebook, and not installed here
+    "LC_ALL": "C",  # not ASCII: in a folder with other letters DVC fails then
+    "MPLBACKEND": "module://not_installed_here.backend",  # as a notebook's where only the notebook has it
     "HOME": "/proc/home",  # where nobody, root neither, can make a folder
 }
-UNSET = ("PYTHONUTF8", "PYTHONIOENCODING", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "MPLCONFIGDIR", "TERM")
+UNSET = {
+    *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHONHASHSEED", "PYTHONPATH"),
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX"),  # a hook's
+    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "MPLCONFIGDIR", "TERM"),
+}
+OF_OTHERS = ("TANDEM_", "DVC_")  # folders with states, costs, outputs and caches of other runs
 
 
 class Clone:
@@ -30,11 +42,9 @@ class Clone:
 
     def __init__(self, folder: Path, preset: str = "smoke") -> None:
         self.folder = folder
-        listed = self.run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith("metrics/") and name != "dvc.lock":
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
+        for name in self.sources():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
         self.run(sys.executable, "-m", "stages.preset", preset)
         self.run("git", "init", "-q", "-b", "main")
         self.run("git", "add", "-A")
@@ -47,6 +57,12 @@ class Clone:
         clone.folder = folder
         return clone
 
+    def sources(self) -> list[str]:
+        """Files of the working tree that a clone begins with."""
+        listed = self.run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout
+        names = [name for name in listed.split("\0") if name and not name.startswith("metrics/") and name != "dvc.lock"]
+        return [name for name in names if (ROOT / name).is_file()]
+
     @property
     def environment(self) -> dict[str, str]:
         """The caller's in SURROUNDINGS, with this interpreter first on PATH and no state of another run in sight.
@@ -56,7 +72,11 @@ class Clone:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         author = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         return {
-            **{name: value for name, value in os.environ.items() if name not in UNSET},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if name not in UNSET and not name.startswith(OF_OTHERS)
+            },
             **SURROUNDINGS,
             **author,
             "PATH": path,
@@ -124,10 +144,10 @@ class Clone:
 
 def spoiled(folder: Path) -> list[str]:
     """Files of DVC's cache that no longer hold what their name says: something wrote through a link into it."""
-    files = [path for path in (folder / ".dvc/cache/files/md5").glob("??/*") if path.suffix != ".dir"]
+    files = list((folder / ".dvc/cache/files/md5").glob("??/*"))
     assert files
     md5 = {path: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path in files}
-    return [path.name for path in files if md5[path] != path.parent.name + path.name]
+    return [path.name for path in files if md5[path] != path.parent.name + path.name.removesuffix(".dir")]
 
 
 def stages_run(output: str) -> list[str]:

@@ -9,100 +9,28 @@ one in what comes from the data, in the files' entries, or in bits per byte by m
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
-import locale
+import math
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tests.agreement import NO_RESULTS, near_differences
 from tests.clone import ROOT, Clone
+from tests.variations import Variation, environment, has_effect, variations
 
-SITE_PACKAGES = Path(yaml.__file__).parent.parent
 EXPERIMENT = "reproduced"
 FROM_DATA = ("data/clean", "data/raw", "data/summary.json", "data/tokens", "models/base")
 NOBODY = 65534
-TURKISH = "tr_TR.UTF-8"  # where the small letter of I is none of ASCII
 
-Results = Mapping[str, Mapping[str, str]]  # digests and metrics, each by path
-
-
-@dataclass(frozen=True)
-class Variation:
-    """What is otherwise than in the run `plain`."""
-
-    name: str
-    exact: bool = True  # whether the results have to be those of `plain` to the last bit
-    environment: Mapping[str, str] = field(default_factory=dict)
-    folder: str = "clone"
-    temp: bool = False  # by `dvc exp run --temp`, in a copy of the repository
-    python: Path | None = None  # another interpreter
-    as_nobody: bool = False  # as another user, with the packages of this environment
-
-
-def has_locale(name: str) -> bool:
-    """Whether the system has a locale; a process that is given one that it has not runs as if in C."""
-    before = locale.setlocale(locale.LC_CTYPE)
-    try:
-        locale.setlocale(locale.LC_CTYPE, name)
-    except locale.Error:
-        return False
-    locale.setlocale(locale.LC_CTYPE, before)
-    return True
-
-
-def variations(python: Path | None, nobodys_python: Path | None) -> list[Variation]:
-    """All of them; those of another interpreter and of another user where one is given that they can run."""
-    found = [
-        Variation("plain"),
-        Variation("again"),
-        Variation("path", folder="another folder/with ü and 复"),
-        Variation("locale_c", environment={"LC_ALL": "C", "LANG": "C"}),
-        Variation("locale_turkish", environment={"LC_ALL": TURKISH, "LANG": TURKISH}),
-        Variation("time_zone", environment={"TZ": "Pacific/Kiritimati"}),
-        Variation("hash_seed", environment={"PYTHONHASHSEED": "12345"}),
-        Variation("data_workers", environment={"RAYON_NUM_THREADS": "1", "ARROW_IO_THREADS": "1"}),
-        Variation("temp", temp=True),
-        Variation("threads", False, {"OMP_NUM_THREADS": "2" if os.environ.get("OMP_NUM_THREADS") == "1" else "1"}),
-        Variation("avx2", False, {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
-        Variation("sse4", False, {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
-        Variation("other_vendor", False, {"PYTHONPATH": str(ROOT / "tests/machines/other_vendor")}),
-    ]
-    if not has_locale(TURKISH):
-        print(f"locale_turkish: not run, the system has no {TURKISH}")
-        found = [one for one in found if one.name != "locale_turkish"]
-    if python is not None:
-        found.append(Variation("python", False, python=python))
-    if nobodys_python is not None:
-        found.append(Variation("user", python=nobodys_python, as_nobody=True))
-    return found
-
-
-def environment(variation: Variation, clone: Clone) -> dict[str, str]:
-    """Variables of a run; the clone's own, but for its hostile ones."""
-    values = {**clone.environment, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", **variation.environment}
-    if variation.python is not None:
-        names = clone.folder.parent / "bin"
-        names.mkdir(exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            (names / "python").symlink_to(variation.python)
-        values["PATH"] = f"{names}{os.pathsep}{values['PATH']}"
-    if variation.as_nobody:
-        values |= {
-            "PYTHONPATH": str(SITE_PACKAGES),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "USER": "nobody",
-            "LOGNAME": "nobody",
-        }
-    return values
+Results = Mapping[str, Any]  # digests and metrics, each by path, and the state of the project that was run
 
 
 def open_clone(folder: Path) -> Clone:
@@ -154,7 +82,9 @@ def results(variation: Variation, clone: Clone) -> Results:
     """What a run left: digests of all of it, and the metrics themselves."""
     revision = None
     if variation.temp:
-        revision = git(clone, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{EXPERIMENT}").decode().strip()
+        [revision] = (
+            git(clone, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{EXPERIMENT}").decode().split()
+        )
     digests = outputs(read(clone, "dvc.lock", revision))
     shown = [path for path in digests if path.startswith("metrics/") and path.endswith((".json", ".csv", ".md"))]
     tracked = [path for path in shown if path != "metrics/judge_audit.csv"]
@@ -164,28 +94,40 @@ def results(variation: Variation, clone: Clone) -> Results:
 def differences(variation: Variation, plain: Results, found: Results) -> list[str]:
     """A line for all that must not differ and does."""
     here, there = found["outputs"], plain["outputs"]
-    names = [name for name in sorted(here.keys() | there.keys()) if variation.exact or name.startswith(FROM_DATA)]
-    lines = [f"{name}: other bytes" for name in names if here.get(name) != there.get(name)]
+    names = sorted(here.keys() | there.keys())
+    lines = [f"{name}: only in one of both" for name in names if (name in here) != (name in there)]
+    counted = [name for name in names if variation.exact or name.startswith(FROM_DATA)]
+    lines += [f"{name}: other bytes" for name in counted if here.get(name) != there.get(name)]
+    if found.get("made_of") != plain.get("made_of"):
+        lines.append("made of another state of the project than `plain`")
+    if not any(name.startswith(FROM_DATA) for name in there):
+        lines.append("`plain` left nothing to compare with")
+    metrics = [{path: text.encode() for path, text in side["metrics"].items()} for side in (found, plain)]
     if variation.exact:
-        return lines
+        unlike = [path for path in sorted(metrics[0]) if metrics[0][path] != metrics[1].get(path)]
+        return lines + [
+            f"{path}: other bytes than its digest says" for path in unlike if here.get(path) == there.get(path)
+        ]
     spreads = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["compare"]["seed_sd"]
-    sides = [{path: text.encode() for path, text in side["metrics"].items()} for side in (found, plain)]
-    return lines + near_differences(sides[0], sides[1], spreads)
+    return lines + near_differences(metrics[0], metrics[1], spreads)
 
 
 def furthest(plain: Results, found: Results) -> float:
-    """The largest difference in bits per byte of any model and source."""
+    """The largest difference in bits per byte of any model and source; infinity where only one run has a figure."""
     sides = [
         {
             (path, name): value
             for path, text in side["metrics"].items()
             if path.endswith(".json") and isinstance(figures := json.loads(text), dict) and "bpb" in figures
             for name, value in figures["bpb"].items()
+            if value is not None
         }
         for side in (plain, found)
     ]
-    both = [abs(value - sides[1][key]) for key, value in sides[0].items() if value is not None and sides[1].get(key)]
-    return max(both, default=0.0)
+    apart = [
+        abs(sides[0].get(key, math.inf) - sides[1].get(key, math.nan)) for key in sides[0].keys() | sides[1].keys()
+    ]
+    return max((math.inf if math.isnan(one) else one for one in apart), default=0.0)
 
 
 def digest(digests: Mapping[str, str]) -> str:
@@ -193,15 +135,25 @@ def digest(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(digests), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def finish(variation: Variation, folder: Path) -> None:
-    """Run a variation that has not run yet, and keep what it left; its clone goes."""
-    kept = folder / f"{variation.name}.json"
-    if kept.is_file():
+def state_of_project() -> str:
+    """Stands for the content of all that a clone begins with."""
+    names = Clone.existing(ROOT).sources()
+    return digest({name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in names})
+
+
+def finish(variation: Variation, folder: Path, state: str) -> None:
+    """Run a variation that has not run yet on this state of the project, and keep what it left; its clone goes."""
+    kept, place = folder / f"{variation.name}.json", folder / variation.name
+    if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")).get("made_of") == state:
         return
-    (folder / variation.name).mkdir(parents=True, exist_ok=True)
-    clone = run(variation, folder / variation.name)
-    kept.write_text(json.dumps(results(variation, clone)), encoding="utf-8")
-    shutil.rmtree(folder / variation.name)
+    mark = place / "state"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != state:  # an interrupted run on another one
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        mark.write_text(state, encoding="utf-8")
+    clone = run(variation, place)
+    kept.write_text(json.dumps({**results(variation, clone), "made_of": state}), encoding="utf-8")
+    shutil.rmtree(place)
 
 
 def table(every: Sequence[Variation], folder: Path) -> bool:
@@ -239,11 +191,13 @@ def main() -> None:
     parser.add_argument("--nobodys-python", type=Path, help="one that the user nobody can start, for `user`; as root")
     parser.add_argument("names", nargs="*", metavar="VARIATION", help="all of them")
     args = parser.parse_args()
-    every = variations(args.python, args.nobodys_python)
-    folder = args.folder.resolve()
+    every = [one for one in variations(args.python, args.nobodys_python) if has_effect(one)]
+    if unknown := sorted(set(args.names) - {one.name for one in every}):
+        parser.error(f"no such variation here, or none that changes anything: {', '.join(unknown)}")
+    folder, state = args.folder.resolve(), state_of_project()
     for variation in every:
         if not args.names or variation.name in (*args.names, "plain"):
-            finish(variation, folder)
+            finish(variation, folder, state)
     raise SystemExit(not table(every, folder))
 
 

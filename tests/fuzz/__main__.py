@@ -30,15 +30,15 @@ def main() -> int:
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
-        print("skipped: atheris is not installed (pip install -r requirements-extra.lock)")
-        return 0
+        print("nothing was tried: atheris is not installed (pip install -r requirements-extra.lock)")
+        return 1
     if arguments.inside:
         fuzz(arguments.name, arguments.minutes, arguments.corpus)
     return run(arguments.name, arguments.minutes, arguments.corpus)
 
 
 def run(name: str, minutes: float, corpus: Path) -> int:
-    """Start the process, wait for it, and write down what came of it."""
+    """Start the process, wait for it, and write down what came of it; 1 where that is a finding, or nothing ran."""
     findings = corpus / "findings" / name
     findings.mkdir(parents=True, exist_ok=True)
     before = {path.name for path in findings.iterdir()}
@@ -50,14 +50,15 @@ def run(name: str, minutes: float, corpus: Path) -> int:
     pulses = re.findall(r"^#(\d+)\s", told, re.MULTILINE)
     executions, seconds = (int(done[-1][0]), int(done[-1][1])) if done else (int(pulses[-1]) if pulses else 0, None)
     new = sorted({path.name for path in findings.iterdir()} - before)
+    again = sorted(set(re.findall(r"^FOUND (\w+) ", told, re.MULTILINE)) & before)
     result = {
         "harness": name, "executions": executions, "minutes": minutes if seconds is None else round(seconds / 60, 1),
-        "findings": new, "exit": code, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "findings": new, "again": again, "exit": code, "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     with (corpus / "results.jsonl").open("a", encoding="utf-8") as results:
         results.write(json.dumps(result) + "\n")
     print(json.dumps(result))
-    return 1 if new or code else 0
+    return 1 if new or again or code or not executions else 0
 
 
 def fuzz(name: str, minutes: float, corpus: Path) -> None:

@@ -89,8 +89,8 @@ def replace_word(data: bytes, rng: random.Random) -> bytes:
 
 def move(data: bytes, rng: random.Random) -> bytes:
     """With two pieces in each other's place."""
-    (a, b), (c, d) = sorted((_slice(data, rng), _slice(data, rng)))
-    return data if b > c else data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:]
+    a, b, c, d = sorted(_place(data, rng) for _ in range(4))
+    return data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:]
 
 
 def replace_value(data: bytes, rng: random.Random) -> bytes:

@@ -1,13 +1,17 @@
 """Harnesses of what holds models: their weights, tokenizers, token files and saved states."""
 
+import contextlib
 import functools
 import io
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from llm.app.catalogue import find_model
@@ -30,12 +34,12 @@ ARRAYS = ("ids", "offsets", "turns", "supervised")
 
 def _convert(name: str, data: bytes) -> None:
     folder = Path(tempfile.mkdtemp(dir=scratch()))
-    try:
-        fetch_base(BaseConfig(str(placed(name, data)), "main"), folder / "base")
-    finally:
-        shutil.rmtree(folder)
-        for kept in (scratch() / "fetched").glob("*"):
-            shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TANDEM_FETCHED", str(folder / "fetched"))  # what one input left answers for no other
+        try:
+            fetch_base(BaseConfig(str(placed(name, data)), "main"), folder / "base")
+        finally:
+            shutil.rmtree(folder)
 
 
 def gguf(data: bytes) -> None:
@@ -87,18 +91,25 @@ def hub_folder() -> Path:
     return scratch() / "hub"
 
 
-def _hub_file(name: str, data: bytes) -> None:
-    """Look at a folder of Hugging Face form, of which one file is foreign, as the stages and the chat do."""
+@contextlib.contextmanager
+def hub_copy(name: str, data: bytes) -> Iterator[Path]:
+    """A folder of Hugging Face form, of which one file is foreign."""
     folder = Path(tempfile.mkdtemp(dir=scratch()))
     try:
         for path in hub_folder().iterdir():
             shutil.copyfile(path, folder / path.name)
         (folder / name).write_bytes(data)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _hub_file(name: str, data: bytes) -> None:
+    """Look at such a folder as the stages do, and then as the chat does."""
+    with hub_copy(name, data) as folder:
         check_model(folder, "x/y")
         find_model(str(folder))
         load_shipped_tokenizer(folder)("What is 12?")
-    finally:
-        shutil.rmtree(folder)
 
 
 def hub_config(data: bytes) -> None:
@@ -157,7 +168,14 @@ def token_seeds() -> list[bytes]:
 
 
 def state(data: bytes) -> None:
-    """Look for a saved state; its manifest, or its tensors under a right checksum, are foreign."""
+    """Look for a saved state."""
+    found = found_state(data)
+    if found is not None and not isinstance(found[1], dict):
+        raise Finding("a state without values was taken")
+
+
+def found_state(data: bytes) -> Any:
+    """What is found of a state whose manifest, or whose tensors under a right checksum, are foreign."""
     folder = scratch() / "state"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -166,9 +184,7 @@ def state(data: bytes) -> None:
     path.write_bytes(tensors)
     manifest = json.dumps({"sha256": file_sha256(path), "step": 3, "needs": 3}).encode()
     path.with_suffix(".json").write_bytes(manifest if data[:1] == b"t" else foreign)
-    found = State(folder).load()
-    if found is not None and not isinstance(found[1], dict):
-        raise Finding("a state without values was taken")
+    return State(folder).load()
 
 
 @functools.cache

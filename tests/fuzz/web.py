@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ from llm.app.catalogue import watch_models
 from llm.fetching.download import HttpConfig, fetch
 from tests.app.served import serving
 from tests.app.small_project import write_models
-from tests.fuzz.harness import Finding, Harness, scratch
+from tests.fuzz.harness import Finding, Harness, in_turn, scratch
+from tests.hostile import steering
 
 ONCE = HttpConfig(timeout_s=1.0, retries=1, backoff_s=0)
+SILENT_S, TIMEOUT_S = 0.5, 20.0  # after which nothing more is awaited of a request, and of its connection
+BUSY = "too many requests are waiting"
 PATHS = ("/api/reply", "/api/next", "/v1/chat/completions", "/v1/completions")
 
 
@@ -55,8 +59,9 @@ def answers() -> Answers:
 def everything_asked_of(port: int) -> Iterator[None]:
     """Every address is asked of that port, as the proxy, so that no redirect leaves this machine."""
     names = [name for scheme in ("http", "https") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")]
+    names += ["no_proxy", "NO_PROXY"]
     before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, f"http://127.0.0.1:{port}"))
+    os.environ.update({name: "" if "no" in name.lower() else f"http://127.0.0.1:{port}" for name in names})
     try:
         yield
     finally:
@@ -73,8 +78,7 @@ def response(data: bytes) -> None:
     for path in scratch().glob("fetched.bin*"):
         path.unlink()
     with everything_asked_of(answers().port):
-        for _ in range(2):
-            fetch("http://fuzz.invalid/corpus.zip", target, None, ONCE)
+        in_turn(*[lambda: fetch("http://fuzz.invalid/corpus.zip", target, None, ONCE)] * 2)
 
 
 RESPONSES = [
@@ -115,22 +119,30 @@ def close() -> None:
     api_port.cache_clear()
 
 
-def _as_it_answers(status: int, text: str) -> None:
-    if status >= 500 and "too many requests" not in text:
+def as_it_answers(status: int, text: str) -> None:
+    """Raise Finding for an answer, or an event of one, that says of a defect, and for one that steers a terminal."""
+    if status >= 500 and (status != 503 or BUSY not in text):
         raise Finding(f"the server answered {status}: {text[:200]}")
-    if "\x1b" in text:
+    if "\x1b" in text or (status >= 400 and steering(text)):
         raise Finding(f"the server answered with an escape: {text[:200]!r}")
+    for line in re.findall(r"^data: (\{.*)", text, re.MULTILINE):
+        if "error" in json.loads(line):
+            raise Finding(f"the server ended its answer by an error: {line[:200]}")
 
 
-def body(data: bytes) -> None:
-    """Post a body; the first byte says where."""
-    if not data:
-        return
+def answered(data: bytes) -> requests.Response:
+    """The answer to a body; its first byte says where it is posted."""
     url = f"http://127.0.0.1:{api_port()}{PATHS[data[0] % len(PATHS)]}"
     with requests.Session() as session:
         session.trust_env = False
-        found = session.post(url, data=data[1:], headers={"content-type": "application/json"}, timeout=30)
-    _as_it_answers(found.status_code, found.text)
+        return session.post(url, data=data[1:], headers={"content-type": "application/json"}, timeout=30)
+
+
+def body(data: bytes) -> None:
+    """Post a body."""
+    if data:
+        found = answered(data)
+        as_it_answers(found.status_code, found.text)
 
 
 def body_seeds() -> list[bytes]:
@@ -146,15 +158,41 @@ def body_seeds() -> list[bytes]:
     return [bytes([i]) + json.dumps(one).encode() for i, one in enumerate(bodies)]
 
 
-def raw_request(data: bytes) -> None:
-    """Send bytes that are perhaps no HTTP; then the server still answers others."""
-    port, found = api_port(), b""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, contextlib.suppress(OSError):
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+def sent(data: bytes) -> bytes:
+    """All that the server answers to bytes that are perhaps no HTTP.
+
+    Half of the connection ends only when the server is silent: one that sees the end drops what it still computes.
+    """
+    with socket.create_connection(("127.0.0.1", api_port()), SILENT_S) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(data)
+        found = received(connection)
+        connection.settimeout(TIMEOUT_S)
+        with contextlib.suppress(OSError):  # it has ended the connection
+            connection.shutdown(socket.SHUT_WR)
+        more = received(connection)
+    if more is None:
+        raise Finding("the server neither answers nor ends the connection")
+    return (found or b"") + more
+
+
+def received(connection: socket.socket) -> bytes | None:
+    """What comes until the end or a silence; None where nothing but silence comes."""
+    found = b""
+    try:
         while more := connection.recv(65536):
             found += more
-    if found.startswith(b"HTTP/1.1 5") and b"too many requests" not in found:
+    except TimeoutError:
+        return found or None
+    except OSError:
+        pass
+    return found
+
+
+def raw_request(data: bytes) -> None:
+    """Send bytes; then the server still answers others."""
+    found, port = sent(data), api_port()
+    if re.search(rb"HTTP/1\.\d 5\d\d ", found) and BUSY.encode() not in found:
         raise Finding(f"the server answered {found[:200]!r}")
     with requests.Session() as session:
         session.trust_env = False

@@ -29,6 +29,7 @@ MACHINES = [
     Machine("GenuineIntel", "AVX2", dtype=torch.float64),
     Machine("AuthenticAMD", "AVX512", device="cuda"),
 ]
+ASKING = ("llm.models.kernel_choice", "llm.models.loss")  # modules that ask on which device a tensor is
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def pretended(machine: Machine) -> Iterator[Machine]:
         patch.setattr(llm.machine, "cpu_line", lambda key: lines.get(key, ""))
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: machine.capability)
         if machine.device != "cpu":
-            for module in ("kernel_choice", "loss"):
-                patch.setattr(f"llm.models.{module}.on_cpu", lambda x: False)
+            for module in ASKING:
+                patch.setattr(f"{module}.on_cpu", lambda x: False)
         with using(choose_kernels(llm.machine.this_cpu())):
             yield machine

@@ -1,5 +1,10 @@
 """Training, scoring and generation on devices that are not at hand."""
 
+import os
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +13,7 @@ from llm.inference.decoding import Decoding
 from llm.inference.generate import generate
 from llm.inference.likelihood import Window, window_logprobs
 from llm.inference.replies import TokenTexts
+from llm.machine import this_cpu
 from llm.models.loss import CHUNK_LOGITS, DEVICE_CHUNK_LOGITS, chunk_rows, summed_loss
 from llm.models.registry import build_model
 from llm.models.shape import ModelConfig
@@ -16,11 +22,12 @@ from llm.training.loop import training_steps
 from llm.training.step import add_gradients, batch_loss, validation_loss
 from llm.training.trainer import Trainer
 from tests.machines.devices import NoFloat64, Recorder, as_on_cuda
-from tests.machines.doubles import Machine, pretended
+from tests.machines.doubles import ASKING, Machine, pretended
 from tests.tiny_runs import counting_rows, take_steps
 from tests.training.test_schedule import CONFIG
 
 CPU, V = torch.device("cpu"), 12
+DOUBLE = torch.ones(2, dtype=torch.float64)
 UNSCALED = torch.amp.GradScaler("cpu", enabled=False)
 GPU = Machine("AuthenticAMD", "AVX512", device="cuda")
 SAMPLED = Decoding(max_reply_bytes=5, temperature=1.0, top_k=5, top_p=0.9, repetition_penalty=1.2, seed=1)
@@ -96,6 +103,83 @@ def test_the_recorder_sees_what_a_device_is_waited_for():  # on a CPU it is free
         "aten._local_scalar_dense.default",
         *2 * ["aten.index.Tensor"],
     ]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.tolist(),
+        lambda x: x.numpy(),
+        lambda x: x.cpu(),
+        lambda x: np.asarray(x),
+        lambda x: torch.allclose(x, x),
+        lambda x: torch.unique(x),
+        lambda x: torch.bincount(x),
+        lambda x: torch.repeat_interleave(x, x),
+        lambda x: [*x[x > 0]],
+        lambda x: bool((x > 0).all()),
+    ],
+)
+def test_the_recorder_sees_every_way_to_read_a_tensor(read):
+    x = torch.ones(3, dtype=torch.int64)
+    with Recorder() as seen:
+        read(x)
+    assert seen.waits
+    with Recorder() as unread:
+        torch.repeat_interleave(x + 1, 2).to(CPU)
+    assert unread.waits == []
+
+
+@pytest.mark.parametrize(
+    "multiply",
+    [
+        lambda x: x @ x,
+        lambda x: x @ x[0],
+        lambda x: x[0] @ x[0],
+        lambda x: torch.addmv(x[0], x, x[0]),
+        lambda x: torch.einsum("ij,jk->ik", x, x),
+        lambda x: torch.nn.functional.linear(x, x, x[0]),
+        lambda x: torch.nn.functional.conv1d(x[None], x[None]),
+        lambda x: torch.nn.functional.scaled_dot_product_attention(x[None, None], x[None, None], x[None, None]),
+    ],
+)
+def test_the_recorder_sees_every_product(multiply):
+    with Recorder() as seen:
+        multiply(torch.ones(4, 4))
+    assert {dtype for dtype, _ in seen.products} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x.double(),
+        lambda x: torch.tensor(1.0, dtype=torch.float64),
+        lambda x: torch.from_numpy(np.ones(2)),
+        lambda x: x.sum(dtype=torch.float64),
+        lambda x: x.to(torch.complex128),
+        lambda x: torch._foreach_add_([DOUBLE], 1),
+        lambda x: torch.frombuffer(bytearray(8), dtype=torch.float64) + 1,
+        lambda x: x > DOUBLE,
+    ],
+)
+def test_a_device_without_double_precision_makes_and_takes_none(make):
+    with pytest.raises(AssertionError, match="no float64"), NoFloat64():
+        make(torch.ones(2))
+
+
+def test_every_module_that_asks_for_a_device_is_answered_by_the_double(repository):
+    files = [*(repository / "llm").rglob("*.py"), *(repository / "stages").rglob("*.py")]
+    asking = [path for path in files if "on_cpu" in path.read_text(encoding="utf-8")]
+    assert {".".join(path.relative_to(repository).with_suffix("").parts) for path in asking} == {*ASKING}
+
+
+def test_the_double_of_another_maker_reaches_every_python(repository):
+    if this_cpu().vendor != "AuthenticAMD":
+        pytest.skip("only AMD's name is exchanged")
+    words = [sys.executable, "-c", "from llm.machine import this_cpu; print(this_cpu().vendor)"]
+    values = os.environ | {"PYTHONPATH": str(repository / "tests/machines/other_vendor")}
+    done = subprocess.run(words, cwd=repository, env=values, capture_output=True, text=True)
+    assert done.stdout == "GenuineIntel\n"
 
 
 @pytest.mark.parametrize("rows", [64, 10**6])
