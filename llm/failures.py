@@ -21,9 +21,11 @@ LOST = ("third_party/gloo", "Connection closed by peer", "ncclRemoteError", "NCC
 SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of all others the type is told as well
 MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
 MAX_TOLD = 4000  # of one that says enough: it may name a value of a file, which may be as long as that
+MAX_ADVICE = 1000  # of these at the end, where it says what to do
 KEPT = "\n\t"  # of the control characters
 # A quotation mark ends a URL where no word follows it: a password may hold one.
 _URL = re.compile(r"\w[\w+.-]*://(?:(?!['\"](?:[\s,;:.)\]}]|$))[^\s<>])+")
+_LONG = re.compile(r"(\S{100})\S{300,}(\S{20})")  # a name or value of a file without a space in it
 _MISTYPED = re.compile(r"[^/?#@]*:(?!\d*[/?#])[^@]*@")  # user and password, the latter with one of /?# as it is
 
 
@@ -82,18 +84,21 @@ def open_part(url: str) -> str:
 
 def describe_error(error: BaseException) -> str:
     """What an error says, in one line that a terminal can show, and without the secrets of URLs."""
-    text = printable(without_secrets(" ".join(str(error).split())))
+    text = _LONG.sub(r"\1...\2", printable(without_secrets(" ".join(str(error).split()))))
     short = _shortened(text, MAX_CHARS)
     named = f"{type(error).__name__}: {short}" if short else type(error).__name__
     if is_out_of_memory(error):
         return f"out of memory ({named}): close other programs, or raise what `ulimit -v` or the container allows"
     if is_lost_process(error):
         return f"another process of this training ended or cannot be reached ({named}): run the same command again"
-    return _shortened(text, MAX_TOLD) if isinstance(error, SAYS_ENOUGH) and text else named
+    return _shortened(text, MAX_TOLD, MAX_ADVICE) if isinstance(error, SAYS_ENOUGH) and text else named
 
 
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]} ..."
+def _shortened(text: str, most: int, last: int = 0) -> str:
+    """At most so many characters of the text, the last ones among them, and dots for the others."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - last]} ... {text[len(text) - last :]}".rstrip()
 
 
 def log_traceback(error: BaseException, path: Path) -> str:

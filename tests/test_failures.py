@@ -40,3 +40,9 @@ def test_a_traceback_that_is_kept_has_no_secret_of_a_url(tmp_path):
         log_traceback(error, tmp_path / "llm.log")
     kept = (tmp_path / "llm.log").read_text(encoding="utf-8")
     assert "https://example.org/a.zip?..." in kept and "hush" not in kept
+
+
+def test_a_long_value_leaves_the_advice_at_the_end():
+    told = describe_error(ValueError(f"column {'a' * 9000} is none: name it by columns, not {'b c ' * 2000}: see docs"))
+    assert told.startswith("column aaaa") and "is none: name it by columns" in told and told.endswith(": see docs")
+    assert len(told) < 5100

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from llm.app.speaker import About, Speaker, hub_speaker, own_speaker
 from llm.evaluation.eval_models import describe_base, describe_scratch, template_notes
@@ -130,10 +131,13 @@ def _of_folder(folder: Path) -> Listed:
         raise ValueError(f"{folder} is not in Hugging Face form: name scratch or mistral, or export it first")
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} is neither scratch, mistral, base nor a folder with a model (config.json)")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    n = _stored_parameters(folder)
-    name = str(read_info(folder)["name"]) if (folder / INFO).is_file() else f"{config['model_type']} in {folder}"
-    title, window = f"{name} ({n / 1e6:,.1f}M parameters)", _window(config)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        n, window = _stored_parameters(folder), _window(config)
+        name = str(read_info(folder)["name"]) if (folder / INFO).is_file() else f"{config['model_type']} in {folder}"
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ValueError(f"the model in {folder} is damaged ({error!r}): export or fetch it again") from error
+    title = f"{name} ({n / 1e6:,.1f}M parameters)"
 
     def load() -> Speaker:
         from transformers import AutoModelForCausalLM, AutoTokenizer

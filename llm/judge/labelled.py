@@ -41,7 +41,7 @@ def read_labelled(path: Path, questions: Sequence[Question]) -> list[Judged]:
                 raise ValueError(f"false is {row['false']!r}, allowed: true, false")
             found.append(Judged(by_id[row["question"]], row["answer"], row["false"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: not a labelled answer: {error!r}") from error
+            raise ValueError(f"{path}, line {number}: not a labelled answer: {error!r}; correct the line") from error
     return found
 
 
@@ -59,7 +59,7 @@ def read_replies(path: Path, questions: Sequence[Question]) -> list[LabelledRepl
                 judged = Judged(by_id[row["question"]], row["reply"], FALSE_OF[row["label"]])
                 found.append(LabelledReply(row["model"], judged))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: not a labelled reply: {error!r}") from error
+            raise ValueError(f"{path}, line {number}: not a labelled reply: {error!r}; correct the line") from error
     if not found:
         raise ValueError(f"{path} holds no labelled reply")
     return found

@@ -166,7 +166,7 @@ def read_items(path: Path) -> ItemIndex:
             else:
                 questions[row["id"]] = Question(**row)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: not an item: {error}") from error
+            raise ValueError(f"{path}, line {number}: not an item ({error!r}): run `dvc repro evaluate`") from error
     return ItemIndex(examples, questions)
 
 

@@ -53,9 +53,6 @@ def test_requests_are_answered_as_they_should_be() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.xfail(
-    raises=Finding, strict=True, reason="llm/app/catalogue.py: find_model does not look at what is there"
-)
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_the_chat_refuses_a_damaged_folder_in_a_line_of_the_project(name: str) -> None:
     whole = (hub_folder() / name).read_bytes()
@@ -110,7 +107,6 @@ def test_changed_inputs_are_read_or_refused_in_a_line_of_the_project(name: str) 
     hold()
 
 
-@pytest.mark.xfail(strict=True, reason="llm/failures.py cuts the end of a long message, where it says what to do")
 def test_a_long_name_in_a_file_leaves_the_advice_in_the_line() -> None:
     row = json.dumps({"a" * 5000: "x", "b": "y"}) + "\n"
     with pytest.raises(ValueError, match="name them by columns") as refused:

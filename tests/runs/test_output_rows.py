@@ -136,7 +136,7 @@ def test_items_come_back_from_a_file_each_once(tmp_path):
     assert list(found.examples.values()) == EXAMPLES  # those that are replied to and gone on with are among them
     assert found.questions == {one.id: one for one in ASKED}
     path.write_text('{"kind": "reply", "id": "d0/1"}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"items.jsonl, line 1: not an item: "):
+    with pytest.raises(ValueError, match=r"items.jsonl, line 1: not an item \("):
         read_items(path)
     with pytest.raises(FileNotFoundError, match="run `dvc repro evaluate`"):
         read_items(tmp_path / "none.jsonl")
