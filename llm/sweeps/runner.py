@@ -15,6 +15,7 @@ from llm.sweeps.clone import Clone, stop
 from llm.sweeps.space import CURVES, VAL_LOSS, Scalar, SweepConfig
 
 POLL_S = 0.5
+SUMMARY = Path("metrics/summary.json")  # what `dvc exp show` shows of a run
 TRIES = 2  # a run that is killed for its memory, or that met another, goes on from its saved state
 
 Outcome = Literal["finished", "stopped", "failed"]
@@ -58,6 +59,8 @@ def run_experiment(
         clone.prepare()
         committed = clone.committed(curve)
         (clone.folder / curve).unlink(missing_ok=True)
+        if experiment.target:  # it is not evaluated, so `dvc exp show` would show the commit's figures beside its name
+            (clone.folder / SUMMARY).unlink(missing_ok=True)
         process = clone.start(experiment.name, experiment.target, experiment.values, log, locks)
         try:
             stopped = _follow(process, clone.folder / curve, committed, shall_stop)

@@ -13,7 +13,7 @@ import pytest
 from llm.runs.run_files import FIGURES
 from llm.sweeps import clone
 from llm.sweeps.clone import Clone, git, stop
-from llm.sweeps.runner import measured, read_curve
+from llm.sweeps.runner import SUMMARY, Experiment, measured, read_curve, run_experiment
 from llm.sweeps.space import CURVES, Space, SweepConfig
 from tests.sweeps.test_space import SPACE
 
@@ -105,3 +105,39 @@ def test_the_clone_of_a_worker_knows_who_commits_and_signs_nothing(tmp_path):
     made.save_stopped("tiny-000", "stopped")
     made.bring("tiny-000")
     assert git(repository, "for-each-ref", "refs/exps").endswith("/tiny-000")
+
+
+PIPELINE = """
+stages:
+  train: {cmd: "echo step,val_loss > curve.csv", params: [lr], outs: [curve.csv: {cache: false}]}
+  evaluate:
+    cmd: mkdir -p metrics && echo '{"loss":' $(grep -o '[0-9].*' params.yaml)'}' > metrics/summary.json
+    params: [lr]
+    deps: [curve.csv]
+    metrics: [metrics/summary.json: {cache: false}]
+"""
+
+
+def test_a_trial_that_only_trains_does_not_show_the_figures_of_its_commit(tmp_path):
+    repository, names = tmp_path / "repository", {"trained": "train", "whole": None}
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    (repository / "params.yaml").write_text("lr: 1", encoding="utf-8")
+    (repository / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    for command in (["init", "-q"], ["repro", "-q"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=repository, check=True)
+    git(repository, "add", "--all")
+    git(repository, *clone.AUTHOR, "commit", "-qm", "begun")
+    made = Clone(repository, tmp_path / "worker", git(repository, "rev-parse", "HEAD"))
+    for number, (name, target) in enumerate(names.items(), 2):
+        experiment = Experiment(name, target, {"lr": number})
+        log = tmp_path / f"{name}.log"
+        assert run_experiment(made, experiment, Path("curve.csv"), log, [], lambda _: False) == "finished"
+    held = {name: git(repository, "ls-tree", "-r", "--name-only", ref(made, name)).split() for name in names}
+    assert SUMMARY.as_posix() not in held["trained"]
+    assert git(repository, "show", f"{ref(made, 'trained')}:params.yaml") == "lr: 2"
+    assert json.loads(git(repository, "show", f"{ref(made, 'whole')}:{SUMMARY.as_posix()}")) == {"loss": 3}
+
+
+def ref(made: Clone, name: str) -> str:
+    """What git calls an experiment."""
+    return clone.experiment_ref(made.commit, name)
