@@ -204,11 +204,11 @@ def _receive(url: str, part: Path, timeout_s: float) -> None:
             _forget(part)
             raise _BrokenTransfer("the server answered another range, starting again")
         _append(response, part, done)
-        size, whole = part.stat().st_size, int(asked[1])
-        if size > whole:
+        there, whole = part.stat().st_size, int(asked[1])
+        if there > whole:
             _forget(part)
-        if size != whole:  # a server may send less than was asked for (RFC 9110, 15.3.7)
-            raise _BrokenTransfer(f"the server sent {size:,} of {whole:,} bytes")
+        if there != whole:  # a server may send less than was asked for (RFC 9110, 15.3.7)
+            raise _BrokenTransfer(f"the server sent {there:,} of {whole:,} bytes")
 
 
 def _check_status(url: str, response: requests.Response) -> None:
