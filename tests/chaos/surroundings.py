@@ -45,11 +45,13 @@ def put_on_small_disk(scene: Scene, folder: Path, free: int) -> None:
     aside = scene.folder.parent / "aside"
     shutil.move(folder, aside)
     folder.mkdir()
-    used = bytes_of(aside) + 4096 * (1 + sum(1 for _ in aside.rglob("*")))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={used + free}", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={LARGE}", "tmpfs", folder], check=True)
     scene.stack.callback(lambda: subprocess.run(["umount", "-l", folder], check=True))
     subprocess.run(["cp", "-a", f"{aside}/.", folder], check=True)
     shutil.rmtree(aside)
+    disk = os.statvfs(folder)
+    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+    subprocess.run(["mount", "-o", f"remount,size={max(used, disk.f_frsize) + free}", folder], check=True)
 
 
 def fill_disk(scene: Scene) -> Trial:

@@ -33,7 +33,7 @@ def test_an_error_that_the_project_did_not_write_is_a_finding(raised: Exception,
 
 def test_endless_memory_is_a_finding() -> None:
     with pytest.raises(Finding, match="MemoryError"):
-        check(lambda _: print(len(bytearray(1 << 31))), b"")
+        check(lambda _: print(len(bytearray(1 << 34))), b"")
 
 
 @pytest.fixture

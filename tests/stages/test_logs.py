@@ -60,7 +60,8 @@ class OddError(Exception):
         (FileNotFoundError("a b"), "a b"),
         (ValueError(), "ValueError"),
         (RuntimeError("a\ndefect"), "RuntimeError: a defect"),
-        (OddError("x" * 9999), f"OddError: {'x' * 500} ..."),
+        (OddError("x " * 9999), f"OddError: {'x ' * 250} ..."),
+        (OddError("x" * 9999), f"OddError: {'x' * 100}...{'x' * 20}"),
         (MemoryError(), f"out of memory (MemoryError): {ROOM}"),
         (
             ImportError("a.so: failed to map segment"),

@@ -74,7 +74,7 @@ def test_torchrun_tells_the_end_of_a_process_in_a_line(tmp_path, repository, end
 @pytest.mark.parametrize("loading", [True, False])
 def test_torchrun_tells_in_a_line_that_it_was_interrupted(tmp_path, repository, name, loading):
     """Its processes could not: they were still loading, or it was itself."""
-    waits = "import pathlib, time\npathlib.Path('there').touch()\ntime.sleep(60)\n"
+    waits = "import os, pathlib, time\npathlib.Path('there' + os.environ.get('RANK', '')).touch()\ntime.sleep(60)\n"
     (tmp_path / "worker.py").write_text(f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n{waits}")
     if loading:
         (tmp_path / "torch.py").write_text(waits)
@@ -82,7 +82,7 @@ def test_torchrun_tells_in_a_line_that_it_was_interrupted(tmp_path, repository, 
     command = launch_command(replace(ONE, processes=2), "worker", {})
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as started:
         end = time.monotonic() + 120
-        while not (tmp_path / "there").exists() and time.monotonic() < end:
+        while len([*tmp_path.glob("there*")]) < (1 if loading else 2) and time.monotonic() < end:
             time.sleep(0.05)
         started.send_signal(getattr(signal, name))
         told = started.communicate(timeout=120)[1]
