@@ -1,10 +1,12 @@
 """Token files that do not hold what they should are refused, each in a line that says what to run."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from llm.tokens import token_files
 from llm.tokens.packing import TokenCorpus, write_corpus
 from llm.tokens.token_files import read_corpus
 
@@ -62,3 +64,13 @@ def test_a_file_that_was_cut_off_is_refused(folder: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"token files .* are damaged"):
         read_corpus(folder, "train")
+
+
+@pytest.mark.xfail(
+    raises=UnboundLocalError, strict=True, reason="llm/tokens/token_files.py takes an error without words for none"
+)
+def test_an_error_without_words_is_a_fault_too(tmp_path, monkeypatch):
+    """So atheris found: a header that asks for more memory than there is."""
+    monkeypatch.setattr(token_files, "open_corpus", Mock(side_effect=MemoryError()))
+    with pytest.raises(ValueError, match="are damaged"):
+        read_corpus(tmp_path, "train")
