@@ -13,7 +13,10 @@ from tests.clone import stages_run
 SAME, TOLD, MISSED = "same", "told", "missed"
 GOOD = (SAME, TOLD, MISSED)
 BAD = ("hang", "no message", "traceback", "exit code 0", "stuck", "different", "lost", "left over", "other")
-SAID = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+)$", re.MULTILINE)
+SAID = re.compile(  # a bar that was killed ends no line
+    r"(?:^|(?<=\]))(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+)$",
+    re.MULTILINE,
+)
 OURS = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(\w+) (?:failed|interrupted): (.+)$", re.MULTILINE)
 DVCS = re.compile(r"ERROR: failed to reproduce .*, exited with \d+$")  # of every stage that failed, whatever it said
 UNFINISHED = re.compile(r"\.(tmp|part|new|incomplete)$|^tmp|^\.\w+\.tmp")
