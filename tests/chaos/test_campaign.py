@@ -53,7 +53,7 @@ def test_the_page_holds_the_table_of_the_committed_results(repository):
         ("12:00:00 clean failed: no room\nERROR: failed to reproduce 'clean': failed to run: x, exited with 1", 0),
         ("ERROR: Unable to acquire lock", 0),
         (
-            "train: 63% | 19/30 [00:00<00:00, loss=5.3]ERROR: failed to reproduce 'x': failed to run: x, exited with -9",
+            "train: 19/30 [00:00<00:00, loss=5.3]ERROR: failed to reproduce 'x': failed to run: x, exited with -9",
             0,
         ),
         ("", 1),
