@@ -75,7 +75,8 @@ def meet(fault: Fault, folder: Path) -> dict[str, Any]:
         outcome, findings = judge(scene, trial)
     row = asdict(fault) | {"how": trial.how, "outcome": outcome, "findings": findings}
     row["codes"] = [ended.code for ended in trial.ended]
-    row["said"] = [line[:200] for ended in trial.ended for line in SAID.findall(ended.output)]
+    said = [line for ended in trial.ended for line in SAID.findall(ended.output)]
+    row["said"] = [line.replace(str(folder), "FOLDER")[:200] for line in said]
     row |= {"seconds": round(time.monotonic() - started, 1), "commit": git("rev-parse", "--short", "HEAD")}
     if outcome in BAD:
         shutil.rmtree(folder / f"bad/{fault.number}", ignore_errors=True)
