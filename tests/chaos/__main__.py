@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llm.sweeps.clone import git
 from tests.chaos.faults import KINDS, Fault, draw_fault
 from tests.chaos.judge import BAD, GOOD, SAID, judge
 from tests.chaos.kinds import FINISHED, MEET
@@ -37,14 +37,9 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 PRODUCT = ("llm", "stages", "data", "presets", "dvc.yaml", "versions.yaml")
 
 
-def git(*arguments: str) -> str:
-    """What git says of the repository."""
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
-
 def product() -> str:
     """A digest of what is committed of the product: finished runs of another one are no measure."""
-    return hashlib.sha256(git("rev-parse", *(f"HEAD:{name}" for name in PRODUCT)).encode()).hexdigest()[:12]
+    return hashlib.sha256(git(ROOT, "rev-parse", *(f"HEAD:{name}" for name in PRODUCT)).encode()).hexdigest()[:12]
 
 
 def prepare(fault: Fault, bases: Path, folder: Path) -> tuple[Clone, Base]:
@@ -77,7 +72,7 @@ def meet(fault: Fault, folder: Path) -> dict[str, Any]:
     row["codes"] = [ended.code for ended in trial.ended]
     said = [line for ended in trial.ended for line in SAID.findall(ended.output)]
     row["said"] = [line.replace(str(folder), "FOLDER")[:200] for line in said]
-    row |= {"seconds": round(time.monotonic() - started, 1), "commit": git("rev-parse", "--short", "HEAD")}
+    row |= {"seconds": round(time.monotonic() - started, 1), "commit": git(ROOT, "rev-parse", "--short", "HEAD")}
     if outcome in BAD:
         shutil.rmtree(folder / f"bad/{fault.number}", ignore_errors=True)
         (folder / "bad").mkdir(exist_ok=True)

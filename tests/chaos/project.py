@@ -132,8 +132,9 @@ def make_pair(folder: Path, done: Base) -> Base:
         return Base(project)
     shutil.rmtree(folder, ignore_errors=True)
     clone = done.copy(project)
-    for path in (kept for stage in TRAININGS for kept in project.glob(KEPT[stage])):
-        remove(path)  # a training that has ended would not begin anew for another number of processes
+    for stage in TRAININGS:  # one that has ended would not begin anew for another number of processes
+        for state in project.glob(KEPT[stage]):
+            remove(state)
     path = project / "params.yaml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("\n  processes: 1", "\n  processes: 2", 1), encoding="utf-8")
