@@ -6,6 +6,8 @@ from llm.hub import smollm2
 
 NAME = "tiny Mistral of random weights"
 SEED = 1
+STD = 0.02
+STEPS = 2**16  # to either side of 0: whole numbers are drawn alike on every processor, normal ones are not
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -47,6 +49,7 @@ def generate_tiny(folder: Path) -> None:
     generator = torch.Generator().manual_seed(SEED)
     for parameter in model.parameters():
         if parameter.dim() == 2:
-            torch.nn.init.normal_(parameter, std=0.02, generator=generator)
+            steps = torch.randint(-STEPS, STEPS + 1, parameter.shape, generator=generator)
+            parameter.data = steps * (3**0.5 * STD / STEPS)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -27,7 +27,7 @@ def read_corpus(folder: Path, split: str) -> TokenCorpus:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error.filename} is missing: {remedy}") from error
     except (*DAMAGE, *NO_LITERAL) as error:
-        fault = " ".join(str(error).split())[:120]
+        fault = " ".join(str(error).split())[:120] or type(error).__name__
     if fault:
         raise ValueError(f"the token files {folder / split}.*.npy are damaged ({fault}): {remedy}")
     return corpus

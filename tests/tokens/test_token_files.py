@@ -66,9 +66,6 @@ def test_a_file_that_was_cut_off_is_refused(folder: Path, kept: int) -> None:
         read_corpus(folder, "train")
 
 
-@pytest.mark.xfail(
-    raises=UnboundLocalError, strict=True, reason="llm/tokens/token_files.py takes an error without words for none"
-)
 def test_an_error_without_words_is_a_fault_too(tmp_path, monkeypatch):
     """So atheris found: a header that asks for more memory than there is."""
     monkeypatch.setattr(token_files, "open_corpus", Mock(side_effect=MemoryError()))
