@@ -47,6 +47,7 @@ ASKING = (
 )
 LIBRARIES = ("datasets", "ftfy", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
 VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_", "ONEDNN_", "DNNL_")  # what chooses among the libraries' kernels
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # of JSON that is cut short, or another's
 KEPT = 4  # files of a model: two settings, each before and after a change
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class KeptOutputs:
             if kept["sha256"] != _checksum(kept["outputs"]):
                 raise ValueError("its checksum is wrong")
             outputs = read_outputs(kept["outputs"], items_for(model, items))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *DAMAGE) as error:
             logger.warning("kept outputs %s are damaged (%s): asking %s again", path, error, model.name)
             return None
         os.utime(path)  # the least recently used ones go first

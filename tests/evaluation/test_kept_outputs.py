@@ -126,7 +126,11 @@ def test_all_code_that_asks_and_loads_is_part_of_the_key():
     assert code - BESIDE_THE_OUTPUTS == {name.replace(".", "/") + ".py" for name in kept_outputs.ASKING}
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"sha256": "0", "outputs": "{}"}'])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b'{"sha256": "0", "outputs": "{}"}', b'{"sha256": "0", "outputs": 1}', b"[" * 100_000],
+    ids=["empty", "cut short", "a list", "other checksum", "no text", "deep"],
+)
 def test_a_damaged_file_is_named_and_passed_over(model, tmp_path, caplog, damage):
     kept(tmp_path).save(model, OUTPUTS)
     (path,) = (tmp_path / "kept").glob("*.json")

@@ -13,6 +13,7 @@ PLACES = {
     "tests.fuzz.tables": ("params", "questions", "spreadsheet"),
     "tests.fuzz.models": (
         *("gguf", "wheel", "tokenizer", "hub_config", "hub_tokenizer", "hub_weights", "token_files", "state"),
+        "kept_outputs",
     ),
     "tests.fuzz.web": ("response", "body", "request"),
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import io
 import json
 import shutil
@@ -15,6 +16,10 @@ import pytest
 import torch
 
 from llm.app.catalogue import find_model
+from llm.evaluation.ask import Generations, Likelihoods, Outputs
+from llm.evaluation.items import EvalItems
+from llm.evaluation.kept_outputs import KeptOutputs, outputs_text
+from llm.evaluation.scoring import EvalModel, Score
 from llm.files import file_sha256
 from llm.hub.pretrained import load_shipped_tokenizer
 from llm.hub.tiny import generate_tiny
@@ -205,6 +210,34 @@ def state_seeds() -> list[bytes]:
     return [*(b"m" + json.dumps(one).encode() for one in manifests), b"t" + whole_state()]
 
 
+SCORES = [Score(-1 / 3, -0.1, 4), Score(-float("inf"), -1e-300, 7, 2, 5)]
+OUTPUTS = Outputs(
+    EvalItems([], [], [], [], []), Likelihoods(SCORES, {"choice": SCORES[:1]}), Generations(["a"], ["b"], [], ["c"]),
+    canaries=SCORES,
+)  # fmt: skip
+
+
+def kept_outputs(data: bytes) -> None:
+    """Load the outputs kept of a model; those that begin with c are given their right checksum."""
+    model = EvalModel("scratch", "tiny", (), load=lambda: pytest.fail("only its outputs are asked for"), made_from=())
+    kept = KeptOutputs(scratch() / "kept", "")
+    kept.save(model, OUTPUTS)
+    [path] = kept.folder.glob("*.json")
+    path.write_bytes(checked(data[1:].decode("utf-8", "replace")) if data[:1] == b"c" else data)
+    kept.load(model, OUTPUTS.items)
+
+
+def checked(outputs: str) -> bytes:
+    """A file of kept outputs as it is written."""
+    return json.dumps({"sha256": hashlib.sha256(outputs.encode()).hexdigest(), "outputs": outputs}).encode()
+
+
+def kept_seeds() -> list[bytes]:
+    """A whole file, and what is in it."""
+    text = outputs_text(OUTPUTS)
+    return [checked(text), b"c" + text.encode()]
+
+
 HARNESSES = {
     "gguf": Harness(gguf, gguf_seeds),
     "wheel": Harness(wheel, wheel_seeds),
@@ -214,4 +247,5 @@ HARNESSES = {
     "hub_weights": Harness(hub_weights, lambda: _hub_seed("model.safetensors")),
     "token_files": Harness(token_files, token_seeds),
     "state": Harness(state, state_seeds),
+    "kept_outputs": Harness(kept_outputs, kept_seeds),
 }
