@@ -168,8 +168,9 @@ def _download(url: str, part: Path, config: HttpConfig) -> None:
             reason, asked_s = str(error), error.wait_s
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             reason, asked_s = _describe(error), 0.0
-        # Its own words repeat the whole URL, a chained traceback too. A ValueError: of a header that is no text.
-        except (requests.RequestException, ValueError) as error:
+        # Its own words repeat the whole URL, a chained traceback too. A ValueError: of a header that is no text, an
+        # AssertionError: of a redirection to two addresses at once.
+        except (requests.RequestException, ValueError, AssertionError) as error:
             raise DownloadError(f"cannot download {name}: {_describe(error)}") from None
     raise DownloadError(
         f"cannot download {name}: {reason} ({config.retries + 1} tries); check network and proxy, "

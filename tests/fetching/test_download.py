@@ -433,6 +433,17 @@ def test_an_odd_answer_is_told_in_words(said, told, tmp_path):
     assert told in describe_error(refused.value) and "\x1b" not in describe_error(refused.value)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests leaves a connection open
+def test_a_redirection_to_two_addresses_is_told_in_words(tmp_path, monkeypatch):
+    """So atheris found, behind a proxy: http.client asserts that a host with a zone stands in brackets."""
+    url, thread = answering(b"HTTP/1.1 302 Found\r\nLocation: http://a\r\nLocation: http://b\r\n\r\n", 1)
+    monkeypatch.setenv("http_proxy", url)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(DownloadError, match=r"cannot be read \(AssertionError\); correct"):
+        fetch("http://c.invalid/file", tmp_path / "file", None, ONCE)
+    thread.join()
+
+
 def test_a_length_that_is_no_number_is_passed_over(tmp_path):
     said = b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\nConnection: close\r\n\r\nhello"
     url, thread = answering(said, 1)
