@@ -20,6 +20,7 @@ from llm.ranges import check_range
 
 CHUNK_BYTES = 1 << 18
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
+MAX_REDIRECTS = 10  # of one request; addresses that grow with each of 30 cost seconds
 MAX_WAIT_S = 300.0  # that a server may ask for before the next try
 PAGE, POINTER = (b"<!doctype html", b"<html"), b"version https://git-lfs.github.com/spec/"
 
@@ -178,6 +179,12 @@ def _download(url: str, part: Path, config: HttpConfig) -> None:
     )
 
 
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.max_redirects = MAX_REDIRECTS
+    return session
+
+
 def _receive(url: str, part: Path, timeout_s: float) -> None:
     """Complete the file `part` by one request; raise _BrokenTransfer when the connection breaks off before."""
     validator = part.with_name(part.name + ".validator")  # If-Range: go on only if the file is still the same one
@@ -185,7 +192,7 @@ def _receive(url: str, part: Path, timeout_s: float) -> None:
     headers = {"Accept-Encoding": "identity"}  # a range counts the bytes that are sent
     if resumable:
         headers |= {"Range": f"bytes={part.stat().st_size}-", "If-Range": validator.read_text(encoding="utf-8")}
-    with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
+    with _session() as session, session.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
         if resumable and response.status_code == 416:  # all bytes are there already, or too many
             size = response.headers.get("Content-Range", "").removeprefix("bytes */")
             if size == str(part.stat().st_size):

@@ -385,6 +385,7 @@ def test_addresses_that_lead_in_a_circle_are_one_line(server, tmp_path):
     server.plan = [302] * 40
     with pytest.raises(DownloadError, match="from one address to the next without end"):
         fetch(server.url, tmp_path / "f", SHA256, HTTP)
+    assert len(server.requests) == 11
 
 
 def faults(server):
