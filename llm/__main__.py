@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from llm.failures import SAYS_ENOUGH, describe_error, log_traceback
+from llm.failures import SAYS_ENOUGH, describe_error, keep_interruptions, log_traceback
 
 LOG, AGAINST = Path("logs/llm.log"), Path("metrics/report_against.html")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal that ends other tools
@@ -179,4 +179,5 @@ def describe_failure(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    keep_interruptions()
     sys.exit(main())

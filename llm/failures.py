@@ -1,11 +1,13 @@
 """What an error says to a person: in one line, without secrets, and fit for a terminal, as all words of strangers.
 
-And where its traceback goes, and whether it says that memory ran out.
+And where its traceback goes, whether it says that memory ran out, and that no interruption is lost.
 """
 
 import errno
 import logging
 import re
+import signal
+import sys
 import traceback
 import unicodedata
 from pathlib import Path
@@ -22,6 +24,7 @@ SAYS_ENOUGH = (ValueError, OSError)  # what a user can mend says so itself; of a
 MAX_CHARS = 500  # of another error's message: that of a compiler fills pages
 MAX_TOLD = 4000  # of one that says enough: it may name a value of a file, which may be as long as that
 MAX_ADVICE = 1000  # of these at the end, where it says what to do
+AGAIN_S = 0.05  # until an interruption that was dropped comes again
 KEPT = "\n\t"  # of the control characters
 # A quotation mark ends a URL where no word follows it: a password may hold one.
 _URL = re.compile(r"\w[\w+.-]*://(?:(?!['\"](?:[\s,;:.)\]}]|$))[^\s<>])+")
@@ -110,3 +113,16 @@ def log_traceback(error: BaseException, path: Path) -> str:
     except OSError:
         return ""
     return f"; the traceback is in {path}"
+
+
+def keep_interruptions() -> None:
+    """Let Ctrl-C and SIGTERM that fall into a destructor, where Python drops what is raised, come again soon after."""
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
+
+
+def _interrupt_again(dropped: "sys.UnraisableHookArgs") -> None:
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+    else:
+        sys.__unraisablehook__(dropped)

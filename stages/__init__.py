@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import llm  # noqa: F401  before a stage imports torch: it says how threads wait
-from llm.failures import describe_error, log_traceback
+from llm.failures import describe_error, keep_interruptions, log_traceback
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 HEAVY = ("torch", "transformers")  # what another environment lacks, or has in a version that computes other numbers
@@ -54,4 +54,5 @@ def started_stage() -> str | None:
 
 if started_stage():
     sys.excepthook = end_in_one_line
+    keep_interruptions()
 check_interpreter()

@@ -244,6 +244,7 @@ def run_stage(name: str, main: Callable[[], Made | None]) -> None:
             made = main()
     except KeyboardInterrupt as interruption:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds the process ending already
+        signal.setitimer(signal.ITIMER_REAL, 0)  # so does one that was to come again
         told = str(interruption) or "run the same command again"
         logger.warning("%s interrupted: %s%s", name, told, metrics_to_restore())
         raise SystemExit(INTERRUPTED) from None

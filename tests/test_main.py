@@ -117,6 +117,29 @@ def test_a_reader_that_has_enough_ends_the_command_silently(repository, buffered
     assert command.wait(60) == 141
 
 
+LOSES = """
+import runpy, signal, sys, time
+from types import SimpleNamespace
+
+class Lost:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def run(_):
+    Lost()
+    time.sleep(60)
+
+sys.modules["llm.commands"] = SimpleNamespace(run_command=run)
+sys.argv = ["llm", "results"]
+runpy.run_module("llm", run_name="__main__")
+"""
+
+
+def test_a_ctrl_c_that_falls_into_a_destructor_is_not_lost(repository):
+    done = subprocess.run([sys.executable, "-c", LOSES], cwd=repository, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_the_readme_receives_the_table_of_the_last_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "README.md").write_text(f"before\n{START}old\n{END}\n", encoding="utf-8")
     (tmp_path / "metrics").mkdir()

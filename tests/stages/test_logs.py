@@ -213,6 +213,40 @@ def test_an_interruption_is_exit_code_130(capsys):
     assert "run the same command again" in capsys.readouterr().err
 
 
+LOSING = """
+import signal, time
+from stages.logs import run_stage
+
+class Lost:
+    def __del__(self):
+        signal.raise_signal(signal.{})
+
+def main():
+    Lost()
+    time.sleep(60)
+
+run_stage("lost", main)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_that_falls_into_a_destructor_is_not_lost(tmp_path, repository, name):
+    """So the campaign of faults found: a signal met a destructor of the package regex, and the run went on."""
+    command = [sys.executable, "-c", LOSING.format(name), "-m", "stages.lost"]
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 130
+    assert [line[9:] for line in done.stderr.splitlines()] == ["lost interrupted: run the same command again"]
+
+
+def test_any_other_fault_of_a_destructor_is_shown_as_ever(tmp_path, repository):
+    code = "import stages\nclass Bad:\n    def __del__(self):\n        raise OSError('odd')\nBad()"
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    command = [sys.executable, "-c", code, "-m", "stages.bad"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0 and "Exception ignored" in done.stderr and "OSError: odd" in done.stderr
+
+
 def test_what_an_interruption_says_is_told(capsys):
     with pytest.raises(SystemExit):
         run_stage("clean", lambda: fail(KeyboardInterrupt("stopped at step 3: go on")))
