@@ -1,5 +1,6 @@
 """Downloads from a real server on this machine: whole or not at all, resumed, retried, checked."""
 
+import gc
 import hashlib
 import importlib.util
 import logging
@@ -416,6 +417,19 @@ def test_no_secret_of_a_url_is_told_however_it_fails(server, tmp_path, caplog, f
     assert "hush" not in told
 
 
+@pytest.fixture
+def open_connections_end():
+    """What requests leaves open is closed here, and not while another test runs."""
+    yield
+    gc.collect()
+
+
+def requests_leaves_a_connection_open(test):
+    """Where following a redirection fails."""
+    ignore = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    return ignore(pytest.mark.usefixtures("open_connections_end")(test))
+
+
 ODD_ANSWERS = {  # what a server may say, and the line that a user then reads
     "HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\nhello": "a part of the file that was not asked for",
     "HTTP/1.1 302 Found\r\nLocation: http://\xe9\r\n\r\n": "the server's answer cannot be read (UnicodeDecodeError)",
@@ -424,7 +438,7 @@ ODD_ANSWERS = {  # what a server may say, and the line that a user then reads
 }
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests leaves a connection open
+@requests_leaves_a_connection_open
 @pytest.mark.parametrize(("said", "told"), ODD_ANSWERS.items())
 def test_an_odd_answer_is_told_in_words(said, told, tmp_path):
     url, thread = answering(said.encode("latin-1"), 1)
@@ -434,7 +448,7 @@ def test_an_odd_answer_is_told_in_words(said, told, tmp_path):
     assert told in describe_error(refused.value) and "\x1b" not in describe_error(refused.value)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests leaves a connection open
+@requests_leaves_a_connection_open
 def test_a_redirection_to_two_addresses_is_told_in_words(tmp_path, monkeypatch):
     """So atheris found, behind a proxy: http.client asserts that a host with a zone stands in brackets."""
     url, thread = answering(b"HTTP/1.1 302 Found\r\nLocation: http://a\r\nLocation: http://b\r\n\r\n", 1)
