@@ -86,7 +86,7 @@ def judge_end(scene: Scene, trial: Trial, before: Before, final: Ended) -> list[
     ran = set(stages_run(final.output))
     if again := sorted(ran & before.finished - trial.hurt):
         found.append(f"lost: {', '.join(again)} ran again")
-    for stage in sorted(ran & before.kept):
+    for stage in sorted(ran & (before.kept - trial.hurt)):  # what one learned from damaged data is no use to the next
         if GOES_ON[stage] not in final.output:
             found.append(f"lost: {stage} began anew")
     return found

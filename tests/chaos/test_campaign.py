@@ -3,13 +3,15 @@
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from tests.chaos.__main__ import RESULTS, read_results, table
 from tests.chaos.faults import KINDS, OF_THE_WHOLE, draw_fault
-from tests.chaos.judge import GOOD, judge_command, leftovers
+from tests.chaos.judge import GOOD, Before, judge_command, judge_end, leftovers
 from tests.chaos.running import Ended
+from tests.chaos.scene import Trial
 
 N = 200
 QUICK = ("5", "8", "11", "17", "27", "45")  # of stages that take seconds, of four kinds
@@ -61,6 +63,14 @@ def test_the_page_holds_the_table_of_the_committed_results(repository):
 )
 def test_that_a_stage_failed_is_no_message_unless_it_was_killed(output, findings):
     assert len(judge_command(None, Ended("dvc repro", 1, output, 1.0))) == findings
+
+
+@pytest.mark.parametrize(("hurt", "findings"), [(set(), ["lost: train_scratch began anew"]), ({"train_scratch"}, [])])
+def test_a_training_goes_on_unless_its_own_data_were_hurt(tmp_path, hurt, findings):
+    (tmp_path / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
+    scene = SimpleNamespace(folder=tmp_path, base=SimpleNamespace(expected={}))
+    final = Ended("dvc repro", 0, "Running stage 'train_scratch':", 1.0)
+    assert judge_end(scene, Trial("", [], hurt), Before(set(), {"train_scratch"}), final) == findings
 
 
 def test_what_stays_in_a_half_fetched_folder_is_left_over(tmp_path):
