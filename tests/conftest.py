@@ -14,6 +14,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the process
 
 from tests.machines.doubles import MACHINES, Machine, pretended
 
+for name in ("AUTHOR", "COMMITTER"):  # a new machine's git knows nobody, and DVC makes no experiment for nobody
+    os.environ |= {f"GIT_{name}_NAME": "t", f"GIT_{name}_EMAIL": "t@t"}
+
 NUMBERS = count()
 REPOSITORY = Path(__file__).resolve().parent.parent
 
