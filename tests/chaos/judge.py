@@ -14,7 +14,7 @@ SAME, TOLD, MISSED = "same", "told", "missed"
 GOOD = (SAME, TOLD, MISSED)
 BAD = ("hang", "no message", "traceback", "exit code 0", "stuck", "different", "lost", "left over", "other")
 SAID = re.compile(  # a bar that was killed ends no line
-    r"(?:^|(?<=\]))(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+)$",
+    r"(?:^|(?<=\]))(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+|a process of .+)$",
     re.MULTILINE,
 )
 OURS = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(\w+) (?:failed|interrupted): (.+)$", re.MULTILINE)

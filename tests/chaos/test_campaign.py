@@ -54,6 +54,7 @@ def test_the_page_holds_the_table_of_the_committed_results(repository):
         ("ERROR: failed to reproduce 'clean': failed to run: python -m stages.clean, exited with -9", 0),
         ("12:00:00 clean failed: no room\nERROR: failed to reproduce 'clean': failed to run: x, exited with 1", 0),
         ("ERROR: Unable to acquire lock", 0),
+        ("a process of the training was ended by SIGKILL: run the same command again", 0),
         (
             "train: 19/30 [00:00<00:00, loss=5.3]ERROR: failed to reproduce 'x': failed to run: x, exited with -9",
             0,
