@@ -29,6 +29,7 @@ SURROUNDINGS = {
     "MPLBACKEND": "module://not_installed_here.backend",  # as a notebook's where only the notebook has it
     "HOME": "/proc/home",  # where nobody, root neither, can make a folder
 }
+AUTHOR = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 UNSET = {
     *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHONHASHSEED", "PYTHONPATH"),
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX"),  # a hook's
@@ -70,7 +71,6 @@ class Clone:
         DVC starts stages by SHELL. bash becomes the stage; a dash would wait for it and end by Ctrl-C itself.
         """
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        author = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         return {
             **{
                 name: value
@@ -78,7 +78,7 @@ class Clone:
                 if name not in UNSET and not name.startswith(OF_OTHERS)
             },
             **SURROUNDINGS,
-            **author,
+            **AUTHOR,
             "PATH": path,
             "SHELL": "/bin/bash",
             "PYTHONWARNINGS": "",

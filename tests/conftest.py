@@ -12,10 +12,10 @@ import llm  # noqa: F401  before a test imports torch: it says how threads wait
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from tests.clone import AUTHOR
 from tests.machines.doubles import MACHINES, Machine, pretended
 
-for name in ("AUTHOR", "COMMITTER"):  # a new machine's git knows nobody, and DVC makes no experiment for nobody
-    os.environ |= {f"GIT_{name}_NAME": "t", f"GIT_{name}_EMAIL": "t@t"}
+os.environ |= AUTHOR  # a new machine's git knows nobody, and DVC makes no experiment for nobody
 
 NUMBERS = count()
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -93,7 +93,7 @@ def damage_input(scene: Scene) -> Trial:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(path)
     path.write_bytes(kept)
-    return Trial(f"{path.relative_to(scene.folder)} {way}", [ended], {stage})
+    return Trial(f"{path.relative_to(scene.folder)} {way}", [ended], hurt={stage}, anew={stage})
 
 
 def is_whole_without(path: Path, manifest: Path) -> bool:

@@ -14,7 +14,8 @@ SAME, TOLD, MISSED = "same", "told", "missed"
 GOOD = (SAME, TOLD, MISSED)
 BAD = ("hang", "no message", "traceback", "exit code 0", "stuck", "different", "lost", "left over", "other")
 SAID = re.compile(  # a bar that was killed ends no line
-    r"(?:^|(?<=\]))(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+|a process of .+)$",
+    r"(?:^|(?<=\]))(?:\d\d:\d\d:\d\d |process \d+: )*(?:ERROR: .+|\w+ (?:failed|interrupted): .+|"
+    r"a process of the training was ended by \w+: run the same command again)$",
     re.MULTILINE,
 )
 OURS = re.compile(r"^(?:\d\d:\d\d:\d\d |process \d+: )*(\w+) (?:failed|interrupted): (.+)$", re.MULTILINE)
@@ -86,7 +87,7 @@ def judge_end(scene: Scene, trial: Trial, before: Before, final: Ended) -> list[
     ran = set(stages_run(final.output))
     if again := sorted(ran & before.finished - trial.hurt):
         found.append(f"lost: {', '.join(again)} ran again")
-    for stage in sorted(ran & (before.kept - trial.hurt)):  # what one learned from damaged data is no use to the next
+    for stage in sorted(ran & before.kept - trial.anew):
         if GOES_ON[stage] not in final.output:
             found.append(f"lost: {stage} began anew")
     return found

@@ -71,5 +71,6 @@ class Trial:
     how: str
     ended: list[Ended]
     hurt: set[str] = field(default_factory=set)  # stages, beside those not ended, that have to run again
+    anew: set[str] = field(default_factory=set)  # stages that kept what they had learned from damaged data
     wrong: list[str] = field(default_factory=list)  # what the kind itself found amiss
     missed: bool = False  # the fault came too late, or what it would have met was not there

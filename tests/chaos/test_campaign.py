@@ -66,12 +66,13 @@ def test_that_a_stage_failed_is_no_message_unless_it_was_killed(output, findings
     assert len(judge_command(None, Ended("dvc repro", 1, output, 1.0))) == findings
 
 
-@pytest.mark.parametrize(("hurt", "findings"), [(set(), ["lost: train_scratch began anew"]), ({"train_scratch"}, [])])
-def test_a_training_goes_on_unless_its_own_data_were_hurt(tmp_path, hurt, findings):
+@pytest.mark.parametrize(("anew", "findings"), [(set(), ["lost: train_scratch began anew"]), ({"train_scratch"}, [])])
+def test_a_training_goes_on_unless_what_it_kept_is_of_damaged_data(tmp_path, anew, findings):
     (tmp_path / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
     scene = SimpleNamespace(folder=tmp_path, base=SimpleNamespace(expected={}))
     final = Ended("dvc repro", 0, "Running stage 'train_scratch':", 1.0)
-    assert judge_end(scene, Trial("", [], hurt), Before(set(), {"train_scratch"}), final) == findings
+    trial, before = Trial("", [], hurt={"train_scratch"}, anew=anew), Before(set(), {"train_scratch"})
+    assert judge_end(scene, trial, before, final) == findings
 
 
 def test_what_stays_in_a_half_fetched_folder_is_left_over(tmp_path):

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from llm.app.catalogue import find_model
-from llm.evaluation.ask import Generations, Likelihoods, Outputs
-from llm.evaluation.items import EvalItems
+from llm.evaluation.ask import Outputs
+from llm.evaluation.eval_models import TRAINED
 from llm.evaluation.kept_outputs import KeptOutputs, outputs_text
-from llm.evaluation.scoring import EvalModel, Score
+from llm.evaluation.scoring import EvalModel
 from llm.files import file_sha256
 from llm.hub.pretrained import load_shipped_tokenizer
 from llm.hub.tiny import generate_tiny
@@ -31,6 +31,7 @@ from llm.tokens.tokenizer import TokenizerConfig, load_tokenizer, train_tokenize
 from llm.training.checkpoint import State, save_tensors
 from llm.training.progress import Progress
 from tests import gguf_files
+from tests.evaluation.test_kept_outputs import OUTPUTS
 from tests.fuzz.harness import Finding, Harness, placed, scratch
 from tests.fuzz.sets import packed
 
@@ -210,21 +211,19 @@ def state_seeds() -> list[bytes]:
     return [*(b"m" + json.dumps(one).encode() for one in manifests), b"t" + whole_state()]
 
 
-SCORES = [Score(-1 / 3, -0.1, 4), Score(-float("inf"), -1e-300, 7, 2, 5)]
-OUTPUTS = Outputs(
-    EvalItems([], [], [], [], []), Likelihoods(SCORES, {"choice": SCORES[:1]}), Generations(["a"], ["b"], [], ["c"]),
-    canaries=SCORES,
-)  # fmt: skip
-
-
 def kept_outputs(data: bytes) -> None:
     """Load the outputs kept of a model; those that begin with c are given their right checksum."""
-    model = EvalModel("scratch", "tiny", (), load=lambda: pytest.fail("only its outputs are asked for"), made_from=())
+    loaded_outputs(data)
+
+
+def loaded_outputs(data: bytes) -> Outputs | None:
+    """What is loaded, None where the file is damaged."""
+    model = EvalModel("scratch", "tiny", TRAINED, load=lambda: pytest.fail("it is not asked"), made_from=())
     kept = KeptOutputs(scratch() / "kept", "")
     kept.save(model, OUTPUTS)
     [path] = kept.folder.glob("*.json")
     path.write_bytes(checked(data[1:].decode("utf-8", "replace")) if data[:1] == b"c" else data)
-    kept.load(model, OUTPUTS.items)
+    return kept.load(model, OUTPUTS.items)
 
 
 def checked(outputs: str) -> bytes:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from llm.app.answers import failure_json
 from llm.app.catalogue import find_model
 from llm.failures import describe_error
+from tests.evaluation.test_kept_outputs import OUTPUTS
 from tests.fuzz import web
 from tests.fuzz.edits import edited
 from tests.fuzz.harness import Finding, check
 from tests.fuzz.harnesses import NAMES, PLACES, find_harness
-from tests.fuzz.models import found_state, hub_copy, hub_folder, state_seeds
+from tests.fuzz.models import found_state, hub_copy, hub_folder, kept_seeds, loaded_outputs, state_seeds
 from tests.fuzz.web import REQUESTS, answered, as_it_answers, body_seeds, close, raw_request, sent
 
 SLOW = {"gguf": 4, "hub_tokenizer": 6, "hub_config": 6, "hub_weights": 6, "params": 12, "body": 12, "request": 12}
@@ -63,6 +64,11 @@ def test_the_chat_refuses_a_damaged_folder_in_a_line_of_the_project(name: str) -
 @pytest.mark.parametrize("data", [one for one in state_seeds() if b"{}" not in one])
 def test_whole_states_are_found(data: bytes) -> None:
     assert found_state(data) is not None
+
+
+@pytest.mark.parametrize("data", kept_seeds())
+def test_whole_kept_outputs_are_loaded(data: bytes) -> None:
+    assert loaded_outputs(data) == OUTPUTS
 
 
 def test_a_defect_in_the_middle_of_an_answer_is_a_finding() -> None:
