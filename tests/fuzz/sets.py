@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import datasets  # noqa: F401  here: what it takes while it loads is not the first input's
+
 from llm.dialogue import Dialogue, read_dialogues, read_table, write_dialogues, write_table
 from llm.failures import printable
 from llm.fetching.download import HttpConfig
