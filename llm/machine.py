@@ -19,10 +19,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 TOP_PAD_BYTES = 64 * 1024 * 1024
 PAD_BYTES = 128 * 1024  # glibc's default
 ROOT = Path("/")
-PRODUCTS, KEPT_PRODUCTS = (
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
-    64,
-)  # shapes of products that oneDNN remembers; a training step has about twenty
+PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's, and torch's in front of it
+KEPT_PRODUCTS = 64  # shapes of products that each remembers; a training step has about twenty
 HALF_FROM = 7  # CUDA's compute capability, Volta: the first whose tensor cores multiply fp16
 
 
@@ -140,10 +138,12 @@ def permit_onednn(permitted: bool) -> None:
     reach 225 with the same rounding. The setting *permits* bf16 inside a product; oneDNN makes use of that only with
     AMX, which no AMD processor has.
 
-    oneDNN remembers 1,024 shapes unless it is told otherwise before its first product. Each batch has another number of
-    learned tokens, so each step brings new ones: 30 MB a step with GPT-2 124M, 3 GB in an hour.
+    oneDNN and torch each remember 1,024 shapes, a quarter of a megabyte for each, unless they are told otherwise before
+    the first product. Texts of ever other lengths bring new ones, and what is kept of them lies between the large
+    tensors, so that the heap grows by more than its size: with GPT-2 124M by 3 GB in an hour of training.
     """
-    os.environ.setdefault(PRODUCTS, str(KEPT_PRODUCTS))
+    for cache in PRODUCT_CACHES:
+        os.environ.setdefault(cache, str(KEPT_PRODUCTS))
     torch.backends.mkldnn.matmul.fp32_precision = "bf16" if permitted else "none"  # type: ignore[attr-defined]
 
 

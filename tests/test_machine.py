@@ -10,7 +10,7 @@ import torch
 
 from llm.machine import (
     KEPT_PRODUCTS,
-    PRODUCTS,
+    PRODUCT_CACHES,
     has_amx,
     keep_freed_memory,
     limit_threads,
@@ -186,9 +186,10 @@ def test_training_and_evaluation_begin_by_it(threads, monkeypatch):
     assert threads[-1] == 1
 
 
-def test_onednn_is_told_to_remember_few_products_unless_somebody_said_how_many(monkeypatch):
+@pytest.mark.parametrize("cache", PRODUCT_CACHES)
+def test_both_caches_are_told_to_remember_few_products_unless_somebody_said_how_many(monkeypatch, cache):
     for said, expected in ((None, str(KEPT_PRODUCTS)), ("7", "7")):
-        monkeypatch.setenv(PRODUCTS, said) if said else monkeypatch.delenv(PRODUCTS, raising=False)
+        monkeypatch.setenv(cache, said) if said else monkeypatch.delenv(cache, raising=False)
         with plain_products():  # puts the setting back
             permit_onednn(False)
-        assert os.environ[PRODUCTS] == expected
+        assert os.environ[cache] == expected

@@ -3,7 +3,10 @@ import torch
 import torch.nn.functional as F
 
 import llm.models.loss
-from llm.models.loss import summed_loss
+from llm.models.kernel_choice import Kernels
+from llm.models.loss import LENGTHS, chunk_rows, summed_loss
+from tests.machines.devices import Recorder
+from tests.machines.doubles import using
 
 
 def problem(dtype: torch.dtype = torch.float64):
@@ -27,6 +30,30 @@ def test_loss_and_gradients_equal_the_plain_formula(monkeypatch):
     got = torch.autograd.grad(loss / 7, (hidden, weight))
     for gradient, reference in zip(got, torch.autograd.grad(expected / 7, (hidden, weight)), strict=True):
         assert torch.allclose(gradient, reference, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("last", [1, 2, 8, 9, 63])
+def test_a_last_chunk_that_is_filled_up_counts_what_it_held(monkeypatch, last):
+    monkeypatch.setattr(llm.models.loss, "CHUNK_LOGITS", 97 * 64)
+    hidden, weight, targets = problem()
+    hidden, targets = hidden.flatten(0, 1)[None, : 64 + last], targets.flatten()[None, : 64 + last].clamp(min=0)
+    expected = plain(hidden, weight, targets)
+    with using(Kernels(products=True)):
+        loss = summed_loss(hidden, weight, targets)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for got, due in zip(*(torch.autograd.grad(of, (hidden, weight)) for of in (loss, expected)), strict=True):
+        assert torch.allclose(got, due, rtol=1e-9, atol=1e-12)
+
+
+def test_batches_of_any_length_are_products_of_few_shapes():
+    """Each new one costs oneDNN memory, and the time to write code for it."""
+    hidden, weight, targets = problem(torch.float32)
+    weight = torch.zeros(4096, 16, requires_grad=True)
+    hidden, targets = hidden[:1, :1].expand(1, 2 * chunk_rows(weight), -1), torch.zeros(1, 2 * chunk_rows(weight))
+    with using(Kernels(products=True)), Recorder() as seen:
+        for n in range(1, 1100, 7):
+            summed_loss(hidden[:, :n], weight, targets[:, :n].long())
+    assert len({shape for _, shape in seen.products if shape[1] == 16}) <= LENGTHS + 2  # of the head, of a single row
 
 
 def test_without_gradients_the_loss_is_the_same():
