@@ -26,7 +26,8 @@ KEPT = {  # folders of the repository that outlast a run, and the variables by w
     "TANDEM_COST": ".cost",
 }
 UNTIL_KILLED_S = 60.0  # in which a stage that is told to end saves its state
-AUTHOR = ("-c", "user.name=sweep", "-c", "user.email=sweep@localhost", "-c", "commit.gpgsign=false")
+NOBODY = {"user.name": "sweep", "user.email": "sweep@localhost"}  # who commits where git knows nobody
+AUTHOR = (*(part for name, value in NOBODY.items() for part in ("-c", f"{name}={value}")), "-c", "commit.gpgsign=false")
 LOOK_S = 0.2
 
 
@@ -89,9 +90,10 @@ class Clone:
         git(self.folder, "checkout", "--quiet", "--detach", self.commit)
         if (local := self.repository / ".dvc/config.local").is_file():
             shutil.copy2(local, self.folder / ".dvc/config.local")
-        for name in ("user.name", "user.email"):  # where they are set for the repository alone
+        for name, value in NOBODY.items():  # DVC makes no experiment for nobody
             with suppress(ValueError):
-                git(self.folder, "config", name, git(self.repository, "config", name))
+                value = git(self.repository, "config", name)
+            git(self.folder, "config", name, value)
         cache = self._dvc(self.repository, "cache", "dir")
         self._dvc(self.folder, "config", "--local", "cache.dir", cache)
 

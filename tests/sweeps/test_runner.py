@@ -15,6 +15,7 @@ from llm.sweeps import clone
 from llm.sweeps.clone import Clone, git, stop
 from llm.sweeps.runner import SUMMARY, Experiment, measured, read_curve, run_experiment
 from llm.sweeps.space import CURVES, Space, SweepConfig
+from tests.clone import AUTHOR
 from tests.sweeps.test_space import SPACE
 
 CONFIG = SweepConfig(**(SPACE | {"space": Space(**SPACE["space"])}))
@@ -118,7 +119,10 @@ stages:
 """
 
 
-def test_a_trial_that_only_trains_does_not_show_the_figures_of_its_commit(tmp_path):
+def test_a_trial_that_only_trains_does_not_show_the_figures_of_its_commit(tmp_path, monkeypatch):
+    for name in AUTHOR:  # as on a machine whose git knows nobody: the trial is kept all the same
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
     repository, names = tmp_path / "repository", {"trained": "train", "whole": None}
     subprocess.run(["git", "init", "-q", repository], check=True)
     (repository / "params.yaml").write_text("lr: 1", encoding="utf-8")
