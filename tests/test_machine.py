@@ -1,3 +1,4 @@
+import ctypes
 import logging
 import os
 import resource
@@ -56,6 +57,44 @@ def test_freed_memory_is_not_faulted_in_again():
     pages = 64 * 1024 * 1024 // resource.getpagesize()
     assert faults["stock"] >= 10 * pages
     assert faults["kept"] <= 2 * pages
+
+
+GROWTH = """
+import ctypes, sys, torch
+from llm.models.kernel_choice import tune_cpu
+from llm.models.loss import summed_loss
+
+class Mallinfo(ctypes.Structure):
+    _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]
+
+tune_cpu()
+libc = ctypes.CDLL("libc.so.6")
+libc.mallinfo2.restype = Mallinfo
+head = torch.ones(4096, 16, requires_grad=True)
+
+def batch(n):
+    if sys.argv[1] == "products":
+        return torch.ones(n, 16) @ head
+    return summed_loss(torch.ones(1, n, 16), head, torch.zeros(1, n, dtype=torch.long)).backward()
+
+head = head.detach().T if sys.argv[1] == "products" else head
+used = []
+for lengths in (range(2, 1000, 10), range(3, 1000, 3)):
+    for n in lengths:
+        batch(n)
+    used.append(getattr(libc.mallinfo2(), "7"))  # uordblks, bytes in use
+print(used[1] - used[0])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is asked")
+@pytest.mark.parametrize("work", ["products", "losses"])
+def test_what_is_kept_of_products_does_not_grow_with_the_lengths_that_were_met(work):
+    """300 further ones would be 75 MB in torch's cache, as much in oneDNN's."""
+    if not hasattr(ctypes.CDLL("libc.so.6"), "mallinfo2"):
+        pytest.skip("this C library does not tell what is in use: glibc does from 2.33 on")
+    done = subprocess.run([sys.executable, "-c", GROWTH, work], capture_output=True, check=True)
+    assert int(done.stdout) < 1_000_000
 
 
 def test_the_setting_says_whether_it_took(monkeypatch):

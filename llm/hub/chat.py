@@ -1,8 +1,10 @@
 """Dialogues and documents as a pretrained model reads them: in its chat template, or as plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ FALLBACK_TEMPLATE = (
 )
 DOCUMENT_SEPARATOR = "<|endoftext|>"  # of pretraining, where bos and eos are those of chats: SmolLM2, Qwen, Phi
 MARK = "\x00{}\x00"  # stands for a turn while the template is rendered; no cleaned text has this character
+RENDER_S = 20.0  # seconds that a template may take for a dialogue, which takes it milliseconds
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,22 @@ def render_pieces(
 ) -> list[str]:
     """What the template writes before, between and behind the system message, where `system`, and `n_turns` turns.
 
-    Raises ValueError when the template does not keep every text once and in order.
+    Raises ValueError when the template does not keep every text once and in order, or takes too long.
     """
     roles = [*["system"] * system, *(("user", "assistant")[i % 2] for i in range(n_turns))]
     messages = [{"role": role, "content": MARK.format(i)} for i, role in enumerate(roles)]
-    text = str(
-        tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
-    )
+
+    def render() -> str:
+        return str(
+            tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
+        )
+
+    try:
+        text = _within(RENDER_S, render)
+    except TimeoutError:
+        raise ValueError(
+            f"the chat template of {tokenizer.name_or_path} had not ended after {RENDER_S:g} s: choose another model"
+        ) from None
     pieces = []
     for i, role in enumerate(roles):
         piece, found, text = text.partition(MARK.format(i))
@@ -79,6 +91,20 @@ def render_pieces(
             raise ValueError(f"the chat template of {tokenizer.name_or_path} leaves out {what}, or its place")
         pieces.append(piece)
     return [*pieces, text]
+
+
+def _within(seconds: float, work: Callable[[], str]) -> str:
+    """What the work gives. Raises TimeoutError when it takes longer: it goes on then, and ends with the process."""
+    result: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:  # raised again for who waits
+            result.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return result.result(seconds)
 
 
 def takes_system(tokenizer: "PreTrainedTokenizerBase") -> bool:

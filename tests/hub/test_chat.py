@@ -134,6 +134,16 @@ def test_a_template_that_drops_a_turn_is_refused(base):
         encode_dialogue(tokenizer, TURNS[:2])
 
 
+def test_a_template_that_does_not_end_is_given_up(base, monkeypatch):
+    """This one ends after a second, or it would run beside the other tests."""
+    monkeypatch.setattr("llm.hub.chat.RENDER_S", 0.05)
+    tokenizer = load_tokenizer(base)
+    loops = "{% for i in range(99999) %}{% for j in range(200) %}{% endfor %}{% endfor %}"
+    tokenizer.chat_template = IM_TEMPLATE + loops
+    with pytest.raises(ValueError, match=r"chat template of .* had not ended after 0\.05 s: choose another model$"):
+        end_id(tokenizer)
+
+
 def test_a_template_without_an_end_token_is_refused(base):
     tokenizer = load_tokenizer(base)
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
