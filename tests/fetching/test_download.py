@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -149,22 +149,26 @@ def test_a_range_that_is_shorter_than_asked_is_not_taken_for_the_whole(server, t
     assert fetch(server.url, tmp_path / "a", None, ONCE).read_bytes() == CONTENT
 
 
-def answering(said: bytes, n_times: int) -> tuple[str, threading.Thread]:
-    """The address of a server that gives this answer so often, and its thread, which ends when nobody asks."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(5.0)
+@contextmanager
+def answering(said: bytes, n_times: int) -> Iterator[str]:
+    """The address of a server that gives this answer so often, or until nobody asks; later callers wait in its queue."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5.0)
 
-    def answer() -> None:
-        with listening, suppress(TimeoutError):
-            for _ in range(n_times):
-                connection, _ = listening.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(said)
+        def answer() -> None:
+            with suppress(TimeoutError):
+                for _ in range(n_times):
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(said)
 
-    thread = threading.Thread(target=answer)
-    thread.start()
-    return f"http://127.0.0.1:{listening.getsockname()[1]}/file", thread
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/file"
+        finally:
+            thread.join()
 
 
 @pytest.mark.parametrize("there", [b"", b"he"])
@@ -175,10 +179,9 @@ def test_a_part_is_never_taken_for_the_whole(there, content_range, tmp_path):
     (tmp_path / "file.part").write_bytes(there)
     (tmp_path / "file.part.validator").write_text('"v1"')
     said = f"HTTP/1.1 206 Partial Content\r\nContent-Range: {content_range}\r\nContent-Length: 3\r\n\r\nllo"
-    url, thread = answering(said.encode(), 2)
-    with pytest.raises(DownloadError, match=r"a part of the file|another range|the server sent 5 of (11|4) bytes"):
+    refused = pytest.raises(DownloadError, match=r"a part of the file|another range|the server sent 5 of (11|4) bytes")
+    with answering(said.encode(), 2) as url, refused:
         fetch(url, tmp_path / "file", None, HttpConfig(timeout_s=5.0, retries=1, backoff_s=0.0))
-    thread.join()
     assert not (tmp_path / "file").exists()
 
 
@@ -441,27 +444,23 @@ ODD_ANSWERS = {  # what a server may say, and the line that a user then reads
 @requests_leaves_a_connection_open
 @pytest.mark.parametrize(("said", "told"), ODD_ANSWERS.items())
 def test_an_odd_answer_is_told_in_words(said, told, tmp_path):
-    url, thread = answering(said.encode("latin-1"), 1)
-    with pytest.raises(DownloadError) as refused:
+    with answering(said.encode("latin-1"), 1) as url, pytest.raises(DownloadError) as refused:
         fetch(url, tmp_path / "file", None, ONCE)
-    thread.join()
     assert told in describe_error(refused.value) and "\x1b" not in describe_error(refused.value)
 
 
 @requests_leaves_a_connection_open
 def test_a_redirection_to_two_addresses_is_told_in_words(tmp_path, monkeypatch):
     """So atheris found, behind a proxy: http.client asserts that a host with a zone stands in brackets."""
-    url, thread = answering(b"HTTP/1.1 302 Found\r\nLocation: http://a\r\nLocation: http://b\r\n\r\n", 1)
-    monkeypatch.setenv("http_proxy", url)
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(DownloadError, match=r"cannot be read \(AssertionError\); correct"):
+    refused = pytest.raises(DownloadError, match=r"cannot be read \(AssertionError\); correct")
+    with answering(b"HTTP/1.1 302 Found\r\nLocation: http://a\r\nLocation: http://b\r\n\r\n", 1) as url, refused:
+        monkeypatch.setenv("http_proxy", url)
         fetch("http://c.invalid/file", tmp_path / "file", None, ONCE)
-    thread.join()
 
 
 def test_a_length_that_is_no_number_is_passed_over(tmp_path):
     said = b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\nConnection: close\r\n\r\nhello"
-    url, thread = answering(said, 1)
-    path = fetch(url, tmp_path / "file", None, ONCE)
-    thread.join()
+    with answering(said, 1) as url:
+        path = fetch(url, tmp_path / "file", None, ONCE)
     assert path.read_bytes() == b"hello"
