@@ -151,7 +151,7 @@ def test_a_range_that_is_shorter_than_asked_is_not_taken_for_the_whole(server, t
 
 @contextmanager
 def answering(said: bytes, n_times: int) -> Iterator[str]:
-    """The address of a server that gives this answer so often, or until nobody asks; later callers wait in its queue."""
+    """Address of a server that gives this answer so often, or until nobody asks; later callers wait in its queue."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(5.0)
 
