@@ -46,8 +46,7 @@ class Project:
 
     def __init__(self, folder, environment):
         self.folder = folder
-        author = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        self.environment = os.environ | author | {"PYTHONWARNINGS": ""} | environment
+        self.environment = os.environ | {"PYTHONWARNINGS": ""} | environment
 
     def run(self, *command):
         done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
